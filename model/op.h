@@ -1,9 +1,10 @@
 /* Ops: what the steps of a plan are made of, and the contract between the plan and a backend.
  *
- * Activations are (N, H, W, C) in the plan's dtype; parameters are fp32 in the arena's order. A backend is a const table
- * with one row (struct nn_op_impl) per op; ref is the oracle (plain loops, double sums), cpu uses oneDNN and fused passes.
- * An op instance is opened once per plan for all shard sizes; it then runs for many shards at the same time, so between
- * open and close it changes nothing but its prepared weights. Results for a shard depend on that shard only, never on the
+ * Activations are (N, H, W, C) in the plan's dtype; parameters are fp32 in the arena's order. A
+ * backend is a const table with one row (struct nn_op_impl) per op; ref is the oracle (plain loops,
+ * double sums), cpu uses oneDNN and fused passes. An op instance is opened once per plan for all
+ * shard sizes; it then runs for many shards at the same time, so between open and close it changes
+ * nothing but its prepared weights. Results for a shard depend on that shard only, never on the
  * lane or the number of threads. */
 #ifndef MODEL_OP_H
 #define MODEL_OP_H
@@ -21,17 +22,17 @@ size_t nn_dtype_size(enum nn_dtype dtype);
 const char *nn_dtype_name(enum nn_dtype dtype);
 
 enum nn_op_kind {
-    NN_OP_INPUT,   /* input.h: gather, augment and normalise uint8 images */
-    NN_OP_CONV,    /* conv2d.h */
-    NN_OP_NORM,    /* batchnorm.h: [max pool] → batch norm → [+ residual] → [activation], one pass each way */
-    NN_OP_ACT,     /* activation.h */
-    NN_OP_POOL,    /* pool.h: max and average */
-    NN_OP_LINEAR,  /* linear.h */
-    NN_OP_ADD,     /* elementwise.h: add, scale, flatten, dropout */
+    NN_OP_INPUT,  /* input.h: gather, augment and normalise uint8 images */
+    NN_OP_CONV,   /* conv2d.h */
+    NN_OP_NORM,   /* batchnorm.h: [max pool] → batch norm → [+ residual] → [activation] */
+    NN_OP_ACT,    /* activation.h */
+    NN_OP_POOL,   /* pool.h: max and average */
+    NN_OP_LINEAR, /* linear.h */
+    NN_OP_ADD,    /* elementwise.h: add, scale, flatten, dropout */
     NN_OP_SCALE,
     NN_OP_FLATTEN,
     NN_OP_DROPOUT,
-    NN_OP_LOSS,    /* loss.h */
+    NN_OP_LOSS, /* loss.h */
     NN_OP_COUNT
 };
 const char *nn_op_kind_name(enum nn_op_kind kind);
@@ -45,26 +46,29 @@ struct nn_op_desc {
     enum nn_op_kind kind;
     const char *name; /* the node's, for messages; borrowed for the op's life */
     enum nn_dtype dtype;
-    struct nn_shape x, y;    /* input (the first of two) and output, per image */
-    int kernel, stride, pad; /* conv, pool; and the pool in front of a norm (kernel 0: none, no padding there) */
-    bool average;            /* pool */
-    bool bias;               /* conv, linear */
-    double eps;              /* norm */
-    bool residual;           /* norm: x[1] is added before the activation */
-    enum nn_act act;         /* act, norm */
-    double p;                /* dropout, scale */
-    float mean[3], std[3];   /* input */
+    struct nn_shape x, y; /* input (the first of two) and output, per image */
+    /* conv, pool; for norm the pool in front of it (kernel 0: none), never padded. */
+    int kernel, stride, pad;
+    bool average;       /* pool */
+    bool bias;          /* conv, linear */
+    bool freeze_weight; /* conv, linear, norm: their part of dparam is written as zeros */
+    bool freeze_bias;
+    double eps;                /* norm */
+    bool residual;             /* norm: x[1] is added before the activation */
+    enum nn_act act;           /* act, norm */
+    double p;                  /* dropout, scale */
+    float mean[3], std[3];     /* input */
     enum nn_pad_mode pad_mode; /* input */
     enum nn_loss_kind loss;
     double label_smoothing;
 
-    const int *batches; /* every shard size that will be run, ascending; borrowed for the op's life */
+    const int *batches; /* shard sizes that will be run, ascending; borrowed for the op's life */
     int nbatches;
-    bool training;      /* backward will be called; norm uses batch statistics */
-    bool need_dx;       /* false for what reads the image */
-    int nlanes;         /* lane numbers passed to run are below this */
-    int threads;        /* inside one op; 1 when shards run beside each other */
-    bool emulate_bf16;  /* bf16 storage and rounding on fp32 arithmetic, where the CPU has no bf16 */
+    bool training;     /* backward will be called; norm uses batch statistics */
+    bool need_dx;      /* false for what reads the image */
+    int nlanes;        /* lane numbers passed to run are below this */
+    int threads;       /* inside one op; 1 when shards run beside each other */
+    bool emulate_bf16; /* bf16 storage and rounding on fp32 arithmetic, where the CPU has no bf16 */
 };
 
 /* What an instance needs; filled by open. */
@@ -72,7 +76,7 @@ struct nn_op_needs {
     size_t saved_fixed;     /* bytes kept from forward to backward, per shard … */
     size_t saved_per_image; /* … plus this for each image */
     size_t scratch;         /* bytes per lane, live during one call */
-    size_t dparam;          /* floats of a shard's parameter gradient in the op's own order; 0: no parameters */
+    size_t dparam; /* floats of a shard's parameter gradient, in the op's own order; 0: none */
 };
 
 struct nn_op_impl;
@@ -94,10 +98,10 @@ struct nn_augment {
 /* A shard's images and labels; borrowed until the shard's step is done. */
 struct nn_batch {
     int n;
-    const uint8_t *images;           /* (N, H, W, C), the whole data set or a request's pixels */
-    const uint32_t *index;           /* n image numbers; NULL: 0 … n - 1 */
+    const uint8_t *images;            /* (N, H, W, C), the whole data set or a request's pixels */
+    const uint32_t *index;            /* n image numbers; NULL: 0 … n - 1 */
     const struct nn_augment *augment; /* n; NULL: none */
-    const int32_t *labels;           /* n class numbers; NULL without loss */
+    const int32_t *labels;            /* n class numbers; NULL without loss */
 };
 
 /* A shard's outcome. */
@@ -107,7 +111,8 @@ struct nn_result {
     int64_t count;
 };
 
-/* One call. Pointers of other kinds are NULL. */
+/* One call. Pointers of other kinds are NULL. Backward sees the x, y and saved of the shard's
+ * forward, unchanged. */
 struct nn_op_args {
     int n;    /* images */
     int lane; /* whose scratch and streams to use */
@@ -115,37 +120,43 @@ struct nn_op_args {
     const void *x[2];
     void *y;
     const void *dy;
-    void *dx[2];           /* NULL: not wanted; written, never added to */
+    void *dx[2]; /* NULL: not wanted; written, never added to */
     void *saved, *scratch;
-    const float *param[4];      /* by enum nn_role: weight, bias, running mean, running variance */
+    const float *param[4]; /* by enum nn_role: weight, bias, running mean, running variance */
     float *dparam;         /* written, never added to */
     const struct nn_batch *batch; /* input, loss */
     struct nn_result *result;     /* loss */
-    uint64_t seed;         /* dropout: with step and first_sample the key of its numbers */
+    uint64_t seed;                /* dropout: with step and first_sample the key of its numbers */
     uint32_t step;
     uint32_t first_sample; /* of this shard in the global batch */
 };
 
 struct nn_op_impl {
     const char *name; /* "conv/cpu" */
-    /* op->desc is filled. Sets needs and state. CM_EUNSUPPORTED when the backend cannot (says what and why). */
+    /* op->desc is filled. Sets needs and state. CM_EUNSUPPORTED when the backend cannot (says what
+     * and why). */
     cm_status (*open)(struct nn_op *op);
     void (*close)(struct nn_op *op); /* NULL: nothing to release */
-    /* Takes new weights into the op's own order. Not beside a run of the same op. NULL: reads the arena directly. */
+    /* Takes new weights into the op's own order. Not beside a run of the same op. NULL: reads the
+     * arena directly. */
     cm_status (*prepare)(struct nn_op *op, const float *const param[4]);
     cm_status (*forward)(const struct nn_op *op, const struct nn_op_args *args);
-    cm_status (*backward)(const struct nn_op *op, const struct nn_op_args *args); /* NULL: has no gradient */
-    /* Turns a sum of dparams into arena order: grad[role] (NULL for absent ones). NULL: dparam is already the tensors in
-     * order of role, each at a multiple of 16 floats. For norm the statistics are n * batch mean, n * unbiased variance. */
+    cm_status (*backward)(const struct nn_op *op,
+                          const struct nn_op_args *args); /* NULL: has no gradient */
+    /* Turns a sum of dparams into arena order: grad[role] (NULL for absent ones). NULL: dparam is
+     * already the tensors in order of role, each at a multiple of 16 floats. For norm the
+     * statistics are n * batch mean, n * unbiased variance. */
     cm_status (*finish)(const struct nn_op *op, const float *dparam, float *const grad[4]);
 };
 
 struct nn_backend {
     const char *name;
     const struct nn_op_impl *impl[NN_OP_COUNT];
-    bool fuses; /* the plan may use NORM with pool, residual and activation; else each is an op of its own */
+    bool fuses; /* the plan may use NORM with pool, residual and activation; else each is an op of
+                   its own */
     bool (*has_dtype)(enum nn_dtype dtype); /* natively */
-    /* Memory that the backend's ops read and write. */
+    /* Memory that the backend's ops read and write: at 64-byte alignment, zeroed; both take the
+     * address of the pointer, as cm_alloc and cm_free do. */
     cm_status (*alloc)(void *out, size_t nbytes, const char *what);
     void (*release)(void *p);
     /* dst += src, n elements: where two consumers' gradients meet. */
@@ -159,8 +170,9 @@ const struct nn_backend *nn_backend_ref(void);
 const struct nn_backend *nn_backend_cpu(void);
 
 /* For tests and the plan. close NULLs nothing but is safe after a failed open. */
-CM_MUST_CHECK cm_status nn_op_open(struct nn_op *op, const struct nn_backend *backend,
-                                   const struct nn_op_desc *desc);
+CM_MUST_CHECK
+cm_status nn_op_open(struct nn_op *op, const struct nn_backend *backend,
+                     const struct nn_op_desc *desc);
 void nn_op_close(struct nn_op *op);
 
 #endif

@@ -1,14 +1,16 @@
-/* What a network is: model.json, read, checked, with every shape inferred. Pure data; computing is plan.h.
+/* What a network is: model.json, read, checked, with every shape inferred. Pure data; computing is
+ * plan.h.
  *
  *   {"format": "1.0", "name": "lenet",
  *    "input": {"channels": 3, "height": 32, "width": 32},
- *    "preprocess": {"resize": 32, "crop": 32, "grey": false, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+ *    "preprocess": {"resize": 32, "crop": 32, "grey": false,
+ *                   "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
  *    "classes": ["airplane", …],
  *    "nodes": [{"name": "conv1", "op": "conv", "out": 6, "kernel": 5},
  *              {"name": "relu1", "op": "relu"},
  *              {"name": "sum",   "op": "add", "in": ["relu1", "conv1"]}, …]}
  *
- * "in" is the node before when absent ("input" is the image). The last node's output is the logits. */
+ * "in" is the node before when absent ("input" is the image). The last node gives the logits. */
 #ifndef MODEL_SPEC_H
 #define MODEL_SPEC_H
 
@@ -33,7 +35,7 @@ enum nn_kind {
     NN_AVGPOOL,
     NN_LINEAR,
     NN_ADD,
-    NN_FLATTEN, /* to C*H*W features in C, H, W order, as PyTorch's columns of the linear node behind it */
+    NN_FLATTEN, /* to features in C, H, W order, as PyTorch's columns of the linear node behind */
     NN_DROPOUT,
     NN_SCALE,
     NN_KIND_COUNT
@@ -50,9 +52,9 @@ static inline size_t nn_shape_count(struct nn_shape s)
 }
 
 enum nn_init {
-    NN_INIT_DEFAULT, /* PyTorch's: U(+-1/sqrt(fan_in)) for weight and bias of conv and linear; 1, 0 for batchnorm */
-    NN_INIT_DIRAC,   /* conv weight: default, then the first min(in, out) filters become the identity */
-    NN_INIT_WHITEN,  /* conv weight: eigenvectors of patches and their negatives, from training images (init.h) */
+    NN_INIT_DEFAULT, /* PyTorch's: U(+-1/sqrt(fan_in)) for conv and linear; 1, 0 for batchnorm */
+    NN_INIT_DIRAC,   /* conv: default, then the first min(in, out) filters become the identity */
+    NN_INIT_WHITEN,  /* conv: eigenvectors of patches and their negatives, from images (init.h) */
     NN_INIT_ZERO,
 };
 
@@ -61,19 +63,20 @@ enum nn_init {
 struct nn_node {
     char name[NN_NAME];
     enum nn_kind kind;
-    int ninputs;  /* 1, or 2 for add */
-    int input[2]; /* node numbers, or NN_INPUT; always smaller than the node's own */
+    int ninputs;           /* 1, or 2 for add */
+    int input[2];          /* node numbers, or NN_INPUT; always smaller than the node's own */
     struct nn_shape shape; /* of the output */
-    int out;                /* conv, linear: channels or features */
-    int kernel, stride, pad; /* conv, pools; square, symmetric; pools floor; avgpool kernel 0: global.
-                                maxpool pads with -inf, avgpool counts padding as PyTorch does */
-    bool bias;               /* conv, linear */
-    double eps;              /* batchnorm */
-    double momentum;         /* batchnorm, PyTorch's: running = (1 - m) running + m batch, unbiased variance */
-    double p;                /* dropout: probability of a zero; scale: the factor */
-    enum nn_init init;       /* of the weight */
-    double init_std;         /* > 0: after init the weight is scaled to this standard deviation */
-    bool freeze_weight;      /* not trained (a frozen batchnorm weight stays 1) */
+    int out;               /* conv, linear: channels or features */
+    /* conv and pools; square, symmetric; pools floor. maxpool pads with -inf, avgpool counts
+     * padding as PyTorch does; avgpool kernel 0: global. */
+    int kernel, stride, pad;
+    bool bias;          /* conv, linear */
+    double eps;         /* batchnorm */
+    double momentum;    /* batchnorm: running = (1 - m) running + m batch, unbiased variance */
+    double p;           /* dropout: probability of a zero; scale: the factor */
+    enum nn_init init;  /* of the weight */
+    double init_std;    /* > 0: after init the weight is scaled to this standard deviation */
+    bool freeze_weight; /* not trained (a frozen batchnorm weight stays 1) */
     bool freeze_bias;
 };
 
@@ -81,25 +84,30 @@ struct nn_spec {
     char name[NN_NAME];
     struct nn_shape input;
     struct nn_preprocess preprocess;
-    int nclasses;       /* = logits */
+    int nclasses;             /* = logits */
     char (*classes)[NN_NAME]; /* nclasses names; "0", "1", … when the file has none */
     int nnodes;
     struct nn_node *nodes; /* in an order that can be computed */
 };
 
-/* From a parsed file; where names it in messages. Errors name the node: unknown op (and the nearest), unknown key, a
- * missing or later input, shapes of an add that differ, a linear behind an unflattened image, a kernel larger than its
- * padded input, "fc1: flatten gives 400 features, 'in' says 256" when the optional "in_features" or "in_channels" does
- * not fit, a class list whose length is not the logits'. */
-CM_MUST_CHECK cm_status nn_spec_parse(struct nn_spec **out, const struct cm_json *json,
-                                      const char *where);
-/* From a path, or "zoo:NAME" (searched in $FLYWHEEL_ZOO, beside the program and in the source tree). */
-CM_MUST_CHECK cm_status nn_spec_load(struct nn_spec **out, const char *path_or_zoo);
+/* From a parsed file; where names it in messages. Errors name the node: unknown op (and the
+ * nearest), unknown key, a missing or later input, shapes of an add that differ, a linear behind an
+ * unflattened image, a kernel larger than its padded input, "fc1: flatten gives 400 features, 'in'
+ * says 256" when the optional "in_features" or "in_channels" does not fit, a class list whose
+ * length is not the logits'. */
+CM_MUST_CHECK
+cm_status nn_spec_parse(struct nn_spec **out, const struct cm_json *json, const char *where);
+/* From a path, or "zoo:NAME" (searched in $FLYWHEEL_ZOO, beside the program and in the source
+ * tree). */
+CM_MUST_CHECK
+cm_status nn_spec_load(struct nn_spec **out, const char *path_or_zoo);
 void nn_spec_close(struct nn_spec **spec);
 
 /* model.json again, canonical: parse(write(s)) equals s, and the same spec gives the same bytes. */
-CM_MUST_CHECK cm_status nn_spec_write(const struct nn_spec *spec, struct cm_jw *w);
+CM_MUST_CHECK
+cm_status nn_spec_write(const struct nn_spec *spec, struct cm_jw *w);
 /* Replaces the class names (a data set's); n must be nclasses. */
-CM_MUST_CHECK cm_status nn_spec_set_classes(struct nn_spec *spec, const char *const *names, int n);
+CM_MUST_CHECK
+cm_status nn_spec_set_classes(struct nn_spec *spec, const char *const *names, int n);
 
 #endif
