@@ -1,0 +1,145 @@
+/* The error record: one fixed buffer per thread, so that reporting a fault can not itself fail or
+ * allocate. */
+#include "common/status.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/log.h"
+
+#define TEXT  1024
+#define WHERE 64
+
+static _Thread_local struct {
+    char text[TEXT];
+    char where[WHERE];
+} record;
+
+const char *cm_status_name(cm_status st)
+{
+    switch (st) {
+#define CASE(code, text)                                                                           \
+    case code:                                                                                     \
+        return #code;
+        CM_STATUS_LIST(CASE)
+#undef CASE
+    case CM_STATUS_COUNT:
+        break;
+    }
+    return "CM_?";
+}
+
+const char *cm_status_text(cm_status st)
+{
+    switch (st) {
+#define CASE(code, text)                                                                           \
+    case code:                                                                                     \
+        return text;
+        CM_STATUS_LIST(CASE)
+#undef CASE
+    case CM_STATUS_COUNT:
+        break;
+    }
+    return "unknown status";
+}
+
+int cm_status_exit_code(cm_status st)
+{
+    switch (st) {
+    case CM_OK:
+        return 0;
+    case CM_EUSAGE:
+    case CM_ECONFIG:
+        return 2;
+    case CM_EPREEMPTED:
+        return 75; /* EX_TEMPFAIL of sysexits.h: try again */
+    default:
+        return 1;
+    }
+}
+
+static cm_status keep(cm_status code, const char *file, int line, const char *text)
+{
+    const char *slash = strrchr(file, '/');
+    snprintf(record.where, sizeof record.where, "%s:%d", slash ? slash + 1 : file, line);
+    snprintf(record.text, sizeof record.text, "%s", text);
+    cm_log_debug("%s (%s at %s)", record.text, cm_status_name(code), record.where);
+    return code;
+}
+
+/* The arguments may point into the record (a message that quotes cm_error_text()), so every
+ * function below formats into a buffer of its own first. */
+cm_status cm_fail(cm_status code, const char *file, int line, const char *fmt, ...)
+{
+    char text[TEXT];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    return keep(code, file, line, text);
+}
+
+static cm_status status_of_errno(int error)
+{
+    switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+        return CM_ENOSPC;
+    case ENOENT:
+        return CM_ENOTFOUND;
+    case EEXIST:
+        return CM_EEXIST;
+    case ENOMEM:
+        return CM_ENOMEM;
+    default:
+        return CM_EIO;
+    }
+}
+
+cm_status cm_fail_errno(const char *file, int line, const char *fmt, ...)
+{
+    int error = errno;
+    char text[TEXT];
+    va_list args;
+    va_start(args, fmt);
+    int n = vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    if (n >= 0 && (size_t)n < sizeof text)
+        snprintf(text + n, sizeof text - (size_t)n, ": %s", strerrordesc_np(error));
+    return keep(status_of_errno(error), file, line, text);
+}
+
+cm_status cm_error_prefix(cm_status st, const char *fmt, ...)
+{
+    char text[2 * TEXT];
+    va_list args;
+    va_start(args, fmt);
+    int n = vsnprintf(text, TEXT, fmt, args);
+    va_end(args);
+    if (n > TEXT - 1)
+        n = TEXT - 1;
+    if (n < 0)
+        return st;
+    snprintf(text + n, sizeof text - (size_t)n, ": %s", record.text);
+    snprintf(record.text, sizeof record.text, "%.*s", TEXT - 1, text);
+    return st;
+}
+
+const char *cm_error_text(void)
+{
+    return record.text;
+}
+
+const char *cm_error_where(void)
+{
+    return record.where;
+}
+
+cm_status cm_error_adopt(cm_status st, const char *where, const char *text)
+{
+    snprintf(record.where, sizeof record.where, "%s", where);
+    snprintf(record.text, sizeof record.text, "%s", text);
+    return st;
+}
