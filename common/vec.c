@@ -1,0 +1,146 @@
+/* Plain loops that compilers vectorise. What is summed has an order that the source fixes (lanes of
+ * a block, then a tree over blocks), so no instruction set and no thread count can change it. */
+#include "common/vec.h"
+
+#define LANES  8  /* partial sums of a block; 8 doubles are two AVX2 or one AVX-512 register pair */
+#define LEVELS 53 /* 2^64 elements are 2^52 blocks */
+
+void cm_vec_add(float *dst, const float *src, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        dst[i] += src[i];
+}
+
+void cm_vec_sum2(float *dst, const float *a, const float *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        dst[i] = a[i] + b[i];
+}
+
+void cm_vec_scale(float *dst, float factor, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        dst[i] *= factor;
+}
+
+void cm_vec_axpby(float *dst, float a, const float *x, float b, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        dst[i] = a * x[i] + b * dst[i];
+}
+
+void cm_vec_to_bf16(uint16_t *dst, const float *src, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        dst[i] = cm_f32_to_bf16(src[i]);
+}
+
+void cm_vec_from_bf16(float *dst, const uint16_t *src, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        dst[i] = cm_bf16_to_f32(src[i]);
+}
+
+void cm_vec_round_bf16(float *dst, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        dst[i] = cm_bf16_to_f32(cm_f32_to_bf16(dst[i]));
+}
+
+static inline double fold(const double lane[LANES])
+{
+    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) +
+           ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+}
+
+/* Element i of a block goes to lane i mod 8. */
+static double block_sum(const float *x, size_t n)
+{
+    double lane[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (size_t j = 0; j < LANES; j++)
+            lane[j] += (double)x[i + j];
+    }
+    for (size_t j = 0; i + j < n; j++)
+        lane[j] += (double)x[i + j];
+    return fold(lane);
+}
+
+static double block_sum_squares(const float *x, size_t n)
+{
+    double lane[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (size_t j = 0; j < LANES; j++)
+            lane[j] += (double)x[i + j] * (double)x[i + j];
+    }
+    for (size_t j = 0; i + j < n; j++)
+        lane[j] += (double)x[i + j] * (double)x[i + j];
+    return fold(lane);
+}
+
+/* The tree over blocks, built like a binary counter: level k holds the sum of 2^k neighbours, and
+ * two of one level become one of the next. What is left at the end is added from the smallest level
+ * up. */
+static double tree_sum(double (*block)(const float *, size_t), const float *x, size_t n)
+{
+    double level[LEVELS];
+    size_t nblocks = 0;
+    for (size_t i = 0; i < n; i += CM_VEC_BLOCK, nblocks++) {
+        double sum = block(x + i, n - i < CM_VEC_BLOCK ? n - i : CM_VEC_BLOCK);
+        int k = 0;
+        for (; nblocks >> k & 1; k++)
+            sum = level[k] + sum;
+        level[k] = sum;
+    }
+    double total = 0;
+    for (int k = 0; nblocks >> k; k++) {
+        if (nblocks >> k & 1)
+            total = level[k] + total;
+    }
+    return total;
+}
+
+double cm_vec_sum_squares(const float *x, size_t n)
+{
+    return tree_sum(block_sum_squares, x, n);
+}
+
+double cm_vec_sum(const float *x, size_t n)
+{
+    return tree_sum(block_sum, x, n);
+}
+
+union bits {
+    float f;
+    uint32_t u;
+};
+
+/* The largest magnitude of a block, as bits: without their sign, floats are ordered as their bits
+ * are, and every NaN is above infinity. An integer maximum has no order and vectorises. */
+static uint32_t max_bits(const float *x, size_t n)
+{
+    int32_t max = 0;
+    for (size_t i = 0; i < n; i++) {
+        union bits b = {.f = x[i]};
+        int32_t magnitude = (int32_t)(b.u & 0x7fffffffu);
+        max = magnitude > max ? magnitude : max;
+    }
+    return (uint32_t)max;
+}
+
+float cm_vec_abs_max(const float *x, size_t n)
+{
+    union bits b = {.u = max_bits(x, n)};
+    return b.f;
+}
+
+bool cm_vec_finite(const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i += CM_VEC_BLOCK) { /* by blocks, to stop early */
+        if (max_bits(x + i, n - i < CM_VEC_BLOCK ? n - i : CM_VEC_BLOCK) >= 0x7f800000u)
+            return false;
+    }
+    return true;
+}
