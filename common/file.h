@@ -39,6 +39,7 @@ CM_MUST_CHECK cm_status cm_file_replace(const char *path, const void *data, size
 CM_MUST_CHECK cm_status cm_dir_make(const char *path);        /* mkdir -p; existing is fine */
 CM_MUST_CHECK cm_status cm_dir_make_new(const char *path);    /* one level; CM_EEXIST when there */
 CM_MUST_CHECK cm_status cm_dir_sync(const char *path);        /* fsync of the folder itself */
+CM_MUST_CHECK cm_status cm_dir_sync_parent(const char *path); /* of the folder that holds path */
 CM_MUST_CHECK cm_status cm_dir_rename(const char *from, const char *to); /* CM_EEXIST when to is there; syncs parent */
 CM_MUST_CHECK cm_status cm_dir_remove(const char *path);      /* with its files and folders; missing is fine */
 /* Names (not "." and ".."), sorted bytewise, each from cm_alloc as the list is. */
