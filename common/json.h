@@ -73,6 +73,11 @@ void cm_jw_u64(struct cm_jw *w, const char *key, uint64_t v);
 void cm_jw_f64(struct cm_jw *w, const char *key, double v); /* shortest text that reads back; NaN, Inf as null */
 void cm_jw_string(struct cm_jw *w, const char *key, const char *v); /* NULL writes null */
 void cm_jw_value(struct cm_jw *w, const char *key, const struct cm_json *v); /* a copy of a parsed value */
+
+#define CM_F64_TEXT 32
+/* The shortest of 15, 16 or 17 digits that reads back; "nan", "inf", "-inf" for what is not finite. */
+void cm_f64_format(char text[CM_F64_TEXT], double v);
+
 /* The text (NUL-terminated, from cm_alloc) becomes the caller's; w is empty again. */
 CM_MUST_CHECK cm_status cm_jw_take(struct cm_jw *w, char **text, size_t *n);
 void cm_jw_release(struct cm_jw *w);
