@@ -35,7 +35,7 @@ static cm_status check_root(const struct cm_config *cfg)
                        cfg->name);
     CM_JSON_EACH (m, cfg->root) {
         const char *key = cm_json_key(m);
-        bool known = strcmp(key, "schema") == 0;
+        bool known = strcmp(key, "schema") == 0 || strcmp(key, "run") == 0;
         for (size_t i = 0; i < NSECTIONS && !known; i++)
             known = strcmp(key, section_names[i]) == 0;
         const char *near = known ? NULL : cm_nearest(key, section_names, NSECTIONS);
@@ -48,7 +48,11 @@ static cm_status check_root(const struct cm_config *cfg)
                 "%s: unknown section '%s'; there are model, data, train, allreduce, store, "
                 "serve, online and cluster",
                 cfg->name, key);
-        if (strcmp(key, "schema") != 0 && cm_json_type(m) != CM_JSON_OBJECT)
+        if (strcmp(key, "run") == 0 && cm_json_type(m) != CM_JSON_STRING)
+            return CM_FAIL(CM_ECONFIG, "%s: run must be a string, the path of the run directory",
+                           cfg->name);
+        bool is_section = strcmp(key, "schema") != 0 && strcmp(key, "run") != 0;
+        if (is_section && cm_json_type(m) != CM_JSON_OBJECT)
             return CM_FAIL(CM_ECONFIG, "%s: %s must be an object, not %s", cfg->name, key,
                            cm_json_type_name(m));
     }
@@ -194,4 +198,22 @@ const char *cm_config_name(const struct cm_config *cfg)
 const char *cm_config_dir(const struct cm_config *cfg)
 {
     return cfg->dir;
+}
+
+cm_status cm_config_run_dir(const struct cm_config *cfg, const char *chosen, char dir[CM_PATH])
+{
+    const struct cm_json *run = cm_json_get(cfg->root, "run");
+    const char *path = chosen;
+    if (!path && run)
+        CM_TRY(cm_json_as_string(run, cfg->name, &path));
+    if (path && path[0])
+        return snprintf(dir, CM_PATH, "%s", path) < CM_PATH
+                   ? CM_OK
+                   : CM_FAIL(CM_ECONFIG, "%s: run: path too long", cfg->name);
+    const char *slash = strrchr(cfg->name, '/');
+    const char *base = slash ? slash + 1 : cfg->name;
+    const char *dot = strrchr(base, '.');
+    int n = dot && dot > base ? (int)(dot - base) : (int)strlen(base);
+    snprintf(dir, CM_PATH, "runs/%.*s", n, base);
+    return CM_OK;
 }

@@ -1,4 +1,4 @@
-/* The one config file: {"schema": 1, "model": {…}, "data": {…}, …}. Each section is a const table in its owner's folder;
+/* The one config file: {"schema": 1, "run": "runs/x", "model": {…}, "data": {…}, …}. Each section is a const table in its owner's folder;
  * the table is the parser, the check, the default and the help. */
 #ifndef COMMON_CONFIG_H
 #define COMMON_CONFIG_H
@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/file.h"
 #include "common/json.h"
 #include "common/status.h"
 
@@ -63,6 +64,11 @@ const char *cm_config_name(const struct cm_config *cfg);
 /* Folder of the file, "." for none: relative paths inside a config mean relative to the working directory, but
  * "zoo:speednet" style names need no path at all. */
 const char *cm_config_dir(const struct cm_config *cfg);
+
+/* The run directory, where all tiers of a run meet: chosen (a --run option; NULL: none), else the file's "run", else
+ * "runs/" and the file's base name without its ending. */
+CM_MUST_CHECK cm_status cm_config_run_dir(const struct cm_config *cfg, const char *chosen,
+                                          char dir[CM_PATH]);
 
 /* Appends the section, every key with its resolved value, as one member of the JSON object being written. */
 void cm_config_write(struct cm_jw *w, const struct cm_section *section, const void *values);
