@@ -3,6 +3,7 @@
 #ifndef PARAMETER_MANIFEST_H
 #define PARAMETER_MANIFEST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -75,6 +76,9 @@ cm_status ps_manifest_intervene(struct ps_manifest *m, const char *kind, int64_t
 const struct ps_file *ps_manifest_file(const struct ps_manifest *m, const char *name);
 const struct ps_check *ps_manifest_check(const struct ps_manifest *m, const char *file,
                                          const char *name);
+/* A name in a manifest becomes a path, so it must stay inside the version: no '/', no '.' in front,
+ * not too long. */
+bool ps_manifest_plain_name(const char *name);
 void ps_manifest_release(struct ps_manifest *m);
 
 /* The sealed text, from cm_alloc; sets m->hash. CM_EINVAL: config or notes is no JSON object. */

@@ -50,7 +50,7 @@ bool ps_dtype_parse(enum ps_dtype *out, const char *name);
 #define PS_NDIM_MAX 8
 
 struct ps_tensor {
-    const char *name; /* owned by the set */
+    char *name; /* owned by the set */
     enum ps_dtype dtype;
     int ndim;                 /* 0: a scalar */
     int64_t dim[PS_NDIM_MAX]; /* outermost first; 0 is legal */
@@ -78,6 +78,10 @@ struct ps_tensors {
 CM_MUST_CHECK
 cm_status ps_tensors_add(struct ps_tensors *set, const char *name, enum ps_dtype dtype, int ndim,
                          const int64_t *dim, const void *data);
+/* The same for a caller who knows that the name is new: no look through the list. */
+CM_MUST_CHECK
+cm_status ps_tensors_append(struct ps_tensors *set, const char *name, enum ps_dtype dtype, int ndim,
+                            const int64_t *dim, const void *data);
 /* NULL when there is none; linear, so look names up once. */
 const struct ps_tensor *ps_tensors_find(const struct ps_tensors *set, const char *name);
 /* The tensor must have this dtype and shape: CM_ENOTFOUND, CM_ESHAPE name it ("fc.weight is F32

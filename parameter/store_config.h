@@ -1,6 +1,6 @@
 /* Section "store" of the config: where versions go, when they are written and which stay. */
-#ifndef PARAMETER_CONFIG_H
-#define PARAMETER_CONFIG_H
+#ifndef PARAMETER_STORE_CONFIG_H
+#define PARAMETER_STORE_CONFIG_H
 
 #include <stdint.h>
 
