@@ -3,6 +3,7 @@
 #ifndef COMMON_PROGRESS_H
 #define COMMON_PROGRESS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct cm_progress {
@@ -18,5 +19,9 @@ void cm_progress_begin(struct cm_progress *p, const char *label, int64_t total, 
 void cm_progress_update(struct cm_progress *p, int64_t done, const char *note);
 /* The last state stays on the screen as a line of its own. */
 void cm_progress_end(struct cm_progress *p, const char *note);
+
+/* The line alone, as a pure function of *p and the time: "epoch 3/10  40%  1:05 left  812 images/s". */
+void cm_progress_line(char *text, size_t size, const struct cm_progress *p, int64_t now_ns,
+                      const char *note);
 
 #endif
