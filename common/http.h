@@ -1,5 +1,6 @@
-/* HTTP/1.1 server: the only file with microhttpd.h behind it is http.c. Requests are read whole within limits, handed to
- * one handler, and may be answered later from any thread: a suspended request holds no thread. */
+/* HTTP/1.1 server: the only file with microhttpd.h behind it is http.c. Requests are read whole
+ * within limits, handed to one handler, and may be answered later from any thread: a suspended
+ * request holds no thread. */
 #ifndef COMMON_HTTP_H
 #define COMMON_HTTP_H
 
@@ -12,35 +13,46 @@ struct cm_http;         /* a server */
 struct cm_http_request; /* valid from the handler's call until cm_http_answer */
 
 struct cm_http_config {
-    const char *host;       /* "127.0.0.1" */
-    int port;               /* 0: a free one */
+    const char *host; /* "127.0.0.1" */
+    int port;         /* 0: a free one */
     int threads;
-    size_t max_body_nbytes; /* more is answered 413 while reading, without buffering it */
-    int max_connections;
-    int timeout_s;          /* of an idle connection */
-    /* Runs on a server thread; must not block. Answers now or keeps the request for a later cm_http_answer (exactly one).
-     * Not called for requests that the server itself refuses (413, 400). */
+    /* More is answered 413: at once when Content-Length says so, else when the body ends; what lies
+     * beyond the limit is thrown away, and a client that goes on past 5 times the limit loses its
+     * connection. */
+    size_t max_body_nbytes;
+    int max_connections; /* >= threads */
+    int timeout_s;       /* of an idle connection */
+    /* Runs on a server thread; must not block. Answers now or keeps the request for a later
+     * cm_http_answer (exactly one). Not called for requests that the server itself refuses (413,
+     * 400). */
     void (*handler)(void *ctx, struct cm_http_request *request);
     void *ctx;
 };
 
 /* CM_EBUSY names host and port when the port is taken. */
-CM_MUST_CHECK cm_status cm_http_open(struct cm_http **out, const struct cm_http_config *cfg);
+CM_MUST_CHECK
+cm_status cm_http_open(struct cm_http **out, const struct cm_http_config *cfg);
 int cm_http_port(const struct cm_http *server);
-/* Stops accepting; existing connections go on. */
+/* Stops accepting; existing connections go on, and end with their next answer. Once; by one thread.
+ */
 void cm_http_quiesce(struct cm_http *server);
 /* Every request must have been answered. */
 void cm_http_close(struct cm_http **server);
 
 const char *cm_http_method(const struct cm_http_request *request); /* "GET" */
-const char *cm_http_path(const struct cm_http_request *request);   /* "/predict", without the query */
-const char *cm_http_header(const struct cm_http_request *request, const char *name); /* NULL: absent */
-const char *cm_http_query(const struct cm_http_request *request, const char *name);  /* NULL: absent */
-/* The body, or for multipart/form-data the content of the named field (NULL when there is none). */
+const char *cm_http_path(const struct cm_http_request *request); /* "/predict", without the query */
+const char *cm_http_header(const struct cm_http_request *request,
+                           const char *name); /* NULL: absent */
+const char *cm_http_query(const struct cm_http_request *request,
+                          const char *name); /* NULL: absent */
+/* The body as it came; never NULL. */
 const void *cm_http_body(const struct cm_http_request *request, size_t *n);
+/* For multipart/form-data the content of the named field, wherever it stands; NULL when there is
+ * none. */
 const void *cm_http_field(const struct cm_http_request *request, const char *name, size_t *n);
 
-/* Copies body. retry_after_s > 0 adds Retry-After. */
+/* Any thread. Copies body; request and all that was borrowed from it are gone afterwards.
+ * retry_after_s > 0 adds Retry-After. */
 void cm_http_answer(struct cm_http_request *request, int code, const char *content_type,
                     const void *body, size_t n, int retry_after_s);
 

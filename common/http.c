@@ -1,0 +1,357 @@
+/* libmicrohttpd behind common/http.h. A request's life, and the one race in it:
+ *
+ *   reading --(body complete)--> HANDLING --(handler returns, no answer yet)--> SUSPENDED
+ *                                   |                                              |
+ *                                   +-------------> ANSWERED <---------------------+
+ * cm_http_answer, any thread
+ *
+ * The handler may pass the request on, and be answered by another thread before it returns. So the
+ * server thread suspends the connection first and publishes SUSPENDED after, by compare-and-swap:
+ * whoever comes second resumes. The answering thread does not touch the request after its own swap:
+ * from there on it belongs to the server thread. */
+#include "common/http.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "common/mem.h"
+#include "common/multipart.h"
+
+#define FIRST_BODY_NBYTES 4096
+#define SWALLOW_TIMES                                                                              \
+    4 /* of max_body_nbytes: so much of a chunked body is read to answer it politely */
+#define LISTEN_BACKLOG 511
+
+enum state { HANDLING, SUSPENDED, ANSWERED };
+
+struct cm_http {
+    struct cm_http_config cfg;
+    struct MHD_Daemon *daemon;
+    int listener; /* ours again after quiesce; -1 while the daemon has it */
+    int port;
+    atomic_bool quiesced;
+};
+
+struct cm_http_request {
+    struct cm_http *server;
+    struct MHD_Connection *connection;
+    const char *method, *path; /* the connection's, for the request's life */
+    char *body;
+    size_t n, capacity;
+    size_t nswallowed; /* bytes beyond the limit, thrown away */
+    bool handed_over;
+    _Atomic enum state state;
+    struct MHD_Response *response; /* written before state becomes ANSWERED; NULL: out of memory */
+    unsigned code;
+};
+
+static struct MHD_Response *make_response(const struct cm_http *server, const char *content_type,
+                                          const void *body, size_t n, int retry_after_s)
+{
+    void *copied_by_mhd;
+    memcpy(&copied_by_mhd, &body, sizeof(body));
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(n, copied_by_mhd, MHD_RESPMEM_MUST_COPY);
+    if (!response)
+        return NULL;
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+    if (retry_after_s > 0) {
+        char seconds[16];
+        snprintf(seconds, sizeof(seconds), "%d", retry_after_s);
+        MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, seconds);
+    }
+    /* A draining server ends its connections one answer at a time. */
+    if (atomic_load(&server->quiesced))
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+    return response;
+}
+
+static enum MHD_Result queue(struct MHD_Connection *connection, unsigned code,
+                             struct MHD_Response *response)
+{
+    if (!response)
+        return MHD_NO;
+    enum MHD_Result result = MHD_queue_response(connection, code, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+static enum MHD_Result refuse_size(struct cm_http_request *r)
+{
+    char text[96];
+    int n = snprintf(text, sizeof(text), "{\"error\":\"the body is larger than %zu bytes\"}\n",
+                     r->server->cfg.max_body_nbytes);
+    r->handed_over = true;
+    return queue(r->connection, MHD_HTTP_CONTENT_TOO_LARGE,
+                 make_response(r->server, "application/json", text, (size_t)n, 0));
+}
+
+/* MHD_NO closes the connection, which is all that is left when memory is out or the client does not
+ * stop. */
+static enum MHD_Result take_body(struct cm_http_request *r, const char *data, size_t n)
+{
+    size_t max = r->server->cfg.max_body_nbytes;
+    if (r->nswallowed || n > max - r->n) {
+        cm_free(&r->body);
+        r->capacity = 0;
+        r->nswallowed += n;
+        return r->nswallowed / SWALLOW_TIMES <= max ? MHD_YES : MHD_NO;
+    }
+    if (r->n + n > r->capacity) {
+        size_t want = r->capacity ? r->capacity : FIRST_BODY_NBYTES;
+        while (want < r->n + n)
+            want *= 2;
+        if (cm_realloc(&r->body, want, 1, "request body") != CM_OK)
+            return MHD_NO;
+        r->capacity = want;
+    }
+    memcpy(r->body + r->n, data, n);
+    r->n += n;
+    return MHD_YES;
+}
+
+static enum MHD_Result hand_over(struct cm_http_request *r)
+{
+    struct MHD_Connection *connection = r->connection;
+    const struct cm_http_config *cfg = &r->server->cfg;
+    enum state handling = HANDLING;
+
+    r->handed_over = true;
+    cfg->handler(cfg->ctx, r);
+    if (atomic_load(&r->state) == ANSWERED)
+        return queue(connection, r->code, r->response);
+    MHD_suspend_connection(connection);
+    if (!atomic_compare_exchange_strong(&r->state, &handling, SUSPENDED))
+        MHD_resume_connection(connection);
+    return MHD_YES;
+}
+
+/* Refused before a byte of the body is read: so a client that waits for "100 Continue" does not
+ * send it. */
+static bool announces_too_much(const struct cm_http_request *r)
+{
+    const char *text = cm_http_header(r, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    return text && strtoull(text, NULL, 10) > r->server->cfg.max_body_nbytes;
+}
+
+static enum MHD_Result begin(struct cm_http *server, struct MHD_Connection *connection,
+                             const char *path, const char *method, void **slot)
+{
+    struct cm_http_request *r;
+    if (cm_alloc(&r, 1, sizeof(*r), "HTTP request") != CM_OK)
+        return MHD_NO;
+    r->server = server;
+    r->connection = connection;
+    r->method = method;
+    r->path = path;
+    *slot = r;
+    return announces_too_much(r) ? refuse_size(r) : MHD_YES;
+}
+
+/* libmicrohttpd calls this when the headers are there, with each piece of the body, when it is
+ * complete, and once more after a resume. */
+static enum MHD_Result on_access(void *ctx, struct MHD_Connection *connection, const char *path,
+                                 const char *method, const char *version, const char *data,
+                                 size_t *ndata, void **slot)
+{
+    struct cm_http_request *r = *slot;
+    (void)version;
+    if (!r)
+        return begin(ctx, connection, path, method, slot);
+    if (*ndata > 0) {
+        size_t n = *ndata;
+        *ndata = 0;
+        return take_body(r, data, n);
+    }
+    if (r->nswallowed)
+        return refuse_size(r);
+    if (!r->handed_over)
+        return hand_over(r);
+    if (atomic_load(&r->state) == ANSWERED)
+        return queue(connection, r->code, r->response);
+    return MHD_YES;
+}
+
+static void on_completed(void *ctx, struct MHD_Connection *connection, void **slot,
+                         enum MHD_RequestTerminationCode why)
+{
+    struct cm_http_request *r = *slot;
+    (void)ctx;
+    (void)connection;
+    (void)why;
+    if (!r)
+        return;
+    cm_free(&r->body);
+    cm_free(&r);
+    *slot = NULL;
+}
+
+__attribute__((format(printf, 2, 0))) static void on_log(void *ctx, const char *fmt, va_list args)
+{
+    char line[512];
+    (void)ctx;
+    vsnprintf(line, sizeof(line), fmt, args);
+    line[strcspn(line, "\r\n")] = '\0';
+    cm_log_debug("http: %s", line);
+}
+
+static cm_status listen_on(int *out, const char *host, int port)
+{
+    struct addrinfo want = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *list;
+    char service[16];
+    int fd = -1, yes = 1;
+
+    snprintf(service, sizeof(service), "%d", port);
+    int code = getaddrinfo(host, service, &want, &list);
+    if (code)
+        return CM_FAIL(CM_EINVAL, "HTTP on %s:%d: %s", host, port, gai_strerror(code));
+    fd = socket(list->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    /* REUSEADDR: a restart need not wait for the old connections' TIME_WAIT; a live listener is
+     * still found. */
+    bool bound = fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) &&
+                 !bind(fd, list->ai_addr, list->ai_addrlen) && !listen(fd, LISTEN_BACKLOG);
+    int fault = errno;
+    freeaddrinfo(list);
+    if (bound) {
+        *out = fd;
+        return CM_OK;
+    }
+    if (fd >= 0)
+        close(fd);
+    errno = fault;
+    if (fault == EADDRINUSE)
+        return CM_FAIL(CM_EBUSY, "HTTP on %s:%d: the port is in use by another program", host,
+                       port);
+    return CM_FAIL_ERRNO("HTTP on %s:%d", host, port);
+}
+
+static int bound_port(int fd)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t n = sizeof(address);
+    char service[NI_MAXSERV];
+    if (getsockname(fd, (struct sockaddr *)&address, &n) < 0 ||
+        getnameinfo((struct sockaddr *)&address, n, NULL, 0, service, sizeof(service),
+                    NI_NUMERICSERV))
+        return 0;
+    return atoi(service);
+}
+
+cm_status cm_http_open(struct cm_http **out, const struct cm_http_config *cfg)
+{
+    struct cm_http *s = NULL;
+    cm_status st;
+
+    *out = NULL;
+    if (cfg->threads < 1 || cfg->max_connections < cfg->threads || cfg->timeout_s < 1)
+        return CM_FAIL(CM_EINVAL, "HTTP: %d threads, %d connections, time-out %d s", cfg->threads,
+                       cfg->max_connections, cfg->timeout_s);
+    CM_TRY(cm_alloc(&s, 1, sizeof(*s), "HTTP server"));
+    s->cfg = *cfg;
+    s->cfg.host = NULL; /* the caller's */
+    s->listener = -1;
+    CM_GOTO(st, listen_on(&s->listener, cfg->host, cfg->port), out);
+    s->port = bound_port(s->listener);
+    s->daemon = MHD_start_daemon(
+        MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME |
+            MHD_USE_ERROR_LOG,
+        0, NULL, NULL, on_access, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+        MHD_OPTION_LISTEN_SOCKET, s->listener, MHD_OPTION_THREAD_POOL_SIZE,
+        cfg->threads > 1 ? (unsigned)cfg->threads : 0u, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)cfg->max_connections, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)cfg->timeout_s,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+        MHD_OPTION_END);
+    if (!s->daemon) {
+        st = CM_FAIL(CM_EIO,
+                     "HTTP on %s:%d: libmicrohttpd did not start (FLYWHEEL_LOG=debug says "
+                     "why)",
+                     cfg->host, s->port);
+        goto out;
+    }
+    s->listener = -1;
+    *out = s;
+    s = NULL;
+out:
+    cm_http_close(&s);
+    return st;
+}
+
+int cm_http_port(const struct cm_http *server)
+{
+    return server->port;
+}
+
+void cm_http_quiesce(struct cm_http *server)
+{
+    if (atomic_exchange(&server->quiesced, true))
+        return;
+    server->listener = MHD_quiesce_daemon(server->daemon);
+    /* Closed only with the daemon, whose threads may still know the number; shut down, it refuses
+     * clients at once. */
+    if (server->listener >= 0)
+        shutdown(server->listener, SHUT_RDWR);
+}
+
+void cm_http_close(struct cm_http **server)
+{
+    struct cm_http *s = *server;
+    if (!s)
+        return;
+    if (s->daemon)
+        MHD_stop_daemon(s->daemon);
+    if (s->listener >= 0)
+        close(s->listener);
+    cm_free(server);
+}
+
+const char *cm_http_method(const struct cm_http_request *request)
+{
+    return request->method;
+}
+
+const char *cm_http_path(const struct cm_http_request *request)
+{
+    return request->path;
+}
+
+const char *cm_http_header(const struct cm_http_request *request, const char *name)
+{
+    return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+const char *cm_http_query(const struct cm_http_request *request, const char *name)
+{
+    return MHD_lookup_connection_value(request->connection, MHD_GET_ARGUMENT_KIND, name);
+}
+
+const void *cm_http_body(const struct cm_http_request *request, size_t *n)
+{
+    *n = request->n;
+    return request->n ? request->body : "";
+}
+
+const void *cm_http_field(const struct cm_http_request *request, const char *name, size_t *n)
+{
+    return cm_multipart_field(cm_http_header(request, MHD_HTTP_HEADER_CONTENT_TYPE), request->body,
+                              request->n, name, n);
+}
+
+void cm_http_answer(struct cm_http_request *request, int code, const char *content_type,
+                    const void *body, size_t n, int retry_after_s)
+{
+    struct MHD_Connection *connection = request->connection;
+    request->code = (unsigned)code;
+    request->response = make_response(request->server, content_type, body, n, retry_after_s);
+    if (atomic_exchange(&request->state, ANSWERED) == SUSPENDED)
+        MHD_resume_connection(connection);
+}
