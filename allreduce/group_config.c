@@ -1,0 +1,24 @@
+/* The config section "allreduce". */
+#include "allreduce/group.h"
+
+static const char *const orders[] = {"fixed", "fast", NULL};
+
+#define AT(field) offsetof(struct ar_config, field)
+static const struct cm_key keys[] = {
+    {"order", CM_KEY_CHOICE, AT(order), "\"fixed\"", 0, 0, orders, NULL,
+     "fixed: one tree, the same bits at every rank count; fast: MPI's or NCCL's own sum, any rank "
+     "count, the same bits for reruns only"},
+    {"bucket_kib", CM_KEY_INT, AT(bucket_kib), "1024", 1, 1 << 20, NULL, "KiB",
+     "a bucket of gradients leaves for the other ranks once it holds this much"},
+    {"start_timeout_ms", CM_KEY_INT, AT(start_timeout_ms), "120000", 100, 86400000, NULL, "ms",
+     "all ranks must have met by then"},
+    {"collective_timeout_ms", CM_KEY_INT, AT(collective_timeout_ms), "120000", 100, 86400000, NULL,
+     "ms", "a rank that waits longer in one collective names the culprit and leaves"},
+    {"heartbeat_ms", CM_KEY_INT, AT(heartbeat_ms), "500", 10, 60000, NULL, "ms",
+     "time between two heartbeats of a rank"},
+    {"compress", CM_KEY_BOOL, AT(compress), "false", 0, 0, NULL, NULL,
+     "round every node of the tree to bf16: half the traffic; needs order fixed"},
+};
+
+const struct cm_section ar_config_section = {"allreduce", keys, sizeof keys / sizeof keys[0],
+                                             sizeof(struct ar_config)};

@@ -1,0 +1,198 @@
+/* flywheel bench train: images per second of the training step, and where its time goes, op by op,
+ * beside the limit of this machine. Real data and the real step; nothing is saved. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/json.h"
+#include "common/mem.h"
+#include "model/backend.h"
+#include "model/init.h"
+#include "trainer/commands.h"
+#include "trainer/engine.h"
+
+struct values {
+    struct tr_common_args common;
+    int64_t steps, warmup;
+    bool ops;
+};
+
+static const struct cm_opt opts[] = {
+    TR_COMMON_OPTS(struct values, common),
+    {"steps", 'n', CM_OPT_INT, offsetof(struct values, steps), "N", "steps that count (5)"},
+    {"warmup", 0, CM_OPT_INT, offsetof(struct values, warmup), "N", "steps before them (1)"},
+    {"ops", 0, CM_OPT_FLAG, offsetof(struct values, ops), NULL,
+     "time by op and its share of the machine's limit (needs train.threads 1)"},
+};
+
+static const struct cm_command command = {
+    .name = "flywheel-train bench train",
+    .operands = "CONFIG",
+    .min_operands = 1,
+    .max_operands = 1,
+    .summary = "Measures the training step: images/s as the median of N steps.",
+    .details = "Under mpirun all ranks take part. The last line is one JSON object.",
+    .opts = opts,
+    .nopts = sizeof opts / sizeof *opts,
+};
+
+struct bench {
+    struct tr_session session;
+    struct tr_engine *engine;
+    double *rates;          /* images/s by step */
+    struct tr_op_time *sum; /* over the steps that count */
+    int nrows;
+};
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static cm_status run_steps(struct bench *b, const struct values *v)
+{
+    for (int64_t i = 0; i < v->warmup + v->steps; i++) {
+        struct tr_outcome outcome;
+        CM_TRY(tr_engine_step(b->engine, i, b->session.train.lr, 0, &outcome));
+        if (i < v->warmup)
+            continue;
+        b->rates[i - v->warmup] = (double)outcome.count / outcome.seconds;
+        const struct tr_op_time *times = tr_engine_times(b->engine);
+        for (int row = 0; row < b->nrows; row++) {
+            b->sum[row].forward_s += times[row].forward_s;
+            b->sum[row].backward_s += times[row].backward_s;
+        }
+    }
+    qsort(b->rates, (size_t)v->steps, sizeof *b->rates, by_value);
+    return CM_OK;
+}
+
+/* Milliseconds per 1,000 images of this rank, and the share of the limit that arithmetic reaches.
+ */
+static void print_op(const char *name, const char *kind, const struct tr_op_time *t, double images,
+                     double flops, double limit)
+{
+    double forward = t->forward_s * 1e6 / images, backward = t->backward_s * 1e6 / images;
+    printf("%-24s %-8s %9.2f %9.2f", name, kind, forward, backward);
+    if (flops > 0 && t->forward_s + t->backward_s > 0)
+        printf(" %8.3f %6.1f %%", flops * 3e3 / ((forward + backward) * 1e-3) * 1e-12,
+               100 * flops * 3e3 / ((forward + backward) * 1e-3) / limit);
+    printf("\n");
+}
+
+static cm_status print_ops(const struct bench *b, int64_t steps)
+{
+    const struct nn_plan *plan = tr_engine_plan(b->engine);
+    double flops_per_s, bytes_per_s;
+    CM_TRY(nn_cpu_measure_limits(nn_plan_dtype(plan), &flops_per_s, &bytes_per_s));
+    double images =
+        (double)b->session.train.batch / ar_group_size(b->session.group) * (double)steps;
+    printf("limits of one thread: %.3f TFLOP/s (%s), copy %.1f GB/s\n", flops_per_s * 1e-12,
+           nn_dtype_name(nn_plan_dtype(plan)), bytes_per_s * 1e-9);
+    printf("%-24s %-8s %9s %9s %8s %8s\n", "op", "kind", "fwd ms", "bwd ms", "TFLOP/s", "limit");
+    int nops = nn_plan_nops(plan);
+    for (int op = 0; op < nops; op++) {
+        const struct nn_op *o = nn_plan_op(plan, op);
+        print_op(o->desc.name, nn_op_kind_name(o->desc.kind), &b->sum[op], images,
+                 nn_plan_flops(plan, op), flops_per_s);
+    }
+    static const char *const extra[TR_TIMES_EXTRA] = {"input", "loss", "merge and finish",
+                                                      "update and prepare"};
+    for (int i = 0; i < TR_TIMES_EXTRA; i++)
+        print_op(extra[i], "", &b->sum[nops + i], images, 0, 0);
+    printf("(milliseconds per 1,000 images of one rank)\n");
+    return CM_OK;
+}
+
+static void print_json(const struct bench *b, const struct values *v)
+{
+    struct cm_jw w = {0};
+    struct ar_step_times comm = ar_step_times(b->session.group);
+    cm_jw_begin(&w, NULL, '{');
+    cm_jw_string(&w, "bench", "train");
+    cm_jw_string(&w, "network", b->session.spec->name);
+    cm_jw_string(&w, "precision", nn_dtype_name(nn_plan_dtype(tr_engine_plan(b->engine))));
+    cm_jw_i64(&w, "ranks", ar_group_size(b->session.group));
+    cm_jw_i64(&w, "threads", tr_engine_nlanes(b->engine));
+    cm_jw_i64(&w, "batch", b->session.train.batch);
+    cm_jw_i64(&w, "steps", v->steps);
+    cm_jw_f64(&w, "images_per_s", b->rates[v->steps / 2]);
+    cm_jw_f64(&w, "images_per_s_min", b->rates[0]);
+    cm_jw_f64(&w, "images_per_s_max", b->rates[v->steps - 1]);
+    cm_jw_f64(&w, "allreduce_busy_s", comm.busy_s);
+    cm_jw_f64(&w, "allreduce_exposed_s", comm.exposed_s);
+    cm_jw_end(&w);
+    char *text;
+    size_t n;
+    if (cm_jw_take(&w, &text, &n) == CM_OK)
+        printf("%s\n", text);
+    cm_free(&text);
+}
+
+static cm_status open_engine(struct bench *b, const struct values *v)
+{
+    struct tr_session *s = &b->session;
+    struct tr_engine_config cfg = {.spec = s->spec,
+                                   .layout = s->layout,
+                                   .model = &s->model,
+                                   .train = &s->train,
+                                   .allreduce = &s->allreduce,
+                                   .group = s->group,
+                                   .nlanes = tr_session_nlanes(s),
+                                   .samples = tr_session_samples(s)};
+    CM_TRY(tr_engine_open(&b->engine, &cfg));
+    CM_TRY(nn_init_weights(tr_engine_weights(b->engine), s->layout, s->spec,
+                           (uint64_t)s->train.seed, s->data.set.images, s->data.set.n_train));
+    CM_TRY(tr_engine_prepare(b->engine));
+    tr_engine_set_timing(b->engine, v->ops);
+    b->nrows = nn_plan_nops(tr_engine_plan(b->engine)) + TR_TIMES_EXTRA;
+    CM_TRY(cm_alloc(&b->sum, (size_t)b->nrows, sizeof *b->sum, "timings"));
+    return cm_alloc(&b->rates, (size_t)v->steps, sizeof *b->rates, "rates");
+}
+
+static cm_status run_bench(struct bench *b, const struct values *v)
+{
+    CM_TRY(tr_session_load(&b->session, NULL));
+    CM_TRY(ar_group_agree(b->session.group, open_engine(b, v), "preparing the network"));
+    cm_status st = run_steps(b, v);
+    if (st != CM_OK && ar_group_size(b->session.group) > 1)
+        ar_group_abort(b->session.group, st, "measuring");
+    CM_TRY(st);
+    if (ar_group_rank(b->session.group) != 0)
+        return CM_OK;
+    if (v->ops && tr_engine_nlanes(b->engine) == 1)
+        CM_TRY(print_ops(b, v->steps));
+    printf("%s: %.0f images/s (%.0f … %.0f) on %d ranks x %d threads\n", b->session.spec->name,
+           b->rates[v->steps / 2], b->rates[0], b->rates[v->steps - 1],
+           ar_group_size(b->session.group), tr_engine_nlanes(b->engine));
+    print_json(b, v);
+    return CM_OK;
+}
+
+cm_status tr_command_bench(int argc, char **argv)
+{
+    struct values v = {.steps = 5, .warmup = 1};
+    char **operands;
+    int noperands;
+    bool helped;
+    /* "bench train CONFIG" and "bench CONFIG" are the same here: the other benches are other
+     * programs. */
+    bool named = argc > 1 && strcmp(argv[1], "train") == 0;
+    CM_TRY(cm_args_parse(&command, argc - named, argv + named, &v, &operands, &noperands, &helped));
+    if (helped)
+        return CM_OK;
+    if (v.steps < 1 || v.warmup < 0)
+        return CM_FAIL(CM_EUSAGE, "--steps must be at least 1, --warmup at least 0");
+    struct tr_session_options options = tr_session_options_of(&v.common, operands[0]);
+    if (v.common.check)
+        return tr_session_check(&options);
+    struct bench b = {0};
+    CM_TRY(tr_session_open(&b.session, &options));
+    cm_status st = run_bench(&b, &v);
+    tr_engine_close(&b.engine);
+    cm_free(&b.sum);
+    cm_free(&b.rates);
+    tr_session_release(&b.session);
+    return st;
+}

@@ -1,0 +1,125 @@
+/* flywheel eval: the accuracy of a version, with the network, data and preprocessing that it was
+ * made with. */
+#include <stdio.h>
+
+#include "common/json.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "model/layout.h"
+#include "parameter/store.h"
+#include "trainer/checkpoint.h"
+#include "trainer/commands.h"
+#include "trainer/evaluate.h"
+
+struct values {
+    struct tr_common_args common;
+    const char *version;
+    bool views, json;
+};
+
+static const struct cm_opt opts[] = {
+    TR_COMMON_OPTS(struct values, common),
+    {"version", 0, CM_OPT_STRING, offsetof(struct values, version), "VERSION",
+     "v000012, 12, latest (the default) or an alias such as champion"},
+    {"views", 0, CM_OPT_FLAG, offsetof(struct values, views), NULL,
+     "average over six views of each image (mirrored, shifted by one pixel)"},
+    {"json", 0, CM_OPT_FLAG, offsetof(struct values, json), NULL, "one JSON object for programs"},
+};
+
+static const struct cm_command command = {
+    .name = "flywheel-train eval",
+    .operands = "CONFIG",
+    .min_operands = 1,
+    .max_operands = 1,
+    .summary = "Evaluates a version on all test images, each counted once.",
+    .opts = opts,
+    .nopts = sizeof opts / sizeof *opts,
+};
+
+static void print_score(const struct values *v, const struct ps_version *version,
+                        const struct tr_score *score)
+{
+    if (!v->json) {
+        printf("%s: accuracy %.2f %% (%lld of %lld), loss %.4f%s\n", ps_version_dir(version),
+               100 * score->accuracy, (long long)score->correct, (long long)score->count,
+               score->loss, v->views ? ", six views" : "");
+        return;
+    }
+    struct cm_jw w = {0};
+    cm_jw_begin(&w, NULL, '{');
+    cm_jw_i64(&w, "version", ps_version_number(version));
+    cm_jw_f64(&w, "accuracy", score->accuracy);
+    cm_jw_f64(&w, "loss", score->loss);
+    cm_jw_i64(&w, "correct", score->correct);
+    cm_jw_i64(&w, "count", score->count);
+    cm_jw_bool(&w, "views", v->views);
+    cm_jw_end(&w);
+    char *text;
+    size_t n;
+    if (cm_jw_take(&w, &text, &n) == CM_OK)
+        printf("%s\n", text);
+    cm_free(&text);
+}
+
+static cm_status score_version(struct tr_session *s, const struct values *v,
+                               const struct ps_version *version, struct tr_score *score)
+{
+    float *weights = NULL;
+    struct tr_evaluator *evaluator = NULL;
+    struct tr_evaluator_config cfg = {.spec = s->spec,
+                                      .layout = s->layout,
+                                      .backend = tr_session_backend(s),
+                                      .precision = (enum nn_precision)s->model.precision,
+                                      .group = s->group,
+                                      .nlanes = tr_session_nlanes(s),
+                                      .views = v->views};
+    cm_status st;
+    CM_GOTO(st, cm_alloc_aligned(&weights, s->layout->ntotal, sizeof(float), "weights"), out);
+    CM_GOTO(st, tr_checkpoint_get_weights(version, s->layout, weights), out);
+    CM_GOTO(st, tr_evaluator_open(&evaluator, &cfg), out);
+    st = tr_evaluate(evaluator, weights, tr_session_test_images(s), tr_session_test_labels(s), NULL,
+                     (uint32_t)s->data.n_test, NULL, score);
+out:
+    tr_evaluator_close(&evaluator);
+    cm_free(&weights);
+    return st;
+}
+
+static cm_status evaluate_version(struct tr_session *s, const struct values *v)
+{
+    struct ps_store *store = NULL;
+    struct ps_version *version = NULL;
+    struct nn_spec *spec;
+    struct tr_score score;
+    cm_status st;
+    CM_GOTO(st, ps_store_open(&store, s->store_dir, 'v'), out);
+    CM_GOTO(st, ps_version_open_ref(&version, store, v->version), out);
+    CM_GOTO(st, tr_checkpoint_get_spec(version, &spec), out);
+    CM_GOTO(st, tr_session_load(s, spec), out);
+    CM_GOTO(st, score_version(s, v, version, &score), out);
+    if (ar_group_rank(s->group) == 0)
+        print_score(v, version, &score);
+out:
+    ps_version_close(&version);
+    ps_store_close(&store);
+    return st;
+}
+
+cm_status tr_command_eval(int argc, char **argv)
+{
+    struct values v = {.version = "latest"};
+    char **operands;
+    int noperands;
+    bool helped;
+    CM_TRY(cm_args_parse(&command, argc, argv, &v, &operands, &noperands, &helped));
+    if (helped)
+        return CM_OK;
+    struct tr_session_options options = tr_session_options_of(&v.common, operands[0]);
+    if (v.common.check)
+        return tr_session_check(&options);
+    struct tr_session session = {0};
+    CM_TRY(tr_session_open(&session, &options));
+    cm_status st = evaluate_version(&session, &v);
+    tr_session_release(&session);
+    return st;
+}

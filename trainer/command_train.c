@@ -1,0 +1,55 @@
+#include "trainer/commands.h"
+#include "trainer/run.h"
+
+struct values {
+    struct tr_common_args common;
+    const char *resume;
+    bool steal, quiet;
+};
+
+static const struct cm_opt opts[] = {
+    TR_COMMON_OPTS(struct values, common),
+    {"resume", 'r', CM_OPT_STRING, offsetof(struct values, resume), "auto|never|VERSION",
+     "where to start: the newest valid version (auto, the default), from scratch, or this version"},
+    {"steal-lease", 0, CM_OPT_FLAG, offsetof(struct values, steal), NULL,
+     "take the run directory over from a trainer that you know is gone"},
+    {"quiet", 'q', CM_OPT_FLAG, offsetof(struct values, quiet), NULL, "no progress line"},
+};
+
+static const struct cm_command command = {
+    .name = "flywheel-train train",
+    .operands = "CONFIG",
+    .min_operands = 1,
+    .max_operands = 1,
+    .summary = "Trains a network, data-parallel over the ranks that the launcher started.",
+    .details = "One rank without a launcher; under mpirun or srun every rank runs this command.\n"
+               "SIGUSR1 saves and leaves with 75; the next start with --resume auto goes on.\n"
+               "Exit: 0 trained to the end, 1 failed, 2 usage or config, 75 preempted.",
+    .opts = opts,
+    .nopts = sizeof opts / sizeof *opts,
+};
+
+struct tr_session_options tr_session_options_of(const struct tr_common_args *args,
+                                                const char *config_path)
+{
+    return (struct tr_session_options){.config_path = config_path,
+                                       .sets = args->sets.item,
+                                       .nsets = args->sets.n,
+                                       .run_dir = args->run_dir};
+}
+
+cm_status tr_command_train(int argc, char **argv)
+{
+    struct values v = {.resume = "auto"};
+    char **operands;
+    int noperands;
+    bool helped;
+    CM_TRY(cm_args_parse(&command, argc, argv, &v, &operands, &noperands, &helped));
+    if (helped)
+        return CM_OK;
+    struct tr_run_options run = {.session = tr_session_options_of(&v.common, operands[0]),
+                                 .resume = v.resume,
+                                 .steal_lease = v.steal,
+                                 .quiet = v.quiet};
+    return v.common.check ? tr_session_check(&run.session) : tr_run(&run);
+}

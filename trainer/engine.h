@@ -1,0 +1,98 @@
+/* The engine: one training step on this rank's shards. It owns lanes, weights, gradients and
+ * optimiser; every buffer is there before step one, and the step allocates nothing.
+ *
+ *   lane 0   in fwd … loss  bwd ──┐ merge  finish ──► bucket ──► update  prepare
+ *   lane 1   in fwd … loss  bwd ──┘ (tree over shards)  │        update  prepare
+ *   reducer                                             └► sum over ranks, while backward goes on
+ *
+ * The caller's thread only enqueues, and waits once, at the end. Inside a lane, shards are merged
+ * as a binary counter counts, then lanes pairwise, then ranks (group.h): together one fixed tree
+ * over all V shards, so neither the number of ranks nor that of lanes changes a bit. */
+#ifndef TRAINER_ENGINE_H
+#define TRAINER_ENGINE_H
+
+#include <stdint.h>
+
+#include "allreduce/group.h"
+#include "common/status.h"
+#include "model/layout.h"
+#include "model/plan.h"
+#include "model/spec.h"
+#include "trainer/config.h"
+#include "trainer/optimizer.h"
+#include "trainer/shard.h"
+
+/* Training images as the network takes them: uint8 (n, H, W, C), and labels. Borrowed by the
+ * engine. */
+struct tr_samples {
+    uint32_t n;
+    const uint8_t *images;
+    const int32_t *labels;
+    const uint32_t
+        *id; /* n numbers of rows in images and labels: the training part, without the holdout */
+};
+
+struct tr_engine_config {
+    const struct nn_spec *spec;
+    const struct nn_layout *layout;
+    const struct tr_model_config *model;
+    const struct tr_train_config *train;
+    const struct ar_config *allreduce;
+    struct ar_group *group;
+    int nlanes; /* at most; a power of two of them is used */
+    struct tr_samples samples;
+    /* Share of samples that the caller draws itself instead of the epoch's order (replay); NULL:
+     * the epoch's order. Gives row numbers for the n samples of global step `step` from position
+     * first on. */
+    void (*draw)(void *ctx, int64_t step, uint32_t first, uint32_t n, uint32_t *rows);
+    void *draw_ctx;
+};
+
+struct tr_engine; /* one thread at a time */
+
+/* Borrows all of cfg for its life. Weights start at zero: see tr_engine_weights. */
+CM_MUST_CHECK
+cm_status tr_engine_open(struct tr_engine **out, const struct tr_engine_config *cfg);
+void tr_engine_close(struct tr_engine **e);
+
+float *tr_engine_weights(struct tr_engine *e); /* layout->ntotal floats */
+struct tr_optimizer *tr_engine_optimizer(struct tr_engine *e);
+const struct tr_order *tr_engine_order(const struct tr_engine *e);
+const struct nn_plan *tr_engine_plan(const struct tr_engine *e);
+int tr_engine_nlanes(const struct tr_engine *e);
+struct ln_lane *tr_engine_lane(struct tr_engine *e, int i); /* for evaluation, while no step runs */
+
+/* After weights were written (initial values, a checkpoint): the plan takes them up. */
+CM_MUST_CHECK
+cm_status tr_engine_prepare(struct tr_engine *e);
+
+/* What all ranks know after a step. */
+struct tr_outcome {
+    double loss; /* sum over the images of the global batch */
+    int64_t correct, count;
+    double
+        grad_norm; /* of the gradient that was applied, before clipping; NaN when clipping is off */
+    uint32_t bits; /* control word: what any rank raised */
+    double lr;
+    double seconds; /* of this rank */
+};
+
+/* Runs step number `step` (0-based, of the whole run) at learning rate lr. raise: control bits of
+ * this rank. Collective. A loss or gradient that is not finite: CM_ENUMERIC on all ranks in the
+ * same step, names the tensor where it began, and weights and optimiser are as before the step. */
+CM_MUST_CHECK
+cm_status tr_engine_step(struct tr_engine *e, int64_t step, double lr, uint32_t raise,
+                         struct tr_outcome *outcome);
+
+/* Seconds of the last step by op, summed over this rank's shards, when timing is on (flywheel bench
+ * train). */
+struct tr_op_time {
+    double forward_s, backward_s;
+};
+void tr_engine_set_timing(struct tr_engine *e, bool on);
+/* nops of the plan, then [nops] input, [nops + 1] loss, [nops + 2] merge and finish, [nops + 3]
+ * update and prepare. */
+#define TR_TIMES_EXTRA 4
+const struct tr_op_time *tr_engine_times(const struct tr_engine *e);
+
+#endif

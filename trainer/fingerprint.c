@@ -1,0 +1,42 @@
+#include "trainer/fingerprint.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/mem.h"
+#include "common/version.h"
+#include "model/backend.h"
+
+/* "model name" of /proc/cpuinfo, "unknown" where there is none. */
+static void cpu_name(char name[128])
+{
+    snprintf(name, 128, "unknown");
+    FILE *f = fopen("/proc/cpuinfo", "re");
+    char line[512];
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "model name : %127[^\n]", name) == 1)
+            break;
+    if (f)
+        fclose(f);
+}
+
+cm_status tr_fingerprint(char **text, const struct nn_backend *backend, enum nn_dtype dtype)
+{
+    char cpu[128], library[256];
+    cpu_name(cpu);
+    nn_cpu_describe(library, sizeof library);
+    CM_TRY(cm_alloc(text, 2048, 1, "fingerprint"));
+    snprintf(*text, 2048,
+             "flywheel %s\n"
+             "compiler %s\n"
+             "cpu %s\n"
+             "caches L1d %ld L2 %ld L3 %ld\n"
+             "backend %s\n"
+             "library %s\n"
+             "precision %s\n",
+             cm_version(), __VERSION__, cpu, sysconf(_SC_LEVEL1_DCACHE_SIZE),
+             sysconf(_SC_LEVEL2_CACHE_SIZE), sysconf(_SC_LEVEL3_CACHE_SIZE), backend->name, library,
+             nn_dtype_name(dtype));
+    return CM_OK;
+}

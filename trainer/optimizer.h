@@ -1,0 +1,50 @@
+/* Optimisers over the flat arena, as PyTorch defines them (torch.optim, version 2):
+ *   g = scale * gradient + l1 sign(w) [+ decay w, when l2]
+ *   sgd      b = momentum b + g; w -= lr (nesterov ? g + momentum b : b)
+ *   adam     m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; w -= lr (m / (1 - b1^t)) / (sqrt(v /
+ * (1 - b2^t)) + eps) rmsprop  v = alpha v + (1 - alpha) g^2; u = g / (sqrt(v) + eps); with
+ * momentum: b = momentum b + u, u = b; w -= lr u adagrad  v = v + g^2; w -= lr g / (sqrt(v) + eps)
+ * and before that, when decoupled: w -= lr decay w. All in fp32, element by element: how a range is
+ * cut does not matter.
+ *
+ * Groups: a JSON array in train.groups; the first whose "match" (a shell pattern on the tensor's
+ * name) fits gives "lr_scale" (on the learning rate), "weight_decay" (instead of
+ * train.weight_decay), "until" (epochs: frozen after). */
+#ifndef TRAINER_OPTIMIZER_H
+#define TRAINER_OPTIMIZER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/status.h"
+#include "model/layout.h"
+#include "trainer/config.h"
+
+struct tr_optimizer; /* read-only after open, but for its slots; apply on disjoint ranges from any
+                        threads */
+
+/* Borrows cfg and layout. CM_ECONFIG: a group without match or with an unknown key, or one that
+ * matches no tensor. */
+CM_MUST_CHECK
+cm_status tr_optimizer_open(struct tr_optimizer **out, const struct tr_train_config *cfg,
+                            const struct nn_layout *layout);
+void tr_optimizer_close(struct tr_optimizer **o);
+
+/* State: nslots arenas of layout->nparam floats each, zero at the start, named as PyTorch names
+ * them. */
+#define TR_OPTIMIZER_SLOTS 2
+int tr_optimizer_nslots(const struct tr_optimizer *o);
+const char *tr_optimizer_slot_name(const struct tr_optimizer *o, int slot); /* "momentum_buffer" */
+float *tr_optimizer_slot(struct tr_optimizer *o, int slot);
+
+struct tr_update {
+    double lr;    /* with schedule, without groups */
+    double scale; /* on the gradient: 1 / count for a mean, and clipping */
+    double epoch; /* for "until" */
+    int64_t step; /* 0-based; adam's t is step + 1 */
+};
+/* Updates weights[begin, end) of the parameter part from gradients of the same places. */
+void tr_optimizer_apply(struct tr_optimizer *o, const struct tr_update *u, float *weights,
+                        const float *gradients, size_t begin, size_t end);
+
+#endif

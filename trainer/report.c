@@ -1,0 +1,163 @@
+#include "trainer/report.h"
+
+#include <stdio.h>
+
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/log.h"
+
+#define METRICS_EVERY_S 5
+
+cm_status tr_report_open(struct tr_report *r, const char *run_dir, bool quiet)
+{
+    char path[CM_PATH];
+    *r = (struct tr_report){.on = true, .run_dir = run_dir, .epoch = -1};
+    r->progress.enabled = !quiet;
+    CM_TRY(cm_path_join(path, run_dir, "events.jsonl"));
+    CM_TRY(cm_events_open(&r->events, path, 0));
+    CM_TRY(cm_metrics_open(&r->metrics));
+    const struct {
+        struct cm_metric **metric;
+        const char *name, *labels, *help;
+    } gauges[] = {
+        {&r->step, "flywheel_train_step", "", "Steps finished."},
+        {&r->loss, "flywheel_train_loss", "", "Mean loss of the last step."},
+        {&r->accuracy, "flywheel_train_accuracy", "", "Share of the last step's images got right."},
+        {&r->lr, "flywheel_train_learning_rate", "", "Learning rate of the last step."},
+        {&r->images_per_s, "flywheel_train_images_per_second", "", "Speed of the last step."},
+        {&r->test_accuracy, "flywheel_eval_accuracy", "set=\"test\"", "Last evaluation."},
+        {&r->holdout_accuracy, "flywheel_eval_accuracy", "set=\"holdout\"", "Last evaluation."},
+    };
+    for (size_t i = 0; i < sizeof gauges / sizeof *gauges; i++)
+        CM_TRY(cm_metric_gauge(gauges[i].metric, r->metrics, gauges[i].name, gauges[i].labels,
+                               gauges[i].help));
+    CM_TRY(cm_metric_counter(&r->images, r->metrics, "flywheel_train_images_total", "",
+                             "Images trained on since this process started."));
+    return cm_metric_counter(&r->checkpoints, r->metrics, "flywheel_train_checkpoints_total", "",
+                             "Versions written since this process started.");
+}
+
+void tr_report_release(struct tr_report *r)
+{
+    if (!r->on)
+        return;
+    tr_report_break(r);
+    char path[CM_PATH];
+    if (r->metrics && cm_path_join(path, r->run_dir, "metrics.prom") == CM_OK &&
+        cm_metrics_write(r->metrics, path) != CM_OK)
+        cm_error_report(CM_LOG_WARN, CM_EIO, "metrics");
+    cm_events_close(&r->events);
+    cm_metrics_close(&r->metrics);
+    r->on = false;
+}
+
+void tr_report_text(struct tr_report *r, const char *event, const char *key, const char *value)
+{
+    if (!r->on)
+        return;
+    struct cm_jw w = {0};
+    cm_events_begin(r->events, &w, event);
+    cm_jw_string(&w, key, value);
+    cm_events_put(r->events, &w);
+}
+
+static void refresh_metrics(struct tr_report *r, const struct tr_outcome *o, int64_t step)
+{
+    double count = o->count ? (double)o->count : 1;
+    cm_metric_set(r->step, (double)step + 1);
+    cm_metric_set(r->loss, o->loss / count);
+    cm_metric_set(r->accuracy, (double)o->correct / count);
+    cm_metric_set(r->lr, o->lr);
+    cm_metric_set(r->images_per_s, count / o->seconds);
+    cm_metric_add(r->images, count);
+    double now = cm_utc_now();
+    char path[CM_PATH];
+    if (now - r->metrics_written < METRICS_EVERY_S ||
+        cm_path_join(path, r->run_dir, "metrics.prom") != CM_OK)
+        return;
+    r->metrics_written = now;
+    if (cm_metrics_write(r->metrics, path) != CM_OK)
+        cm_error_report(CM_LOG_WARN, CM_EIO, "metrics");
+}
+
+static void end_epoch(struct tr_report *r, const char *note, int64_t step)
+{
+    cm_progress_end(&r->progress, note);
+    struct cm_jw w = {0};
+    cm_events_begin(r->events, &w, "epoch");
+    cm_jw_i64(&w, "epoch", r->epoch);
+    cm_jw_i64(&w, "step", step + 1);
+    cm_jw_f64(&w, "loss", r->loss_sum / (double)r->count);
+    cm_jw_f64(&w, "accuracy", (double)r->correct / (double)r->count);
+    cm_jw_f64(&w, "images_per_s", (double)r->count / r->seconds);
+    cm_events_put(r->events, &w);
+    r->epoch = -1;
+}
+
+void tr_report_step(struct tr_report *r, const struct tr_outcome *o, int64_t step, int64_t epoch,
+                    double epochs, int64_t within, int64_t steps_per_epoch)
+{
+    if (!r->on)
+        return;
+    if (r->epoch != epoch) {
+        int enabled = r->progress.enabled;
+        snprintf(r->label, sizeof r->label, "epoch %lld/%g", (long long)epoch + 1, epochs);
+        cm_progress_begin(&r->progress, r->label, steps_per_epoch, enabled);
+        r->epoch = epoch;
+        r->loss_sum = r->seconds = 0;
+        r->correct = r->count = r->steps = 0;
+    }
+    r->loss_sum += o->loss;
+    r->correct += o->correct;
+    r->count += o->count;
+    r->seconds += o->seconds;
+    r->steps++;
+    char note[128];
+    snprintf(note, sizeof note, "%.0f images/s  loss %.3f  accuracy %.2f %%",
+             (double)r->count / r->seconds, r->loss_sum / (double)r->count,
+             100 * (double)r->correct / (double)r->count);
+    cm_progress_update(&r->progress, within + 1, note);
+    refresh_metrics(r, o, step);
+    if (within + 1 == steps_per_epoch)
+        end_epoch(r, note, step);
+}
+
+void tr_report_break(struct tr_report *r)
+{
+    if (!r->on || r->epoch < 0)
+        return;
+    cm_progress_end(&r->progress, "");
+    r->epoch = -1;
+}
+
+void tr_report_score(struct tr_report *r, const char *which, int64_t step,
+                     const struct tr_score *score)
+{
+    if (!r->on)
+        return;
+    cm_log_info("%s accuracy %.2f %% (%lld of %lld), loss %.4f, after step %lld", which,
+                100 * score->accuracy, (long long)score->correct, (long long)score->count,
+                score->loss, (long long)step);
+    cm_metric_set(which[0] == 't' ? r->test_accuracy : r->holdout_accuracy, score->accuracy);
+    struct cm_jw w = {0};
+    cm_events_begin(r->events, &w, "evaluate");
+    cm_jw_string(&w, "set", which);
+    cm_jw_i64(&w, "step", step);
+    cm_jw_f64(&w, "accuracy", score->accuracy);
+    cm_jw_f64(&w, "loss", score->loss);
+    cm_jw_i64(&w, "count", score->count);
+    cm_events_put(r->events, &w);
+}
+
+void tr_report_checkpoint(struct tr_report *r, int64_t version, int64_t step, double seconds)
+{
+    if (!r->on)
+        return;
+    cm_metric_add(r->checkpoints, 1);
+    struct cm_jw w = {0};
+    cm_events_begin(r->events, &w, "checkpoint");
+    cm_jw_i64(&w, "version", version);
+    cm_jw_i64(&w, "step", step);
+    cm_jw_f64(&w, "seconds", seconds);
+    cm_events_put(r->events, &w);
+}

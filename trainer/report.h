@@ -1,0 +1,50 @@
+/* What the outside sees of a run: the progress line, events.jsonl, metrics.prom, summary.json. On
+ * ranks other than 0, and with a zeroed report, every function does nothing. One thread at a time.
+ */
+#ifndef TRAINER_REPORT_H
+#define TRAINER_REPORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/events.h"
+#include "common/metrics.h"
+#include "common/progress.h"
+#include "common/status.h"
+#include "trainer/engine.h"
+#include "trainer/evaluate.h"
+
+struct tr_report {
+    bool on;
+    const char *run_dir; /* borrowed */
+    struct cm_events *events;
+    struct cm_metrics *metrics;
+    struct cm_metric *step, *images, *loss, *accuracy, *lr, *images_per_s, *checkpoints;
+    struct cm_metric *test_accuracy, *holdout_accuracy;
+    struct cm_progress progress;
+    char label[64];
+    int64_t epoch; /* the one that is shown; -1: none */
+    double loss_sum, seconds;
+    int64_t correct, count, steps; /* of the epoch */
+    double metrics_written;        /* utc seconds */
+};
+
+/* rank 0 only; the run directory is there. quiet: no progress line. */
+CM_MUST_CHECK
+cm_status tr_report_open(struct tr_report *r, const char *run_dir, bool quiet);
+void tr_report_release(struct tr_report *r);
+
+/* An event with one text or number; more fields: r->events and cm_events_begin. */
+void tr_report_text(struct tr_report *r, const char *event, const char *key, const char *value);
+
+/* After each step. epoch of epochs, step within the epoch of steps. */
+void tr_report_step(struct tr_report *r, const struct tr_outcome *o, int64_t step, int64_t epoch,
+                    double epochs, int64_t within, int64_t steps_per_epoch);
+/* Ends the progress line, if one is open. */
+void tr_report_break(struct tr_report *r);
+/* which: "test", "holdout". */
+void tr_report_score(struct tr_report *r, const char *which, int64_t step,
+                     const struct tr_score *score);
+void tr_report_checkpoint(struct tr_report *r, int64_t version, int64_t step, double seconds);
+
+#endif

@@ -1,0 +1,216 @@
+#include "trainer/session.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/hash.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "model/backend.h"
+#include "parameter/agree.h"
+#include "trainer/fingerprint.h"
+
+const struct cm_section *const tr_session_sections[] = {
+    &tr_model_section, &tr_data_section, &tr_train_section, &ar_config_section, &ps_config_section};
+const size_t tr_session_nsections = sizeof tr_session_sections / sizeof *tr_session_sections;
+
+/* ---- the config ---- */
+
+static cm_status read_sections(struct tr_session *s)
+{
+    CM_TRY(cm_config_read(s->config, &tr_model_section, &s->model));
+    CM_TRY(cm_config_read(s->config, &tr_data_section, &s->data_config));
+    CM_TRY(cm_config_read(s->config, &tr_train_section, &s->train));
+    CM_TRY(cm_config_read(s->config, &ar_config_section, &s->allreduce));
+    return cm_config_read(s->config, &ps_config_section, &s->store);
+}
+
+/* What needs two keys to be judged. */
+static cm_status check_together(const struct tr_session *s)
+{
+    const struct tr_train_config *train = &s->train;
+    const char *name = cm_config_name(s->config);
+    if (train->early_stop > 0 && s->data_config.holdout == 0)
+        return CM_FAIL(CM_ECONFIG,
+                       "%s: train.early_stop needs data.holdout: the test set is only reported, "
+                       "never used to decide",
+                       name);
+    if (train->schedule == TR_PLATEAU && s->data_config.holdout == 0)
+        return CM_FAIL(CM_ECONFIG, "%s: train.schedule \"plateau\" needs data.holdout", name);
+    if (train->nesterov && train->momentum <= 0)
+        return CM_FAIL(CM_ECONFIG, "%s: train.nesterov needs train.momentum above 0", name);
+    return CM_OK;
+}
+
+static cm_status write_config_text(struct tr_session *s)
+{
+    struct cm_jw w = {.indent = 2};
+    cm_jw_begin(&w, NULL, '{');
+    cm_jw_i64(&w, "schema", 1);
+    cm_config_write(&w, &tr_model_section, &s->model);
+    cm_config_write(&w, &tr_data_section, &s->data_config);
+    cm_config_write(&w, &tr_train_section, &s->train);
+    cm_config_write(&w, &ar_config_section, &s->allreduce);
+    cm_config_write(&w, &ps_config_section, &s->store);
+    cm_jw_end(&w);
+    size_t n;
+    return cm_jw_take(&w, &s->config_text, &n);
+}
+
+static cm_status read_config(struct tr_session *s, const struct tr_session_options *options)
+{
+    CM_TRY(cm_config_open(&s->config, options->config_path, options->sets, options->nsets));
+    CM_TRY(read_sections(s));
+    CM_TRY(check_together(s));
+    CM_TRY(cm_config_run_dir(s->config, options->run_dir, s->run_dir));
+    CM_TRY(cm_path_join(s->store_dir, s->run_dir, s->store.dir));
+    return write_config_text(s);
+}
+
+cm_status tr_session_check(const struct tr_session_options *options)
+{
+    struct tr_session s = {0};
+    cm_status st = read_config(&s, options);
+    if (st == CM_OK)
+        st = cm_config_print(s.config, tr_session_sections, tr_session_nsections);
+    tr_session_release(&s);
+    return st;
+}
+
+/* ---- life ---- */
+
+cm_status tr_session_open(struct tr_session *s, const struct tr_session_options *options)
+{
+    *s = (struct tr_session){0};
+    cm_status st = read_config(s, options);
+    if (st != CM_OK) {
+        tr_session_release(s);
+        return st; /* every rank reads the same file and fails alike; a lone failure ends the
+                      start-up's deadline */
+    }
+    st = ar_group_open(&s->group, &s->allreduce);
+    if (st != CM_OK) {
+        tr_session_release(s);
+        return st;
+    }
+    if (ar_group_size(s->group) > 1) {
+        cm_log_set_rank(ar_group_rank(s->group));
+        if (ar_group_rank(s->group) > 0 && cm_log_get_level() == CM_LOG_INFO)
+            cm_log_set_level(CM_LOG_WARN);
+    }
+    return CM_OK;
+}
+
+static cm_status load_network(struct tr_session *s, struct nn_spec *spec)
+{
+    s->spec = spec;
+    if (!s->spec)
+        CM_TRY(nn_spec_load(&s->spec, s->model.network));
+    return nn_layout_open(&s->layout, s->spec);
+}
+
+static cm_status load_data(struct tr_session *s)
+{
+    CM_TRY(tr_data_open(&s->data, &s->data_config, s->spec));
+    const char *names[1024];
+    int n = s->data.set.nclasses;
+    for (int c = 0; c < n && c < 1024; c++)
+        names[c] = tr_dataset_class(&s->data.set, c);
+    return nn_spec_set_classes(s->spec, names, n);
+}
+
+/* Rank 0 first: what it unpacks, the others find. */
+static cm_status load_in_turn(struct tr_session *s, struct nn_spec *spec)
+{
+    bool root = ar_group_rank(s->group) == 0;
+    cm_status st = load_network(s, spec);
+    if (st == CM_OK && root)
+        st = load_data(s);
+    CM_TRY(ar_group_agree(s->group, st, "loading network and data"));
+    return ar_group_agree(s->group, root ? CM_OK : load_data(s), "loading data");
+}
+
+/* Names, shapes and order of the parameters, as one text. */
+static cm_status shapes_text(char **text, const struct nn_layout *layout)
+{
+    struct ps_tensors set = {0};
+    cm_status st = CM_OK;
+    for (size_t t = 0; t < layout->ntensors && st == CM_OK; t++)
+        st = ps_tensors_append(&set, layout->tensors[t].name, PS_F32, layout->tensors[t].ndim,
+                               layout->tensors[t].dim, NULL);
+    size_t n;
+    if (st == CM_OK)
+        st = ps_agree_text(text, &n, &set);
+    ps_tensors_release(&set);
+    return st;
+}
+
+static cm_status agree_on_all(struct tr_session *s)
+{
+    char *shapes = NULL;
+    CM_TRY(ar_group_agree(s->group, shapes_text(&shapes, s->layout), "listing parameters"));
+    cm_status st = ar_group_same(s->group, "config", s->config_text);
+    if (st == CM_OK)
+        st = ar_group_same(s->group, "fingerprint", s->fingerprint);
+    if (st == CM_OK)
+        st = ar_group_same(s->group, "data", s->data.set.fingerprint);
+    if (st == CM_OK)
+        st = ar_group_same(s->group, "parameters", shapes);
+    cm_free(&shapes);
+    return st;
+}
+
+cm_status tr_session_load(struct tr_session *s, struct nn_spec *spec)
+{
+    CM_TRY(load_in_turn(s, spec));
+    const struct nn_backend *backend = tr_session_backend(s);
+    enum nn_dtype dtype = nn_precision_dtype((enum nn_precision)s->model.precision, backend);
+    CM_TRY(ar_group_agree(s->group, tr_fingerprint(&s->fingerprint, backend, dtype),
+                          "taking the fingerprint"));
+    return agree_on_all(s);
+}
+
+void tr_session_release(struct tr_session *s)
+{
+    tr_data_release(&s->data);
+    nn_layout_close(&s->layout);
+    nn_spec_close(&s->spec);
+    ar_group_close(&s->group);
+    cm_free(&s->config_text);
+    cm_free(&s->fingerprint);
+    cm_config_close(&s->config);
+}
+
+/* ---- what it offers ---- */
+
+struct tr_samples tr_session_samples(const struct tr_session *s)
+{
+    return (struct tr_samples){.n = (uint32_t)s->data.split.n_train,
+                               .images = s->data.set.images,
+                               .labels = s->data.set.labels,
+                               .id = s->data.split.train};
+}
+
+const uint8_t *tr_session_test_images(const struct tr_session *s)
+{
+    return tr_dataset_image(&s->data.set, s->data.set.n_train);
+}
+
+const int32_t *tr_session_test_labels(const struct tr_session *s)
+{
+    return s->data.set.labels + s->data.set.n_train;
+}
+
+const struct nn_backend *tr_session_backend(const struct tr_session *s)
+{
+    return s->model.device == TR_DEVICE_REF ? nn_backend_ref() : nn_backend_cpu();
+}
+
+int tr_session_nlanes(const struct tr_session *s)
+{
+    if (s->train.threads > 0)
+        return (int)s->train.threads;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN) / ar_group_local_size(s->group);
+    return cores > 1 ? (int)cores : 1;
+}

@@ -1,0 +1,72 @@
+/* What train, eval and the online loop share: config sections read, ranks met and agreed, data
+ * loaded, network known. Every rank calls the same functions; a failure on one is a failure on all
+ * (CM_EPEER on the others). */
+#ifndef TRAINER_SESSION_H
+#define TRAINER_SESSION_H
+
+#include <stdbool.h>
+
+#include "allreduce/group.h"
+#include "common/config.h"
+#include "common/file.h"
+#include "common/status.h"
+#include "model/layout.h"
+#include "model/spec.h"
+#include "parameter/store_config.h"
+#include "trainer/config.h"
+#include "trainer/data.h"
+#include "trainer/engine.h"
+
+struct tr_session_options {
+    const char *config_path;
+    const char *const *sets; /* "section.key=value" */
+    size_t nsets;
+    const char *run_dir; /* NULL: what the config says */
+};
+
+struct tr_session {
+    struct cm_config *config;
+    struct tr_model_config model;
+    struct tr_data_config data_config;
+    struct tr_train_config train;
+    struct ar_config allreduce;
+    struct ps_config store;
+    char run_dir[CM_PATH];
+    char store_dir[CM_PATH];
+    char *config_text; /* resolved, JSON */
+    char *fingerprint; /* lines "item value": what the bits depend on beside config and data */
+
+    struct ar_group *group;
+    struct nn_spec *spec;
+    struct nn_layout *layout;
+    struct tr_data data; /* as the network takes it: preprocessed */
+};
+
+/* Sections that flywheel-train reads, for --check. */
+extern const struct cm_section *const tr_session_sections[];
+extern const size_t tr_session_nsections;
+
+/* Reads the config and meets the other ranks. s starts zeroed; on failure it is released. */
+CM_MUST_CHECK
+cm_status tr_session_open(struct tr_session *s, const struct tr_session_options *options);
+/* Loads network and data set, and has the ranks agree on config, fingerprint, data and shapes.
+ * spec: NULL for the config's network, or one to take over (also on failure) such as a version's.
+ */
+CM_MUST_CHECK
+cm_status tr_session_load(struct tr_session *s, struct nn_spec *spec);
+void tr_session_release(struct tr_session *s);
+
+/* The run's training samples: the data set's training part without the holdout. */
+/* Lanes of this rank: train.threads, or its share of the cores of the host. */
+int tr_session_nlanes(const struct tr_session *s);
+struct tr_samples tr_session_samples(const struct tr_session *s);
+/* The test images and labels, (data.n_test, H, W, C) and (data.n_test). */
+const uint8_t *tr_session_test_images(const struct tr_session *s);
+const int32_t *tr_session_test_labels(const struct tr_session *s);
+const struct nn_backend *tr_session_backend(const struct tr_session *s);
+
+/* Prints the resolved config of the sections above (--check). */
+CM_MUST_CHECK
+cm_status tr_session_check(const struct tr_session_options *options);
+
+#endif
