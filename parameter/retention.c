@@ -13,7 +13,7 @@ static void keep(struct ps_candidate *c, const char *why)
 static void keep_version(struct ps_candidate *c, size_t n, int64_t version, const char *why)
 {
     for (size_t i = 0; i < n; i++)
-        if (c[i].version == version)
+        if (c[i].version == version && c[i].valid)
             keep(&c[i], why);
 }
 
