@@ -15,6 +15,7 @@
 
 #include "common/lane.h"
 #include "common/status.h"
+#include "model/layout.h"
 #include "model/spec.h"
 
 enum nn_dtype { NN_F32, NN_BF16, NN_F16 };
@@ -169,7 +170,7 @@ struct nn_backend {
 const struct nn_backend *nn_backend_ref(void);
 const struct nn_backend *nn_backend_cpu(void);
 
-/* For tests and the plan. close NULLs nothing but is safe after a failed open. */
+/* For tests and the plan. close is safe after a failed open, and a second time. */
 CM_MUST_CHECK
 cm_status nn_op_open(struct nn_op *op, const struct nn_backend *backend,
                      const struct nn_op_desc *desc);
