@@ -1,0 +1,92 @@
+#include "common/file.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/unit/expect.h"
+
+static void test_silent_unless_asked(void **state)
+{
+    (void)state;
+    unsetenv("FLYWHEEL_INJECT");
+    expect_ok(cm_fault("store.rename"));
+    setenv("FLYWHEEL_INJECT", "", 1);
+    expect_ok(cm_fault("store.rename"));
+    setenv("FLYWHEEL_INJECT", "store.rename=eio", 1);
+    expect_ok(cm_fault("store.rename2"));
+    expect_ok(cm_fault("store"));
+}
+
+static void test_the_nth_passage(void **state)
+{
+    (void)state;
+    setenv("FLYWHEEL_INJECT", "a=enospc@3,b=eio,a=eio@5", 1);
+    expect_ok(cm_fault("a"));
+    expect_fault(CM_EIO, "injected at b", cm_fault("b"));
+    expect_ok(cm_fault("b"));
+    expect_ok(cm_fault("a"));
+    expect_fault(CM_ENOSPC, "injected at a", cm_fault("a"));
+    expect_ok(cm_fault("a"));
+    expect_fault(CM_EIO, "injected at a", cm_fault("a"));
+    expect_ok(cm_fault("a"));
+}
+
+static void test_a_bad_spec_is_told_every_time(void **state)
+{
+    (void)state;
+    const char *list[] = {"a",     "a=",    "=kill",  "a=eio@", "a=eio@0", "a=eio@-1",  "a=eio@2x",
+                          "a=die", "a=EIO", "a=eiox", ",a=eio", "a=eio,",  "a=kill@1@2"};
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        setenv("FLYWHEEL_INJECT", list[i], 1);
+        expect_fault(CM_EUSAGE, "FLYWHEEL_INJECT", cm_fault("elsewhere"));
+        expect_fault(CM_EUSAGE, "FLYWHEEL_INJECT", cm_fault("elsewhere"));
+    }
+    char longest[2000];
+    memset(longest, 'a', sizeof longest - 1);
+    longest[sizeof longest - 1] = '\0';
+    setenv("FLYWHEEL_INJECT", longest, 1);
+    expect_fault(CM_EUSAGE, "longer", cm_fault("a"));
+}
+
+static int status_of_child(const char *spec, int options)
+{
+    int status = 0;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        setenv("FLYWHEEL_INJECT", spec, 1);
+        cm_status st = cm_fault("a");
+        _exit(st == CM_OK ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, options), child);
+    if (WIFSTOPPED(status)) {
+        int after;
+        kill(child, SIGCONT);
+        assert_int_equal(waitpid(child, &after, 0), child);
+        assert_true(WIFEXITED(after) && WEXITSTATUS(after) == 0);
+    }
+    return status;
+}
+
+static void test_kill_and_stop(void **state)
+{
+    (void)state;
+    int status = status_of_child("a=kill", 0);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    status = status_of_child("a=stop", WUNTRACED);
+    assert_true(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
+    status = status_of_child("a=kill@2", 0);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_silent_unless_asked),
+        cmocka_unit_test(test_the_nth_passage),
+        cmocka_unit_test(test_a_bad_spec_is_told_every_time),
+        cmocka_unit_test(test_kill_and_stop),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
