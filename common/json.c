@@ -16,8 +16,9 @@
 #include "common/json_check.h"
 #include "common/mem.h"
 
-#define WHERE        512
-#define EXACT_DOUBLE 0x1p53 /* all integers up to here are doubles */
+#define WHERE 512
+#define EXACT_DOUBLE                                                                               \
+    0x1p53 /* below, a double that looks like an integer is the one that was written */
 
 static const cJSON *node(const struct cm_json *v)
 {
@@ -166,7 +167,7 @@ size_t cm_json_count(const struct cm_json *v)
 
 const struct cm_json *cm_json_first(const struct cm_json *v)
 {
-    return value(node(v)->child); /* only containers have children */
+    return v ? value(node(v)->child) : NULL; /* only containers have children */
 }
 
 const struct cm_json *cm_json_next(const struct cm_json *member)
@@ -195,7 +196,7 @@ cm_status cm_json_as_i64(const struct cm_json *v, const char *where, int64_t lo,
     double d = node(v)->valuedouble; /* never valueint: it saturates at INT_MAX */
     if (d != trunc(d))
         return CM_FAIL(CM_EFORMAT, "%s must be an integer, not %.15g", where, d);
-    if (fabs(d) > EXACT_DOUBLE || (int64_t)d < lo || (int64_t)d > hi)
+    if (fabs(d) >= EXACT_DOUBLE || (int64_t)d < lo || (int64_t)d > hi)
         return CM_FAIL(CM_EFORMAT,
                        "%s must be an integer from %" PRId64 " to %" PRId64 ", not %.15g", where,
                        lo, hi, d);
