@@ -151,8 +151,8 @@ static cm_status check_number(struct scan *s)
     double value = strtod(text, NULL);
     if (!isfinite(value))
         return fault(&start, "a number too large for a double");
-    if (integer && fabs(value) > 0x1p53)
-        return fault(&start, "an integer beyond 2^53, which a double can not hold");
+    if (integer && fabs(value) >= 0x1p53) /* 2^53 itself may be a rounded 2^53 + 1 */
+        return fault(&start, "an integer of 2^53 or more, which a double can not hold exactly");
     return CM_OK;
 }
 

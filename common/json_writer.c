@@ -173,9 +173,9 @@ void cm_jw_f64(struct cm_jw *w, const char *key, double v)
     }
     cm_f64_format(text, v);
     put_text(w, text);
-    if (fabs(v) > 0x1p53 && !strpbrk(text, ".e"))
-        put_text(w,
-                 ".0"); /* the reader refuses integers beyond 2^53, which this is not meant to be */
+    if (fabs(v) >= 0x1p53 && !strpbrk(text, ".e"))
+        put_text(w, ".0"); /* the reader refuses integers of 2^53 or more, and this is not meant to
+                              be one */
 }
 
 void cm_jw_string(struct cm_jw *w, const char *key, const char *v)
@@ -192,7 +192,7 @@ static void write_number(struct cm_jw *w, const char *key, const struct cm_json 
     double d = 0;
     if (cm_json_as_f64(v, "a number", &d) != CM_OK)
         w->st = CM_EINTERNAL;
-    else if (d == trunc(d) && fabs(d) <= 0x1p53)
+    else if (d == trunc(d) && fabs(d) < 0x1p53)
         cm_jw_i64(w, key, (int64_t)d);
     else
         cm_jw_f64(w, key, d);
