@@ -24,7 +24,7 @@ struct ar_range ar_tree_range(size_t n, int rank, int level)
 {
     struct ar_range r = {0, n};
     for (int l = 0; l < level; l++) {
-        size_t half = (ar_range_count(r) / 2 + CUT_ALIGN - 1) / CUT_ALIGN * CUT_ALIGN;
+        size_t half = ((ar_range_count(r) + 1) / 2 + CUT_ALIGN - 1) / CUT_ALIGN * CUT_ALIGN;
         size_t cut = half < ar_range_count(r) ? r.begin + half : r.end;
         if (rank >> l & 1)
             r.begin = cut;
