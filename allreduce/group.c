@@ -1,0 +1,381 @@
+#include "allreduce/group.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "allreduce/place.h"
+#include "allreduce/reducer.h"
+#include "allreduce/tree.h"
+#include "allreduce/watchdog.h"
+#include "common/log.h"
+#include "common/mem.h"
+
+#define MESSAGE 256 /* bytes of a rank's fault or text that others get to see */
+
+struct ar_group {
+    struct ar_config cfg;
+    struct ar_reducer *reducer;
+    struct ar_watch *watch; /* NULL: a group of one */
+    int rank, size, local_rank, local_size;
+    void *board; /* (size): what agree and same gather, allocated at open */
+
+    struct ar_tail tail; /* of the step that runs */
+    struct ar_step_times times;
+    double busy_before_s; /* at the step's begin */
+    uint64_t nbytes_before;
+};
+
+/* What every rank says about itself at the start. Bytes on the wire between equal builds. */
+struct greeting {
+    uint64_t key;
+    int32_t st; /* cm_status: could this rank get ready? */
+    int32_t order, compress;
+    char text[MESSAGE];
+    struct ar_place place;
+};
+
+struct verdict {
+    int32_t st;
+    char text[MESSAGE];
+};
+
+/* After the start the watchdog holds the deadline of every collective. */
+static cm_status run(struct ar_group *g, const struct ar_job *job)
+{
+    ar_reducer_push(g->reducer, job);
+    return ar_reducer_wait(g->reducer, cm_deadline_in_ms(-1));
+}
+
+/* ---- start ---- */
+
+static cm_status compare_greetings(const struct ar_group *g, const struct greeting *all)
+{
+    for (int r = 0; r < g->size; r++) {
+        const struct greeting *them = &all[r];
+        if (them->st != CM_OK)
+            return r == g->rank
+                       ? cm_error_adopt((cm_status)them->st, "", them->text)
+                       : CM_FAIL(CM_EPEER, "rank %d on %s: %s", r, them->place.host, them->text);
+        if (them->order != all[0].order || them->compress != all[0].compress)
+            return CM_FAIL(CM_EMISMATCH,
+                           "rank %d on %s has allreduce.order %d and compress %d, rank 0 on %s "
+                           "has %d and %d: give all ranks the same config",
+                           r, them->place.host, them->order, them->compress, all[0].place.host,
+                           all[0].order, all[0].compress);
+    }
+    return CM_OK;
+}
+
+static cm_status start_watch(struct ar_group *g, const struct greeting *all)
+{
+    struct ar_place *places;
+    CM_TRY(cm_alloc(&places, (size_t)g->size, sizeof *places, "ranks' places"));
+    for (int r = 0; r < g->size; r++)
+        places[r] = all[r].place;
+    ar_place_local(places, g->size, g->rank, &g->local_rank, &g->local_size);
+    struct ar_watch_config cfg = {
+        .places = places,
+        .rank = g->rank,
+        .size = g->size,
+        .key = all[0].key,
+        .heartbeat_ms = g->cfg.heartbeat_ms,
+        .timeout_ms = g->cfg.collective_timeout_ms,
+    };
+    cm_status st = g->size > 1 ? ar_watch_start(g->watch, &cfg) : CM_OK;
+    cm_free(&places);
+    return st;
+}
+
+/* Ranks tell each other where they are and whether they could get ready. */
+static cm_status meet(struct ar_group *g, struct cm_deadline deadline)
+{
+    struct cm_uuid id = cm_uuid_make();
+    struct greeting mine = {.order = g->cfg.order, .compress = g->cfg.compress}, *all = NULL;
+    memcpy(&mine.key, id.byte, sizeof mine.key);
+    mine.st = ar_watch_open(&g->watch, &mine.place);
+    if (mine.st == CM_OK)
+        mine.st = cm_alloc(&g->board, (size_t)g->size, sizeof(struct verdict), "ranks' verdicts");
+    if (mine.st != CM_OK)
+        snprintf(mine.text, sizeof mine.text, "%s", cm_error_text());
+
+    cm_status st;
+    CM_GOTO(st, cm_alloc(&all, (size_t)g->size, sizeof *all, "ranks' greetings"), out);
+    struct ar_job job = {.kind = AR_JOB_GATHER, .buf = &mine, .n = sizeof mine, .all = all};
+    ar_reducer_push(g->reducer, &job);
+    st = ar_reducer_wait(g->reducer, deadline);
+    if (st == CM_ETIMEDOUT) {
+        ar_reducer_close(&g->reducer); /* before the greetings that it may still write to go */
+        goto out;
+    }
+    CM_GOTO(st, st, out);
+    CM_GOTO(st, compare_greetings(g, all), out);
+    CM_GOTO(st, start_watch(g, all), out);
+    ar_reducer_set_watch(g->reducer, g->size > 1 ? g->watch : NULL);
+out:
+    cm_free(&all);
+    return st;
+}
+
+static cm_status check_config(const struct ar_config *cfg)
+{
+    if (cfg->compress && cfg->order != AR_ORDER_FIXED)
+        return CM_FAIL(CM_ECONFIG, "allreduce.compress rounds the nodes of the fixed tree: it "
+                                   "needs allreduce.order \"fixed\"");
+    if (cfg->collective_timeout_ms < 4 * cfg->heartbeat_ms)
+        return CM_FAIL(CM_ECONFIG,
+                       "allreduce.collective_timeout_ms %lld is less than 4 heartbeats of %lld "
+                       "ms: the culprit could not be told",
+                       (long long)cfg->collective_timeout_ms, (long long)cfg->heartbeat_ms);
+    return CM_OK;
+}
+
+cm_status ar_group_open(struct ar_group **out, const struct ar_config *cfg)
+{
+    *out = NULL;
+    cm_status st;
+    struct ar_group *g = NULL;
+    struct cm_deadline deadline = cm_deadline_in_ms(cfg->start_timeout_ms);
+    CM_TRY(check_config(cfg));
+    CM_TRY(cm_alloc(&g, 1, sizeof *g, "group"));
+    g->cfg = *cfg;
+    bool fast = cfg->order == AR_ORDER_FAST;
+    CM_GOTO(st, ar_reducer_open(&g->reducer, fast, cfg->compress, cfg->collective_timeout_ms), out);
+    ar_reducer_push(g->reducer, &(struct ar_job){.kind = AR_JOB_START});
+    CM_GOTO(st, ar_reducer_wait(g->reducer, deadline), out);
+    g->rank = ar_reducer_rank(g->reducer);
+    g->size = ar_reducer_size(g->reducer);
+    CM_GOTO(st, meet(g, deadline), out);
+    if (!fast && !ar_is_power_of_two(g->size)) {
+        st = CM_FAIL(CM_ECONFIG,
+                     "%d ranks: allreduce.order \"fixed\" needs a power of two (or set "
+                     "allreduce.order to \"fast\": the same bits for reruns only)",
+                     g->size);
+        goto out;
+    }
+    *out = g;
+    g = NULL;
+out:
+    if (st == CM_ETIMEDOUT)
+        st = CM_CONTEXT(st, "start of the ranks within %lld ms", (long long)cfg->start_timeout_ms);
+    ar_group_close(&g);
+    return st;
+}
+
+void ar_group_close(struct ar_group **group)
+{
+    struct ar_group *g = *group;
+    if (!g)
+        return;
+    /* Without a board the ranks have not met, so there is nobody to say good-bye to. */
+    if (g->reducer && g->board && !ar_reducer_failed(g->reducer) &&
+        run(g, &(struct ar_job){.kind = AR_JOB_FINISH}) != CM_OK)
+        cm_error_report(CM_LOG_WARN, CM_EPEER, "end of the job");
+    ar_reducer_close(&g->reducer);
+    ar_watch_close(&g->watch);
+    cm_free(&g->board);
+    cm_free(group);
+}
+
+_Noreturn void ar_group_abort(struct ar_group *g, cm_status st, const char *doing)
+{
+    cm_error_report(CM_LOG_ERROR, st, doing);
+    if (g) {
+        char why[MESSAGE];
+        snprintf(why, sizeof why, "%s: %s", doing, cm_error_text());
+        ar_watch_last_words(g->watch, why);
+    }
+    int code = cm_status_exit_code(st);
+    _exit(code != 0 ? code : cm_status_exit_code(CM_EINTERNAL));
+}
+
+/* ---- who and where ---- */
+
+int ar_group_rank(const struct ar_group *g)
+{
+    return g->rank;
+}
+
+int ar_group_size(const struct ar_group *g)
+{
+    return g->size;
+}
+
+int ar_group_local_rank(const struct ar_group *g)
+{
+    return g->local_rank;
+}
+
+int ar_group_local_size(const struct ar_group *g)
+{
+    return g->local_size;
+}
+
+void ar_group_set_phase(struct ar_group *g, const char *phase, int64_t step)
+{
+    ar_watch_phase(g->watch, phase, step);
+}
+
+/* ---- collectives ---- */
+
+cm_status ar_group_broadcast(struct ar_group *g, void *buf, size_t nbytes, int root)
+{
+    if (root < 0 || root >= g->size)
+        return CM_FAIL(CM_EINVAL, "broadcast from rank %d of %d", root, g->size);
+    return run(g,
+               &(struct ar_job){.kind = AR_JOB_BROADCAST, .buf = buf, .n = nbytes, .number = root});
+}
+
+cm_status ar_group_gather(struct ar_group *g, const void *mine, size_t nbytes, void *all)
+{
+    /* The job has one type of pointer; a gather only reads buf. */
+    union {
+        const void *in;
+        void *out;
+    } buf = {.in = mine};
+    return run(g, &(struct ar_job){.kind = AR_JOB_GATHER, .buf = buf.out, .n = nbytes, .all = all});
+}
+
+cm_status ar_group_agree(struct ar_group *g, cm_status mine, const char *doing)
+{
+    struct verdict verdict = {.st = (int32_t)mine}, *all = g->board;
+    char where[64] = "";
+    if (mine != CM_OK) {
+        snprintf(verdict.text, sizeof verdict.text, "%s", cm_error_text());
+        snprintf(where, sizeof where, "%s", cm_error_where());
+    }
+    CM_TRY(ar_group_gather(g, &verdict, sizeof verdict, all));
+    if (mine != CM_OK)
+        return cm_error_adopt(mine, where, verdict.text);
+    for (int r = 0; r < g->size; r++)
+        if (all[r].st != CM_OK)
+            return CM_FAIL(CM_EPEER, "%s: rank %d: %s (%s)", doing, r, all[r].text,
+                           cm_status_name((cm_status)all[r].st));
+    return CM_OK;
+}
+
+/* The line of text around byte `at`, at most MESSAGE - 1 bytes of it. */
+static void line_around(char line[MESSAGE], const char *text, size_t at)
+{
+    size_t n = strlen(text), begin = at < n ? at : n;
+    while (begin > 0 && text[begin - 1] != '\n')
+        begin--;
+    size_t length = strcspn(text + begin, "\n");
+    if (at - begin >= MESSAGE / 2 &&
+        length >= MESSAGE) { /* a long line: what differs is what matters */
+        begin = at - MESSAGE / 2;
+        length = strcspn(text + begin, "\n");
+    }
+    snprintf(line, MESSAGE, "%.*s", (int)(length < MESSAGE ? length : MESSAGE - 1), text + begin);
+}
+
+static size_t first_difference(const char *a, const char *b)
+{
+    size_t i = 0;
+    while (a[i] && a[i] == b[i])
+        i++;
+    return i;
+}
+
+/* A rank's text beside rank 0's. */
+struct difference {
+    int32_t differs;
+    uint64_t at; /* byte of the first difference */
+    char mine[MESSAGE], rank0[MESSAGE];
+};
+
+static cm_status compare_to_rank0(struct ar_group *g, const char *text, struct difference *d)
+{
+    uint64_t n = strlen(text) + 1;
+    char *theirs = NULL;
+    CM_TRY(ar_group_broadcast(g, &n, sizeof n, 0));
+    cm_status st = cm_alloc(&theirs, n, 1, "rank 0's text");
+    CM_GOTO(st, ar_group_agree(g, st, "comparing texts"), out);
+    if (g->rank == 0)
+        memcpy(theirs, text, n);
+    CM_GOTO(st, ar_group_broadcast(g, theirs, n, 0), out);
+    d->at = first_difference(text, theirs);
+    d->differs = text[d->at] != theirs[d->at];
+    line_around(d->mine, text, d->at);
+    line_around(d->rank0, theirs, d->at);
+out:
+    cm_free(&theirs);
+    return st;
+}
+
+cm_status ar_group_same(struct ar_group *g, const char *what, const char *text)
+{
+    struct difference d = {0};
+    CM_TRY(compare_to_rank0(g, text, &d));
+    struct verdict mine = {.st = d.differs ? CM_EMISMATCH : CM_OK}, *all = g->board;
+    CM_TRY(ar_group_gather(g, &mine, sizeof mine, all));
+    int odd = 0;
+    while (odd < g->size && all[odd].st == CM_OK)
+        odd++;
+    if (odd == g->size)
+        return CM_OK;
+
+    CM_TRY(ar_group_broadcast(g, &d, sizeof d, odd));
+    if (odd == g->rank)
+        return CM_FAIL(CM_EMISMATCH, "%s differs: rank %d (this one) has '%s', rank 0 has '%s'",
+                       what, odd, d.mine, d.rank0);
+    char ours[MESSAGE];
+    line_around(ours, text, d.at);
+    return CM_FAIL(CM_EMISMATCH, "%s differs: rank %d has '%s', rank %d (this one) has '%s'", what,
+                   odd, d.mine, g->rank, ours);
+}
+
+cm_status ar_group_sum_f32(struct ar_group *g, float *buf, size_t n)
+{
+    return run(g, &(struct ar_job){.kind = AR_JOB_SUM_F32, .buf = buf, .n = n});
+}
+
+cm_status ar_group_sum_f64(struct ar_group *g, double *buf, size_t n)
+{
+    if (n > AR_SUM_F64_MAX)
+        return CM_FAIL(CM_EINVAL, "sum of %zu doubles, at most %d", n, AR_SUM_F64_MAX);
+    return run(g, &(struct ar_job){.kind = AR_JOB_SUM_F64, .buf = buf, .n = n});
+}
+
+cm_status ar_group_time_native(struct ar_group *g, float *buf, size_t n, int times, double *seconds)
+{
+    double before_s = ar_reducer_busy_s(g->reducer);
+    CM_TRY(run(g, &(struct ar_job){.kind = AR_JOB_NATIVE, .buf = buf, .n = n, .number = times}));
+    *seconds = ar_reducer_busy_s(g->reducer) - before_s;
+    return CM_OK;
+}
+
+/* ---- a step ---- */
+
+void ar_step_begin(struct ar_group *g, int64_t step)
+{
+    ar_watch_phase(g->watch, "step", step);
+    g->busy_before_s = ar_reducer_busy_s(g->reducer);
+    g->nbytes_before = ar_reducer_nbytes_sent(g->reducer);
+}
+
+void ar_step_bucket(struct ar_group *g, float *buf, size_t n, struct ln_event *ready)
+{
+    ar_reducer_push(g->reducer,
+                    &(struct ar_job){.kind = AR_JOB_BUCKET, .buf = buf, .n = n, .ready = ready});
+}
+
+cm_status ar_step_end(struct ar_group *g, struct ar_tail *tail)
+{
+    int64_t begin_ns = cm_now_ns();
+    g->tail = *tail;
+    CM_TRY(run(g, &(struct ar_job){.kind = AR_JOB_TAIL, .buf = &g->tail, .n = 1}));
+    *tail = g->tail;
+    g->times = (struct ar_step_times){
+        .busy_s = ar_reducer_busy_s(g->reducer) - g->busy_before_s,
+        .exposed_s = (double)(cm_now_ns() - begin_ns) / 1e9,
+        .nbytes = ar_reducer_nbytes_sent(g->reducer) - g->nbytes_before,
+    };
+    return CM_OK;
+}
+
+struct ar_step_times ar_step_times(const struct ar_group *g)
+{
+    return g->times;
+}
