@@ -157,9 +157,9 @@ static cm_status publish(struct ps_draft *d, struct ps_manifest *m)
 /* Only a hint, so its failure does not undo a version that is there. */
 static void point_latest(const struct ps_store *s, int64_t version)
 {
-    char path[CM_PATH], text[PS_VERSION_TEXT + 1];
-    ps_store_name(s, text, version);
-    strcat(text, "\n");
+    char path[CM_PATH], name[PS_VERSION_TEXT], text[PS_VERSION_TEXT + 1];
+    ps_store_name(s, name, version);
+    snprintf(text, sizeof text, "%s\n", name);
     cm_status st = cm_path_join(path, s->dir, PS_LATEST_FILE);
     if (st == CM_OK)
         st = cm_fault("store.latest");

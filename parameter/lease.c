@@ -296,9 +296,11 @@ void ps_lease_release(struct ps_lease **lease)
     cm_status st = cm_path_join(dir, (*lease)->run_dir, name);
     if (st == CM_OK)
         st = cm_path_join(path, dir, RELEASED);
-    if (st == CM_OK)
+    /* A successor has removed the folder: looked at first, because a failed call would replace the
+     * recorded fault that the caller, who may be on the way out, is about to report. */
+    if (st == CM_OK && cm_path_is_dir(dir))
         st = cm_dir_make_new(path);
-    if (st != CM_OK && st != CM_ENOTFOUND) /* not found: a successor has removed it */
+    if (st != CM_OK)
         cm_log_warn("lease not released: %s", cm_error_text());
     cm_free(lease);
 }
