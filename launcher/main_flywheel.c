@@ -1,0 +1,74 @@
+/* flywheel: one command in front of all tiers. It finds the tier programs beside itself and becomes
+ * them; what needs a supervisor (ranks, `serve`, `up`) it does itself. Links common only. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "common/version.h"
+#include "launcher/dispatch.h"
+
+static void print_help(void)
+{
+    puts("usage: flywheel COMMAND …\n\n"
+         "Train a model data-parallel, serve it, learn from corrections, serve again.\n");
+    for (size_t i = 0; i < la_nverbs; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s%s%s", la_verbs[i].name, la_verbs[i].sub ? " " : "",
+                 la_verbs[i].sub ? la_verbs[i].sub : "");
+        printf("  %-16s %s\n", name, la_verbs[i].summary);
+    }
+    puts("\n'flywheel COMMAND --help' says more. --version prints which build this is.\n"
+         "Exit codes: 0 done, 1 failed, 2 usage or configuration, 75 preempted and resumable.");
+}
+
+static void print_launch_help(const char *name)
+{
+    printf("Launching, for 'flywheel %s' (the tier's own help follows):\n"
+           "  --ranks W     run W ranks with mpirun and supervise them\n"
+           "  --restarts N  start the run again after a failure, up to N times\n\n",
+           name);
+    fflush(stdout);
+}
+
+static int run_tier(const struct la_verb *verb, char **args, size_t nargs)
+{
+    char bin_dir[CM_PATH];
+    struct la_launch launch = {.restarts = -1, .rest = args, .nrest = nargs};
+    struct la_argv argv = {0};
+    cm_status st = la_bin_dir(bin_dir);
+    if (st == CM_OK && verb->ranked)
+        st = la_launch_take(&launch, args, nargs);
+    if (st == CM_OK)
+        st = la_verb_argv(&argv, verb, bin_dir, launch.rest, launch.nrest);
+    int code = 1;
+    if (st == CM_OK && verb->ranked && launch.help)
+        print_launch_help(verb->name);
+    if (st == CM_OK && !launch.help && (launch.ranks > 0 || launch.restarts >= 0))
+        code = la_launch_run(&launch, verb->name, argv.item, argv.n);
+    else
+        code = cm_main_end(st == CM_OK ? la_become(argv.item) : st);
+    la_argv_release(&argv);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    cm_log_init("flywheel");
+    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)) {
+        print_help();
+        return 0;
+    }
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        printf("flywheel %s\n", cm_version());
+        return 0;
+    }
+    const struct la_verb *verb = NULL;
+    int used = 0;
+    cm_status st = la_verb_find(&verb, argc, argv, &used);
+    if (st != CM_OK)
+        return cm_main_end(st);
+    if (verb->own)
+        return verb->own(argc - used, argv + used);
+    return run_tier(verb, argv + used + 1, (size_t)(argc - used - 1));
+}

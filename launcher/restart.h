@@ -1,0 +1,36 @@
+/* What to do when a role has ended. Pure: no clock, no process. */
+#ifndef LAUNCHER_RESTART_H
+#define LAUNCHER_RESTART_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct la_backoff {
+    int64_t initial_ms,
+        max_ms;         /* the first wait, doubled with each failure in a row up to max_ms */
+    int64_t healthy_ms; /* a life at least this long ends the row */
+};
+
+enum la_verdict {
+    LA_DONE,   /* ended as it should */
+    LA_FAILED, /* ended, and another try would be no better or is not allowed */
+    LA_AGAIN,
+};
+
+struct la_restart {
+    enum la_verdict verdict;
+    int64_t delay_ms;      /* LA_AGAIN: until the next start */
+    int failures_in_a_row; /* to pass in the next time */
+};
+
+/* once: ending with 0 or 75 (preempted) is what the role is for; otherwise it should never end. An
+ * exit code of 2 (usage or configuration) is never tried again. restarts_left < 0: no limit. */
+struct la_restart la_restart_decide(const struct la_backoff *backoff, bool once, int exit_code,
+                                    int64_t lived_ms, int failures_in_a_row, int64_t restarts_left);
+
+#define LA_EXIT_USAGE     2
+#define LA_EXIT_PREEMPTED 75
+/* A wait status as shells number it: the exit code, or 128 + the signal. */
+int la_exit_code(int wait_status);
+
+#endif

@@ -1,0 +1,204 @@
+/* `submit`: Slurm runs `flywheel train` by srun, one task per rank. */
+#include "launcher/submit.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/args.h"
+#include "common/config.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "launcher/commands.h"
+#include "launcher/dispatch.h"
+
+#define SCRIPT_NBYTES 32768
+
+/* Slurm and sh read these texts: nothing in them may end a quote or a line. */
+static cm_status check_word(const char *what, const char *text)
+{
+    if (strpbrk(text, "'\"\\\r\n$`"))
+        return CM_FAIL(CM_ECONFIG, "submit: %s '%s' has a quote, '$', '\\' or a line end in it",
+                       what, text);
+    return CM_OK;
+}
+
+static void directive(FILE *f, const char *option, const char *value)
+{
+    if (*value)
+        fprintf(f, "#SBATCH --%s=%s\n", option, value);
+}
+
+static void write_script(FILE *f, const struct la_job *job, const struct la_cluster *cluster)
+{
+    fprintf(f, "#!/bin/sh\n");
+    directive(f, "job-name", job->name);
+    fprintf(f, "#SBATCH --nodes=%lld\n#SBATCH --ntasks-per-node=%lld\n", (long long)cluster->nodes,
+            (long long)cluster->ranks_per_node);
+    if (cluster->gpus_per_node)
+        fprintf(f, "#SBATCH --gres=gpu:%lld\n", (long long)cluster->gpus_per_node);
+    directive(f, "partition", cluster->partition);
+    directive(f, "time", cluster->time_limit);
+    fprintf(f, "#SBATCH --signal=B:USR1@%lld\n", (long long)cluster->warn_s);
+    fprintf(f, "#SBATCH --requeue\n#SBATCH --open-mode=append\n#SBATCH --output=\"%s\"\n\n",
+            job->log);
+    /* Only a shell that waits can trap; USR1 interrupts the wait, so it waits again for the ranks
+     * to save. */
+    fprintf(f, "srun --mpi=pmix --kill-on-bad-exit=1 '%s' train '%s'", job->program, job->config);
+    if (job->run)
+        fprintf(f, " --run '%s'", job->run);
+    fprintf(f, " &\nranks=$!\n");
+    fprintf(f,
+            "trap 'kill -USR1 $ranks' USR1 TERM\n"
+            "wait $ranks; code=$?\n"
+            "while kill -0 $ranks 2>/dev/null; do wait $ranks; code=$?; done\n"
+            "[ $code -ne %d ] || scontrol requeue \"$SLURM_JOB_ID\"\n"
+            "exit $code\n",
+            LA_EXIT_PREEMPTED);
+}
+
+cm_status la_submit_script(char **text, const struct la_job *job, const struct la_cluster *cluster)
+{
+    *text = NULL;
+    CM_TRY(check_word("job name", job->name));
+    CM_TRY(check_word("program", job->program));
+    CM_TRY(check_word("config", job->config));
+    CM_TRY(check_word("log", job->log));
+    CM_TRY(check_word("run directory", job->run ? job->run : ""));
+    CM_TRY(check_word("cluster.partition", cluster->partition));
+    CM_TRY(check_word("cluster.time_limit", cluster->time_limit));
+    CM_TRY(cm_alloc(text, SCRIPT_NBYTES, 1, "batch script"));
+    FILE *f = fmemopen(*text, SCRIPT_NBYTES, "w");
+    if (!f) {
+        cm_free(text);
+        return CM_FAIL_ERRNO("batch script");
+    }
+    write_script(f, job, cluster);
+    if (fclose(f) == 0 && strlen(*text) + 1 < SCRIPT_NBYTES)
+        return CM_OK;
+    cm_free(text);
+    return CM_FAIL(CM_EINVAL, "submit: the batch script is too long");
+}
+
+/* ---- the command ---- */
+
+struct options {
+    const char *run;
+    bool dry_run;
+};
+static const struct cm_opt opts[] = {
+    {.name = "run",
+     .type = CM_OPT_STRING,
+     .offset = offsetof(struct options, run),
+     .argument = "DIR",
+     .help = "run directory, instead of the config's"},
+    {.name = "dry-run",
+     .type = CM_OPT_FLAG,
+     .offset = offsetof(struct options, dry_run),
+     .help = "print the batch script, queue nothing"},
+};
+static const struct cm_command command = {
+    .name = "flywheel submit",
+    .operands = "CONFIG",
+    .min_operands = 1,
+    .max_operands = 1,
+    .summary = "Queues 'flywheel train CONFIG' with Slurm, as section cluster says.",
+    .details =
+        "The run saves when Slurm warns it (cluster.warn_s before the limit, or preemption) and "
+        "is queued again until it is done.",
+    .opts = opts,
+    .nopts = sizeof opts / sizeof *opts};
+
+static cm_status read_config(struct la_cluster *cluster, char run_dir[CM_PATH], const char *path,
+                             const char *run)
+{
+    struct cm_config *cfg = NULL;
+    CM_TRY(cm_config_open(&cfg, path, NULL, 0));
+    cm_status st = cm_config_read(cfg, &la_cluster_section, cluster);
+    if (st == CM_OK)
+        st = cm_config_run_dir(cfg, run, run_dir);
+    cm_config_close(&cfg);
+    return st;
+}
+
+static cm_status absolute(char full[CM_PATH], const char *path)
+{
+    char cwd[CM_PATH];
+    if (!getcwd(cwd, sizeof cwd))
+        return CM_FAIL_ERRNO("working directory");
+    if (*path != '/')
+        return cm_path_join(full, cwd, path);
+    return snprintf(full, CM_PATH, "%s", path) < CM_PATH ? CM_OK
+                                                         : CM_FAIL(CM_EINVAL, "%s: too long", path);
+}
+
+/* *logs is the folder that must exist: Slurm makes none, and the job would fail without a word. */
+static cm_status make_script(char **text, char logs[CM_PATH], const char *config, const char *run)
+{
+    struct la_cluster cluster;
+    char full[CM_PATH], bin_dir[CM_PATH], program[CM_PATH], dir[CM_PATH], run_dir[CM_PATH];
+    char log[CM_PATH];
+    CM_TRY(read_config(&cluster, dir, config, run));
+    CM_TRY(absolute(full, config));
+    CM_TRY(absolute(run_dir, dir));
+    CM_TRY(cm_path_join(logs, run_dir, "logs"));
+    CM_TRY(cm_path_join(log, logs, "slurm-%j.log"));
+    CM_TRY(la_bin_dir(bin_dir));
+    CM_TRY(cm_path_join(program, bin_dir, "flywheel"));
+    struct la_job job = {.name = "flywheel",
+                         .program = program,
+                         .config = full,
+                         .log = log,
+                         .run = run ? run_dir : NULL};
+    return la_submit_script(text, &job, &cluster);
+}
+
+static cm_status queue_script(const char *text)
+{
+    FILE *script = tmpfile();
+    if (!script || fputs(text, script) < 0 || fflush(script)) {
+        if (script)
+            fclose(script);
+        return CM_FAIL_ERRNO("batch script");
+    }
+    rewind(script);
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (dup2(fileno(script), STDIN_FILENO) >= 0)
+            execlp("sbatch", "sbatch", (char *)NULL);
+        _exit(errno == ENOENT ? 127 : 126);
+    }
+    fclose(script);
+    int status = 0;
+    if (pid < 0 || waitpid(pid, &status, 0) < 0)
+        return CM_FAIL_ERRNO("sbatch");
+    int code = la_exit_code(status);
+    if (code == 127)
+        return CM_FAIL(CM_ENOTFOUND, "no sbatch in PATH: is this a Slurm login node?");
+    return code ? CM_FAIL(CM_EIO, "sbatch ended with code %d", code) : CM_OK;
+}
+
+int la_command_submit(int argc, char **argv)
+{
+    struct options opt = {0};
+    char **operands = NULL, *text = NULL, logs[CM_PATH];
+    int n = 0;
+    bool helped = false;
+    cm_status st = cm_args_parse(&command, argc, argv, &opt, &operands, &n, &helped);
+    if (st == CM_OK && !helped) {
+        st = make_script(&text, logs, operands[0], opt.run);
+        if (st == CM_OK && opt.dry_run) {
+            fputs(text, stdout);
+        } else if (st == CM_OK) {
+            st = cm_dir_make(logs);
+            if (st == CM_OK)
+                st = queue_script(text);
+        }
+    }
+    cm_free(&text);
+    return cm_main_end(st);
+}

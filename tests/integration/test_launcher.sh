@@ -1,0 +1,248 @@
+#!/bin/bash
+# test_launcher.sh BIN_DIR: the launcher with real processes, a real mpirun and a real Redis. The tiers are small scripts
+# beside a copy of `flywheel`, since only the handling of processes is tested here.
+set -euo pipefail
+
+flywheel_bin=$1/flywheel
+work=$(mktemp -d "${TMPDIR:-/tmp}/fwl.XXXXXX")
+token=FW_LAUNCHER_TEST=$work
+fw=$work/bin/flywheel
+failures=0
+
+# Every process of this test carries the token in its environment, wherever it was forked or moved to.
+marked()
+{
+    local file
+    for file in /proc/[0-9]*/environ; do
+        { tr '\0' '\n' <"$file" | grep -qxF "$token"; } 2>/dev/null && basename "$(dirname "$file")"
+    done
+    true
+}
+finish()
+{
+    local left
+    left=$(marked)
+    [ -z "$left" ] || kill -9 $left 2>/dev/null || true
+    rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+check() # WHAT COMMAND...
+{
+    local what=$1
+    shift
+    if "$@"; then
+        echo "ok: $what"
+    else
+        echo "not ok: $what ($*)"
+        failures=$((failures + 1))
+    fi
+}
+await() # SECONDS COMMAND...: until the command succeeds
+{
+    local until=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ "$SECONDS" -lt "$until" ] || return 1
+        sleep 0.05
+    done
+}
+code_of() # COMMAND...: prints its exit code
+{
+    local code=0
+    "$@" >/dev/null 2>&1 || code=$?
+    echo "$code"
+}
+same() { [ "$1" = "$2" ]; } # GOT WANTED
+# Not for the background: $! would be a subshell around it.
+run() { env "$token" "$fw" "$@"; }
+none_marked() { [ -z "$(marked)" ]; }
+has_lines() { [ -f "$1" ] && [ "$(wc -l <"$1")" -ge "$2" ]; }
+role_pid() { sed -n "s/.*\"role\":\"$1\",\"state\":\"running\",\"pid\":\([0-9]*\).*/\1/p" <<<"$(run status "$work/c.json" --json | tr '{' '\n')"; }
+role_state() { sed -n "s/.*\"role\":\"$1\",\"state\":\"\([a-z]*\)\".*/\1/p" <<<"$(run status "$work/c.json" --json | tr '{' '\n')"; }
+running() { [ -n "$(role_pid "$1")" ]; }
+
+mkdir -p "$work/bin"
+cp "$flywheel_bin" "$fw"
+cd "$work"
+
+# A tier: writes down how it was called, then does what $work/do-NAME says.
+for tier in train gateway worker online store; do
+    cat >"$work/bin/flywheel-$tier" <<TIER
+#!/bin/bash
+name=$tier
+echo "\$\$ \${OMPI_COMM_WORLD_RANK:--} \$*" >>"$work/calls-$tier"
+echo "hello from \$name"
+[ ! -f "$work/do-$tier" ] || . "$work/do-$tier"
+TIER
+    chmod +x "$work/bin/flywheel-$tier"
+done
+# Stays until TERM, which it writes down; starts a grandchild in a session of its own that ignores TERM.
+stay="trap 'echo \$name >>$work/stopped; exit 0' TERM; setsid bash -c 'trap \"\" TERM HUP; sleep 1000' & while :; do sleep 1000 & wait \$!; done"
+
+config() { printf '{"schema": 1, "run": "%s/run", "cluster": {"restart_ms": 50, "restart_max_ms": 400, "stop_timeout_ms": 3000%s}}' "$work" "$1" >"$work/c.json"; }
+scratches() { find /dev/shm -maxdepth 1 -name 'flywheel-*' 2>/dev/null | sort; }
+
+echo "== dispatch"
+config ''
+echo 'exit 7' >do-train
+check "the tier's exit code is the command's" same "$(code_of run train c.json --epochs 3)" 7
+check "the tier gets its arguments" same "$(cut -d' ' -f3- calls-train)" "train c.json --epochs 3"
+check "an unknown command is a usage error" same "$(code_of run tarin c.json)" 2
+check "it names the nearest" grep -q "did you mean 'train'" <<<"$(run tarin 2>&1 || true)"
+check "a missing tier is named" grep -q "flywheel-client" <<<"$(run predict x.png 2>&1 || true)"
+check "a bad number of ranks is a usage error" same "$(code_of run train c.json --ranks none)" 2
+
+echo "== ranks"
+before=$(scratches)
+no_new_scratch() { same "$(scratches)" "$before"; }
+rm calls-train
+echo 'exit 0' >do-train
+check "two ranks succeed" same "$(code_of run train c.json --ranks 2)" 0
+check "both ran, as ranks 0 and 1" same "$(cut -d' ' -f2 calls-train | sort | paste -sd,)" "0,1"
+echo '[ "$OMPI_COMM_WORLD_RANK" = 0 ] || exit 3' >do-train
+check "a failing rank's code is the run's" same "$(code_of run train c.json --ranks 2)" 3
+check "inside MPI, --ranks is refused" same "$(code_of env OMPI_COMM_WORLD_RANK=0 "$fw" train c.json --ranks 2)" 2
+check "a missing configuration is a failure" same "$(code_of run train missing.json --ranks 2)" 1
+
+echo 'trap "echo \$OMPI_COMM_WORLD_RANK >>'"$work"'/saved; exit 75" USR1; echo up >>'"$work"'/ready; while :; do sleep 1000 & wait $!; done' >do-train
+rm -f ready
+env "$token" "$fw" train c.json --ranks 2 >/dev/null 2>&1 &
+supervisor=$!
+await 20 has_lines ready 2
+kill -TERM "$supervisor"
+code=0; wait "$supervisor" || code=$?
+check "TERM is USR1 for the ranks, and 75 comes back" same "$code" 75
+check "both ranks saved" same "$(sort saved | paste -sd,)" "0,1"
+
+rm -f ready
+env "$token" "$fw" train c.json --ranks 2 >/dev/null 2>&1 &
+supervisor=$!
+await 20 has_lines ready 2
+kill -9 "$supervisor"
+wait "$supervisor" 2>/dev/null || true
+check "kill -9 of the supervisor leaves no rank" await 10 none_marked
+check "and no temporary folder" await 5 no_new_scratch
+
+rm -f calls-train
+echo '[ "$(wc -l <'"$work"'/calls-train)" -ge 3 ] || exit 9' >do-train
+check "a run that fails twice is restarted" same "$(code_of run train c.json --ranks 1 --restarts 5)" 0
+check "three lives" has_lines calls-train 3
+rm -f calls-train
+echo 'exit 9' >do-train
+check "restarts are counted" same "$(code_of run train c.json --restarts=2)" 9
+check "three lives, not more" same "$(wc -l <calls-train)" 3
+rm -f calls-train
+echo 'exit 2' >do-train
+check "a usage error is not tried again" same "$(code_of run train c.json --restarts 5)" 2
+check "one life" same "$(wc -l <calls-train)" 1
+
+echo "== up"
+config ', "workers": 2, "online_ranks": 2'
+echo "$stay" >do-gateway
+echo "$stay" >do-worker
+echo 'trap "echo online >>'"$work"'/stopped; exit 75" USR1; while :; do sleep 1000 & wait $!; done' >do-online
+env "$token" "$fw" up c.json 2>up.log &
+up=$!
+for role in gateway worker-0 worker-1 online; do
+    check "$role runs" await 20 running "$role"
+done
+check "all is well" same "$(code_of run status c.json)" 0
+check "the table shows the roles" grep -qE '^worker-1 +[0-9]+ +running +0 ' <<<"$(run status c.json)"
+check "each role has a log" await 5 grep -q "hello from gateway" run/logs/gateway.log
+check "workers know their numbers" grep -q ' c.json --id 1' calls-worker
+second=$(run up c.json 2>&1) && code=0 || code=$?
+check "a second up is refused" same "$code" 1
+check "it names the first" grep -q "pid $up " <<<"$second"
+
+old=$(role_pid gateway)
+kill -9 "$old"
+restarted() { local pid; pid=$(role_pid gateway); [ -n "$pid" ] && [ "$pid" != "$old" ]; }
+check "a killed role is restarted" await 10 restarted
+old=$(role_pid gateway)
+guardian=$(awk '$1 == "PPid:" { print $2 }' "/proc/$old/status")
+kill -9 "$guardian"
+check "a killed guardian's role is restarted" await 10 restarted
+check "its old process is gone" await 5 test ! -e "/proc/$old"
+
+rm -f stopped
+check "down succeeds" run down c.json 2>/dev/null
+code=0; wait "$up" || code=$?
+check "up ends with 0" same "$code" 0
+check "down leaves no process" none_marked
+check "gateway and online go before the workers" same "$(tail -2 stopped | paste -sd,)" "worker,worker"
+check "each of the five processes was told" same "$(wc -l <stopped)" 5
+check "status says so" same "$(code_of run status c.json)" 1
+check "down again is fine" same "$(code_of run down c.json)" 0
+
+echo "== kill -9 of up"
+env "$token" "$fw" up c.json 2>up.log &
+up=$!
+for role in gateway worker-0 worker-1 online; do
+    await 20 running "$role"
+done
+check "there are grandchildren" test "$(marked | wc -l)" -gt 12
+kill -9 "$up"
+wait "$up" 2>/dev/null || true
+check "nothing is left" await 10 none_marked
+check "no temporary folder is left" await 5 no_new_scratch
+check "status says not running" grep -q "^not running" <<<"$(run status c.json || true)"
+
+echo "== stubborn roles"
+config ', "workers": 1, "stop_timeout_ms": 500'
+sed -i 's/"stop_timeout_ms": 3000, //' c.json
+echo 'trap "" TERM; echo up >>'"$work"'/ready; while :; do sleep 1000; done' >do-worker
+rm -f ready
+env "$token" "$fw" up c.json 2>up.log &
+up=$!
+await 20 has_lines ready 1
+kill -INT "$up"
+code=0; wait "$up" || code=$?
+check "a role that ignores TERM is killed in time" same "$code" 0
+check "nothing is left" none_marked
+
+echo "== crash loop"
+config ', "workers": 1, "gateway": false'
+echo 'date +%s%N >>'"$work"'/lives; exit 1' >do-worker
+env "$token" "$fw" up c.json 2>up.log &
+up=$!
+check "a crashing role is tried again" await 20 has_lines lives 6
+backing_off() { [ "$(role_state worker-0)" = backoff ] && [ "$(code_of run status c.json)" = 1 ]; }
+check "status is not well" await 5 backing_off
+kill -TERM "$up"
+wait "$up" || true
+# 50, 100, 200, 400, 400 ms at least, measured between the starts.
+check "with growing waits" awk 'NR > 1 && NR <= 6 && ($1 - last) / 1e6 < wanted { bad = 1 }
+    { last = $1; wanted = NR == 1 ? 50 : wanted * 2 > 400 ? 400 : wanted * 2 } END { exit bad }' lives
+echo 'exit 2' >do-worker
+check "a role that calls its configuration wrong ends up" same "$(code_of run up c.json)" 1
+check "it is shown as failed" same "$(role_state worker-0)" failed
+
+echo "== redis"
+config ', "workers": 1, "gateway": false, "redis": "unix:'"$work"'/redis.sock"'
+echo "$stay" >do-worker
+env "$token" "$fw" up c.json 2>up.log &
+up=$!
+pong() { [ "$(redis-cli -s "$work/redis.sock" PING 2>/dev/null)" = PONG ]; }
+check "a private Redis answers" await 20 pong
+redis-cli -s "$work/redis.sock" SET key kept >/dev/null
+config ', "workers": 1, "gateway": false, "redis": "unix:'"$work"'/redis.sock"'
+sed -i 's|/run"|/run2"|' c.json
+refused=$(run up c.json 2>&1) && code=0 || code=$?
+check "a Redis found running is refused" same "$code" 1
+check "it says why" grep -q "already listens" <<<"$refused"
+sed -i 's|/run2"|/run"|' c.json
+redis=$(role_pid redis)
+kill -9 "$redis"
+gone() { ! pong; }
+kept() { [ "$(redis-cli -s "$work/redis.sock" GET key 2>/dev/null)" = kept ]; }
+await 5 test ! -e "/proc/$redis"
+check "Redis comes back with what it knew" await 20 kept
+run down c.json 2>/dev/null
+wait "$up"
+check "Redis is down" gone
+check "nothing is left" none_marked
+
+echo "$failures failures"
+[ "$failures" -eq 0 ]
