@@ -1,0 +1,66 @@
+/* Finding model.json: a path, or "zoo:NAME" among the networks that come with Flywheel. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/file.h"
+#include "model/spec.h"
+
+#define MAX_FILE_NBYTES (4u << 20)
+
+/* Folders of networks, seen from the program's folder or one above it: an installation has the
+ * first two, a build tree inside its sources the last. */
+static const char *const zoo_dirs[] = {"zoo", "share/flywheel/zoo", "model/zoo"};
+
+/* path becomes DIR/NAME.json when that exists. */
+static bool try_dir(char path[CM_PATH], const char *dir, const char *name)
+{
+    int n = snprintf(path, CM_PATH, "%s/%s.json", dir, name);
+    return n > 0 && n < CM_PATH && cm_path_exists(path);
+}
+
+static bool find_beside_program(char path[CM_PATH], const char *name)
+{
+    char dir[CM_PATH], zoo[CM_PATH];
+    ssize_t n = readlink("/proc/self/exe", dir, sizeof dir - 1);
+    if (n <= 0)
+        return false;
+    dir[n] = 0;
+    for (char *slash; (slash = strrchr(dir, '/')) != NULL;) {
+        *slash = 0;
+        for (size_t k = 0; k < sizeof zoo_dirs / sizeof *zoo_dirs; k++) {
+            int len = snprintf(zoo, sizeof zoo, "%s/%s", dir, zoo_dirs[k]);
+            if (len > 0 && len < CM_PATH && try_dir(path, zoo, name))
+                return true;
+        }
+    }
+    return false;
+}
+
+static cm_status find_in_zoo(char path[CM_PATH], const char *name)
+{
+    const char *own = getenv("FLYWHEEL_ZOO");
+    if (*name == 0 || strchr(name, '/'))
+        return CM_FAIL(CM_ENOTFOUND, "'zoo:%s': a name of the zoo has no '/'", name);
+    if ((own && try_dir(path, own, name)) || find_beside_program(path, name))
+        return CM_OK;
+    return CM_FAIL(CM_ENOTFOUND, "'zoo:%s': no %s.json in $FLYWHEEL_ZOO (%s) or beside the program",
+                   name, name, own ? own : "not set");
+}
+
+cm_status nn_spec_load(struct nn_spec **out, const char *path_or_zoo)
+{
+    char path[CM_PATH];
+    struct cm_json *json = NULL;
+    cm_status st;
+    *out = NULL;
+    if (strncmp(path_or_zoo, "zoo:", 4) == 0) {
+        CM_TRY(find_in_zoo(path, path_or_zoo + 4));
+        path_or_zoo = path;
+    }
+    CM_TRY(cm_json_parse_file(&json, path_or_zoo, MAX_FILE_NBYTES));
+    st = nn_spec_parse(out, json, path_or_zoo);
+    cm_json_close(&json);
+    return st;
+}
