@@ -1,0 +1,72 @@
+/* The restart policy: verdicts, the doubling of waits and its end. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "launcher/restart.h"
+
+static const struct la_backoff backoff = {.initial_ms = 100, .max_ms = 1000, .healthy_ms = 5000};
+
+static void test_once_is_done(void **state)
+{
+    (void)state;
+    assert_int_equal(la_restart_decide(&backoff, true, 0, 10, 0, 3).verdict, LA_DONE);
+    assert_int_equal(la_restart_decide(&backoff, true, 75, 10, 0, 3).verdict, LA_DONE);
+    assert_int_equal(la_restart_decide(&backoff, false, 0, 10, 0, -1).verdict, LA_AGAIN);
+    assert_int_equal(la_restart_decide(&backoff, false, 75, 10, 0, -1).verdict, LA_AGAIN);
+}
+
+static void test_failures(void **state)
+{
+    (void)state;
+    assert_int_equal(la_restart_decide(&backoff, true, 1, 10, 0, 0).verdict, LA_FAILED);
+    assert_int_equal(la_restart_decide(&backoff, true, 137, 10, 0, 1).verdict, LA_AGAIN);
+    assert_int_equal(la_restart_decide(&backoff, true, 2, 10, 0, 9).verdict, LA_FAILED);
+    assert_int_equal(la_restart_decide(&backoff, false, 2, 10, 0, -1).verdict, LA_FAILED);
+}
+
+static void test_waits_double_up_to_the_longest(void **state)
+{
+    (void)state;
+    const int64_t wanted[] = {100, 200, 400, 800, 1000, 1000};
+    int row = 0;
+    for (int i = 0; i < 6; i++) {
+        struct la_restart next = la_restart_decide(&backoff, false, 1, 10, row, -1);
+        assert_int_equal(next.delay_ms, wanted[i]);
+        row = next.failures_in_a_row;
+        assert_int_equal(row, i + 1);
+    }
+    struct la_restart late = la_restart_decide(&backoff, false, 1, 10, 2000000000, -1);
+    assert_int_equal(late.delay_ms, 1000);
+}
+
+static void test_a_healthy_life_ends_the_row(void **state)
+{
+    (void)state;
+    struct la_restart next = la_restart_decide(&backoff, false, 1, 5000, 7, -1);
+    assert_int_equal(next.delay_ms, 100);
+    assert_int_equal(next.failures_in_a_row, 1);
+    assert_int_equal(la_restart_decide(&backoff, false, 1, 4999, 7, -1).failures_in_a_row, 8);
+}
+
+static void test_exit_codes_as_shells_number_them(void **state)
+{
+    (void)state;
+    assert_int_equal(la_exit_code(3 << 8), 3);
+    assert_int_equal(la_exit_code(9), 137);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_once_is_done),
+        cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_waits_double_up_to_the_longest),
+        cmocka_unit_test(test_a_healthy_life_ends_the_row),
+        cmocka_unit_test(test_exit_codes_as_shells_number_them),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,75 @@
+/* The batch script: what it asks Slurm for, and what may not get into it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/mem.h"
+#include "launcher/submit.h"
+
+static const struct la_job job = {.name = "flywheel",
+                                  .program = "/opt/bin/flywheel",
+                                  .config = "/data/my run/c.json",
+                                  .log = "/data/logs/slurm-%j.log"};
+
+static struct la_cluster cluster_of(const char *partition, const char *time_limit)
+{
+    struct la_cluster c = {.nodes = 2, .ranks_per_node = 4, .warn_s = 90};
+    strncpy(c.partition, partition, sizeof c.partition - 1);
+    strncpy(c.time_limit, time_limit, sizeof c.time_limit - 1);
+    return c;
+}
+
+static void test_what_it_asks_for(void **state)
+{
+    (void)state;
+    char *text = NULL;
+    struct la_cluster c = cluster_of("gpu", "1-00:00:00");
+    c.gpus_per_node = 4;
+    assert_int_equal(la_submit_script(&text, &job, &c), CM_OK);
+    assert_int_equal(strncmp(text, "#!/bin/sh\n#SBATCH ", 18), 0);
+    assert_non_null(strstr(text, "#SBATCH --nodes=2\n#SBATCH --ntasks-per-node=4\n"));
+    assert_non_null(strstr(text, "#SBATCH --gres=gpu:4\n"));
+    assert_non_null(strstr(text, "#SBATCH --partition=gpu\n#SBATCH --time=1-00:00:00\n"));
+    assert_non_null(strstr(text, "#SBATCH --signal=B:USR1@90\n"));
+    assert_non_null(strstr(text, "'/opt/bin/flywheel' train '/data/my run/c.json' &\n"));
+    assert_non_null(strstr(text, "[ $code -ne 75 ] || scontrol requeue"));
+    cm_free(&text);
+    struct la_job elsewhere = job;
+    elsewhere.run = "/data/other";
+    c = cluster_of("", "");
+    assert_int_equal(la_submit_script(&text, &elsewhere, &c), CM_OK);
+    assert_null(strstr(text, "gres"));
+    assert_null(strstr(text, "partition"));
+    assert_null(strstr(text, "time="));
+    assert_non_null(strstr(text, "c.json' --run '/data/other' &\n"));
+    cm_free(&text);
+}
+
+static void test_what_cannot_be_quoted_is_refused(void **state)
+{
+    (void)state;
+    char *text = NULL;
+    static const char *const bad[] = {"a'b", "a\"b", "a\nb", "a$b", "a`b", "a\\b"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct la_job odd = job;
+        odd.config = bad[i];
+        struct la_cluster c = cluster_of("", "");
+        assert_int_equal(la_submit_script(&text, &odd, &c), CM_ECONFIG);
+        c = cluster_of(bad[i], "");
+        assert_int_equal(la_submit_script(&text, &job, &c), CM_ECONFIG);
+        assert_null(text);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_it_asks_for),
+        cmocka_unit_test(test_what_cannot_be_quoted_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
