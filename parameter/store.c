@@ -1,5 +1,5 @@
 /* Opening a store, its numbers, and the removal of what dead generations left. draft.c writes
- * versions, version.c reads them, gc.c removes them. */
+ * versions, store_version.c reads them, gc.c removes them. */
 #include "parameter/store.h"
 
 #include <stdio.h>
