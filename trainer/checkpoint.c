@@ -23,7 +23,7 @@ static cm_status add_arena(struct ps_tensors *set, const struct nn_layout *layou
         const struct nn_tensor *tensor = &layout->tensors[t];
         if (!statistics && !tensor->trained)
             continue;
-        char name[128];
+        char name[160];
         snprintf(name, sizeof name, "%s%s", prefix, tensor->name);
         CM_TRY(ps_tensors_append(set, name, PS_F32, tensor->ndim, tensor->dim,
                                  arena + tensor->offset));
@@ -38,7 +38,7 @@ static cm_status take_arena(const struct ps_tensors *set, const struct nn_layout
         const struct nn_tensor *tensor = &layout->tensors[t];
         if (!statistics && !tensor->trained)
             continue;
-        char name[128];
+        char name[160];
         snprintf(name, sizeof name, "%s%s", prefix, tensor->name);
         const struct ps_tensor *found;
         CM_TRY(ps_tensors_need(set, name, PS_F32, tensor->ndim, tensor->dim, &found));
