@@ -1,4 +1,5 @@
-/* Command lines: a const table of options per command gives parsing, --help, and errors that name the nearest. */
+/* Command lines: a const table of options per command gives parsing, --help, and errors that name
+ * the nearest. */
 #ifndef COMMON_ARGS_H
 #define COMMON_ARGS_H
 
@@ -22,8 +23,8 @@ struct cm_opt_list {
 };
 
 struct cm_opt {
-    const char *name;     /* long name without dashes */
-    char letter;          /* 0: none */
+    const char *name; /* long name without dashes */
+    char letter;      /* 0: none */
     enum cm_opt_type type;
     size_t offset;        /* of the field in the values' struct */
     const char *argument; /* "W", "FILE"; NULL for flags */
@@ -31,20 +32,22 @@ struct cm_opt {
 };
 
 struct cm_command {
-    const char *name;        /* "flywheel train" */
-    const char *operands;    /* "CONFIG", "IMAGE…", "" */
+    const char *name;               /* "flywheel train" */
+    const char *operands;           /* "CONFIG", "IMAGE…", "" */
     int min_operands, max_operands; /* max -1: any number */
-    const char *summary;     /* one sentence */
-    const char *details;     /* more paragraphs, examples, exit codes; may be NULL */
+    const char *summary;            /* one sentence */
+    const char *details;            /* more paragraphs, examples, exit codes; may be NULL */
     const struct cm_opt *opts;
     size_t nopts;
 };
 
-/* Fills fields of *values (which the caller set to defaults) and *operands (pointers into argv, in order; the array is
- * argv's own storage). argv[0] is skipped. "--name=value" and "--name value" both work; "--" ends the options.
+/* Fills fields of *values (which the caller set to defaults) and *operands (pointers into argv, in
+ * order; the array is argv's own storage). argv[0] is skipped. "--name=value" and "--name value"
+ * both work; "--" ends the options.
  * --help prints the help and sets *helped (the caller ends with CM_OK). Errors: CM_EUSAGE. */
-CM_MUST_CHECK cm_status cm_args_parse(const struct cm_command *cmd, int argc, char **argv,
-                                      void *values, char ***operands, int *noperands, bool *helped);
+CM_MUST_CHECK
+cm_status cm_args_parse(const struct cm_command *cmd, int argc, char **argv, void *values,
+                        char ***operands, int *noperands, bool *helped);
 void cm_args_help(const struct cm_command *cmd);
 
 #endif

@@ -1,4 +1,5 @@
-/* Time. Durations and deadlines use the monotonic clock; files carry UTC seconds; clocks never change arithmetic. */
+/* Time. Durations and deadlines use the monotonic clock; files carry UTC seconds; clocks never
+ * change arithmetic. */
 #ifndef COMMON_CLOCK_H
 #define COMMON_CLOCK_H
 

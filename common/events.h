@@ -1,5 +1,5 @@
-/* events.jsonl: one JSON object a line, {"t": utc seconds, "event": "epoch", "rank": 0, own fields}. Appended with one
- * write a line, so lines of several processes never mix. Any thread. */
+/* events.jsonl: one JSON object a line, {"t": utc seconds, "event": "epoch", "rank": 0, own
+ * fields}. Appended with one write a line, so lines of several processes never mix. Any thread. */
 #ifndef COMMON_EVENTS_H
 #define COMMON_EVENTS_H
 
@@ -8,11 +8,13 @@
 
 struct cm_events;
 
-CM_MUST_CHECK cm_status cm_events_open(struct cm_events **out, const char *path, int rank);
+CM_MUST_CHECK
+cm_status cm_events_open(struct cm_events **out, const char *path, int rank);
 void cm_events_close(struct cm_events **ev);
 
-/* w becomes an open object holding t, event and rank; add fields, then cm_events_put (which releases w). A NULL ev makes
- * both do nothing but keep w usable. A failed write warns once and is otherwise ignored: events never stop a run. */
+/* w becomes an open object holding t, event and rank; add fields, then cm_events_put (which
+ * releases w). A NULL ev makes both do nothing but keep w usable. A failed write warns once and is
+ * otherwise ignored: events never stop a run. */
 void cm_events_begin(struct cm_events *ev, struct cm_jw *w, const char *event);
 void cm_events_put(struct cm_events *ev, struct cm_jw *w);
 

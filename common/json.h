@@ -69,8 +69,13 @@ cm_status cm_json_need_string(const struct cm_json *object, const char *where, c
                               const char **out);
 
 /* A text being built; grows; a failure to grow is kept and told by cm_jw_take. One thread at a
- * time. struct cm_jw w = {0}; cm_jw_begin(&w, NULL, '{'); cm_jw_i64(&w, "step", 3); cm_jw_end(&w);
- */
+ * time.
+ *
+ *   struct cm_jw w = {0};
+ *   cm_jw_begin(&w, NULL, '{');
+ *   cm_jw_i64(&w, "step", 3);
+ *   cm_jw_end(&w);
+ *   CM_TRY(cm_jw_take(&w, &text, &n)); */
 struct cm_jw {
     char *text; /* owned */
     size_t n, capacity;
@@ -86,15 +91,15 @@ void cm_jw_end(struct cm_jw *w);
 void cm_jw_bool(struct cm_jw *w, const char *key, bool v);
 void cm_jw_i64(struct cm_jw *w, const char *key, int64_t v);
 void cm_jw_u64(struct cm_jw *w, const char *key, uint64_t v);
-void cm_jw_f64(struct cm_jw *w, const char *key,
-               double v); /* shortest text that reads back; NaN, Inf as null */
-void cm_jw_string(struct cm_jw *w, const char *key, const char *v); /* NULL writes null */
-void cm_jw_value(struct cm_jw *w, const char *key,
-                 const struct cm_json *v); /* a copy of a parsed value */
+/* The shortest text that reads back; NaN and Inf are written as null. */
+void cm_jw_f64(struct cm_jw *w, const char *key, double v);
+/* NULL is written as null, bytes that are no UTF-8 as U+FFFD. */
+void cm_jw_string(struct cm_jw *w, const char *key, const char *v);
+/* A copy of a parsed value. */
+void cm_jw_value(struct cm_jw *w, const char *key, const struct cm_json *v);
 
 #define CM_F64_TEXT 32
-/* The shortest of 15, 16 or 17 digits that reads back; "nan", "inf", "-inf" for what is not finite.
- */
+/* The shortest of 15, 16 or 17 digits that reads back; "nan", "inf", "-inf" else. */
 void cm_f64_format(char text[CM_F64_TEXT], double v);
 
 /* The text (NUL-terminated, from cm_alloc) becomes the caller's; w is empty again. */

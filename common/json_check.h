@@ -1,5 +1,4 @@
-/* The strict half of reading JSON: RFC 8259's grammar, and the limits of json.h that need no tree.
- */
+/* The strict half of reading JSON: RFC 8259's grammar, and json.h's limits that need no tree. */
 #ifndef COMMON_JSON_CHECK_H
 #define COMMON_JSON_CHECK_H
 

@@ -1,5 +1,6 @@
-/* The log: one line per event on stderr, "2026-11-22T04:10:03Z info train[0]: text"; on a terminal "train: text".
- * Any thread may log; a line is written whole. The sink is one of the two mutable globals of Flywheel. */
+/* The log: one line per event on stderr, "2026-11-22T04:10:03Z info train[0]: text"; on a terminal
+ * "train: text". Any thread may log; a line is written whole. The sink is one of the two mutable
+ * globals of Flywheel. */
 #ifndef COMMON_LOG_H
 #define COMMON_LOG_H
 
@@ -7,8 +8,8 @@
 
 enum cm_log_level { CM_LOG_ERROR, CM_LOG_WARN, CM_LOG_INFO, CM_LOG_DEBUG };
 
-/* Once, early in main, before threads. who ("train", "gateway") is copied. FLYWHEEL_LOG=debug|info|warn|error sets
- * the level; info otherwise. */
+/* Once, early in main, before threads. who ("train", "gateway") is copied.
+ * FLYWHEEL_LOG=debug|info|warn|error sets the level; info otherwise. */
 void cm_log_init(const char *who);
 /* Shown in brackets after who from now on; -1 hides it (the default). Before threads. */
 void cm_log_set_rank(int rank);
@@ -21,7 +22,8 @@ enum cm_log_level cm_log_get_level(void);
 #define cm_log_debug(...) cm_log_line(CM_LOG_DEBUG, __VA_ARGS__)
 void cm_log_line(enum cm_log_level level, const char *fmt, ...) CM_PRINTF(2, 3);
 
-/* Logs this thread's recorded fault at the given level: "what: message (CM_EIO at file.c:12)". what may be NULL. */
+/* Logs this thread's recorded fault at the given level: "what: message (CM_EIO at file.c:12)". what
+ * may be NULL. */
 void cm_error_report(enum cm_log_level level, cm_status st, const char *what);
 
 /* The end of main: reports st if it is a failure (not CM_EPREEMPTED) and returns the exit code. */

@@ -13,6 +13,7 @@
 #define REDRAW_NS   (NS_PER_S / 10)
 #define PLAIN_NS    (NS_PER_S * 10)
 #define BAR_COLUMNS 24
+#define BAR_NBYTES  (BAR_COLUMNS * 3 + 1) /* a block is three bytes of UTF-8 */
 #define LINE        512
 #define DURATION    32
 
@@ -29,14 +30,17 @@ static void duration_text(char text[DURATION], double s)
 
 /* Eighths of a column make the bar move smoothly; U+2588..U+258F are the full block to its eighth.
  */
-static void bar_text(char text[BAR_COLUMNS * 3 + 1], double fraction)
+static void bar_text(char text[BAR_NBYTES], double fraction)
 {
     static const char *const part[] = {" ", "▏", "▎", "▍", "▌", "▋", "▊", "▉", "█"};
     int eighths = (int)lround(fraction * BAR_COLUMNS * 8);
-    text[0] = '\0';
+    size_t n = 0;
     for (int i = 0; i < BAR_COLUMNS; i++) {
         int here = eighths - i * 8;
-        strcat(text, part[here < 0 ? 0 : here > 8 ? 8 : here]);
+        n += (size_t)snprintf(text + n, BAR_NBYTES - n, "%s",
+                              part[here < 0   ? 0
+                                   : here > 8 ? 8
+                                              : here]);
     }
 }
 
@@ -47,7 +51,7 @@ void cm_progress_line(char *text, size_t size, const struct cm_progress *p, int6
     double fraction = p->total > 0 ? (double)p->done / (double)p->total : 1;
     fraction = fraction < 0 ? 0 : fraction > 1 ? 1 : fraction;
     bool finished = p->done >= p->total;
-    char bar[BAR_COLUMNS * 3 + 1], time[DURATION] = "", left[DURATION + 8] = "";
+    char bar[BAR_NBYTES], time[DURATION] = "", left[DURATION + 8] = "";
     bar_text(bar, fraction);
     if (finished) {
         duration_text(time, elapsed_s);

@@ -1,17 +1,18 @@
-/* Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): randomness as a pure function
- * of (seed, purpose, epoch or step, sample, element). There is no state to save, and any place can be reached in O(1). */
+/* Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): randomness
+ * as a pure function of (seed, purpose, epoch or step, sample, element). There is no state to save,
+ * and any place can be reached in O(1). */
 #ifndef COMMON_RNG_H
 #define COMMON_RNG_H
 
 #include <stdint.h>
 
-/* What the numbers are for; part of the key, so that two purposes never share a number. Values are for ever:
- * changing one changes every run. */
+/* What the numbers are for; part of the key, so that two purposes never share a number. Values are
+ * for ever: changing one changes every run. */
 enum cm_rng_purpose {
     CM_RNG_INIT = 1,    /* where = tensor number, sample = 0 */
     CM_RNG_SHUFFLE = 2, /* where = epoch */
     CM_RNG_AUGMENT = 3, /* where = epoch, sample = sample id */
-    CM_RNG_DROPOUT = 4, /* where = step, sample = position in the global batch; element counts across the op */
+    CM_RNG_DROPOUT = 4, /* where = step, sample = position in the batch, element across the op */
     CM_RNG_HOLDOUT = 5,
     CM_RNG_SYNTHETIC = 6,
     CM_RNG_REPLAY = 7,
@@ -38,8 +39,9 @@ uint32_t cm_rng_below(uint32_t bits, uint32_t n);
 /* Standard normal from two numbers (Box-Muller, in double). */
 double cm_rng_normal(uint32_t bits_a, uint32_t bits_b);
 
-/* A pseudo-random permutation of [0, n), evaluated at i without building it (a Feistel network over Philox with
- * cycle walking): the order of an epoch is a function, so a seek is O(1). where = epoch. */
+/* A pseudo-random permutation of [0, n), evaluated at i without building it (a Feistel network over
+ * Philox with cycle walking): the order of an epoch is a function, so a seek is O(1). where =
+ * epoch. */
 uint32_t cm_rng_permute(uint64_t seed, enum cm_rng_purpose purpose, uint32_t where, uint32_t n,
                         uint32_t i);
 

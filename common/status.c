@@ -15,7 +15,7 @@
 static _Thread_local struct {
     char text[TEXT];
     char where[WHERE];
-} record;
+} fault;
 
 const char *cm_status_name(cm_status st)
 {
@@ -63,9 +63,9 @@ int cm_status_exit_code(cm_status st)
 static cm_status keep(cm_status code, const char *file, int line, const char *text)
 {
     const char *slash = strrchr(file, '/');
-    snprintf(record.where, sizeof record.where, "%s:%d", slash ? slash + 1 : file, line);
-    snprintf(record.text, sizeof record.text, "%s", text);
-    cm_log_debug("%s (%s at %s)", record.text, cm_status_name(code), record.where);
+    snprintf(fault.where, sizeof fault.where, "%s:%d", slash ? slash + 1 : file, line);
+    snprintf(fault.text, sizeof fault.text, "%s", text);
+    cm_log_debug("%s (%s at %s)", fault.text, cm_status_name(code), fault.where);
     return code;
 }
 
@@ -122,24 +122,24 @@ cm_status cm_error_prefix(cm_status st, const char *fmt, ...)
         n = TEXT - 1;
     if (n < 0)
         return st;
-    snprintf(text + n, sizeof text - (size_t)n, ": %s", record.text);
-    snprintf(record.text, sizeof record.text, "%.*s", TEXT - 1, text);
+    snprintf(text + n, sizeof text - (size_t)n, ": %s", fault.text);
+    snprintf(fault.text, sizeof fault.text, "%.*s", TEXT - 1, text);
     return st;
 }
 
 const char *cm_error_text(void)
 {
-    return record.text;
+    return fault.text;
 }
 
 const char *cm_error_where(void)
 {
-    return record.where;
+    return fault.where;
 }
 
 cm_status cm_error_adopt(cm_status st, const char *where, const char *text)
 {
-    snprintf(record.where, sizeof record.where, "%s", where);
-    snprintf(record.text, sizeof record.text, "%s", text);
+    snprintf(fault.where, sizeof fault.where, "%s", where);
+    snprintf(fault.text, sizeof fault.text, "%s", text);
     return st;
 }

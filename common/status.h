@@ -2,12 +2,14 @@
  *
  * Where a fault is found:   return CM_FAIL(CM_EIO, "%s: %zu of %zu bytes", path, got, want);
  * Above it:                 CM_TRY(call());   or   CM_GOTO(st, call(), out);
- * To say what was going on: return CM_CONTEXT(st, "loading version %d", v);   puts "loading version 3: " in front.
- * Whoever ends the propagation reports it once: cm_error_report() (log.h) or cm_error_text(). */
+ * To say what was going on: return CM_CONTEXT(st, "loading version %d", v);
+ *
+ * The last puts "loading version 3: " in front of the message. Whoever ends the propagation reports
+ * it once: cm_error_report() (log.h) or cm_error_text(). */
 #ifndef COMMON_STATUS_H
 #define COMMON_STATUS_H
 
-#define CM_MUST_CHECK __attribute__((warn_unused_result))
+#define CM_MUST_CHECK        __attribute__((warn_unused_result))
 #define CM_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 
 #define CM_STATUS_LIST(X)                                                                          \
@@ -47,16 +49,18 @@ typedef enum cm_status {
 const char *cm_status_name(cm_status st);
 const char *cm_status_text(cm_status st);
 
-/* Exit code of a program that ends with st: 0, 2 for usage and configuration, 75 for CM_EPREEMPTED, else 1. */
+/* Exit code of a program that ends with st: 0, 2 for usage and configuration, 75 for CM_EPREEMPTED,
+ * else 1. */
 int cm_status_exit_code(cm_status st);
 
-/* Records the fault for this thread (replacing an older one), logs it at debug level, and returns code. */
+/* Records the fault for this thread (replacing an older one), logs it at debug level, and returns
+ * code. */
 #define CM_FAIL(code, ...) cm_fail((code), __FILE__, __LINE__, __VA_ARGS__)
-cm_status cm_fail(cm_status code, const char *file, int line, const char *fmt, ...)
-    CM_PRINTF(4, 5);
+cm_status cm_fail(cm_status code, const char *file, int line, const char *fmt, ...) CM_PRINTF(4, 5);
 
-/* CM_FAIL for a failed system call: appends strerror(errno); ENOSPC and EDQUOT give CM_ENOSPC, ENOENT
- * CM_ENOTFOUND, EEXIST CM_EEXIST, ENOMEM CM_ENOMEM, all else CM_EIO. Read errno before calling anything else. */
+/* CM_FAIL for a failed system call: appends strerror(errno); ENOSPC and EDQUOT give CM_ENOSPC,
+ * ENOENT CM_ENOTFOUND, EEXIST CM_EEXIST, ENOMEM CM_ENOMEM, all else CM_EIO. Read errno before
+ * calling anything else. */
 #define CM_FAIL_ERRNO(...) cm_fail_errno(__FILE__, __LINE__, __VA_ARGS__)
 cm_status cm_fail_errno(const char *file, int line, const char *fmt, ...) CM_PRINTF(3, 4);
 
@@ -64,11 +68,12 @@ cm_status cm_fail_errno(const char *file, int line, const char *fmt, ...) CM_PRI
 #define CM_CONTEXT(st, ...) cm_error_prefix((st), __VA_ARGS__)
 cm_status cm_error_prefix(cm_status st, const char *fmt, ...) CM_PRINTF(2, 3);
 
-/* This thread's last recorded message; "" when none. Valid until the thread records the next one. */
+/* This thread's last recorded message; "" when none. Valid until the thread records another. */
 const char *cm_error_text(void);
 /* Where it was recorded, "file.c:12"; same lifetime. */
 const char *cm_error_where(void);
-/* Takes over a fault recorded on another thread (a lane, a reducer) as this thread's own; returns st. */
+/* Takes over a fault recorded on another thread (a lane, a reducer) as this thread's own; returns
+ * st. */
 cm_status cm_error_adopt(cm_status st, const char *where, const char *text);
 
 #define CM_TRY(call)                                                                               \
