@@ -111,8 +111,8 @@ static void test_errors_teach(void **state)
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
         expect_fault(CM_EUSAGE, list[i].message, parse(list[i].line));
     char line[512] = "c";
-    for (int i = 0; i <= CM_OPT_LIST_MAX; i++)
-        strcat(line, " -sa");
+    for (size_t i = 0; i <= CM_OPT_LIST_MAX; i++)
+        memcpy(line + 1 + 4 * i, " -sa", 5);
     expect_fault(CM_EUSAGE, "more than 64 times", parse(line));
 }
 

@@ -97,7 +97,7 @@ static void test_list_is_sorted(void **state)
     expect_ok(cm_dir_list(&names, &n, a));
     assert_int_equal(n, 40);
     for (int i = 0; i < 40; i++)
-        assert_int_equal(atoi(names[i]), i);
+        assert_int_equal(strtol(names[i], NULL, 10), i);
     cm_dir_list_free(&names, n);
     assert_null(names);
 

@@ -1,7 +1,7 @@
 #include "common/progress.h"
 
 #include <fcntl.h>
-#include <pty.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -87,7 +87,8 @@ static void test_in_a_pipe_one_line_a_unit(void **state)
     ssize_t n = read(fds[0], text, sizeof text - 1);
     assert_true(n > 0);
     text[n] = '\0';
-    assert_string_equal(text, "epoch 1/1 100%  0:00  last\n");
+    assert_memory_equal(text, "epoch 1/1 100%  ", 16);
+    assert_string_equal(text + 20, "  last\n"); /* after a time of some seconds at most */
     close(fds[0]);
 }
 
@@ -123,13 +124,21 @@ static void test_on_a_terminal_one_line_redrawn(void **state)
 {
     (void)state;
     char text[4096];
-    int leader, follower;
+    int leader, follower; /* of a pseudo-terminal */
     struct winsize window = {.ws_row = 24, .ws_col = 30};
-    assert_int_equal(openpty(&leader, &follower, NULL, NULL, &window), 0);
+    leader = posix_openpt(O_RDWR | O_NOCTTY);
+    assert_true(leader >= 0 && grantpt(leader) == 0 && unlockpt(leader) == 0);
+    follower = open(ptsname(leader), O_RDWR | O_NOCTTY);
+    assert_true(follower >= 0 && ioctl(follower, TIOCSWINSZ, &window) == 0);
     run_on(follower, 1);
-    ssize_t n = read(leader, text, sizeof text - 1);
-    assert_true(n > 0);
-    text[n] = '\0';
+    size_t length = 0; /* a terminal hands on what it has, in pieces */
+    text[0] = '\0';
+    while (!strchr(text, '\n')) {
+        ssize_t n = read(leader, text + length, sizeof text - 1 - length);
+        assert_true(n > 0);
+        length += (size_t)n;
+        text[length] = '\0';
+    }
     assert_memory_equal(text, "\r\033[Kepoch 1/1 ", 14);
     char *newline = strchr(text, '\n');
     assert_non_null(newline);
