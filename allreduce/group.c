@@ -17,7 +17,8 @@
 struct ar_group {
     struct ar_config cfg;
     struct ar_reducer *reducer;
-    struct ar_watch *watch; /* NULL: a group of one */
+    struct ar_watch *watch;
+    bool met; /* the ranks have exchanged greetings: they part together, too */
     int rank, size, local_rank, local_size;
     void *board; /* (size): what agree and same gather, allocated at open */
 
@@ -110,6 +111,7 @@ static cm_status meet(struct ar_group *g, struct cm_deadline deadline)
         goto out;
     }
     CM_GOTO(st, st, out);
+    g->met = true;
     CM_GOTO(st, compare_greetings(g, all), out);
     CM_GOTO(st, start_watch(g, all), out);
     ar_reducer_set_watch(g->reducer, g->size > 1 ? g->watch : NULL);
@@ -168,10 +170,15 @@ void ar_group_close(struct ar_group **group)
     struct ar_group *g = *group;
     if (!g)
         return;
-    /* Without a board the ranks have not met, so there is nobody to say good-bye to. */
-    if (g->reducer && g->board && !ar_reducer_failed(g->reducer) &&
-        run(g, &(struct ar_job){.kind = AR_JOB_FINISH}) != CM_OK)
-        cm_error_report(CM_LOG_WARN, CM_EPEER, "end of the job");
+    if (g->met && !ar_reducer_failed(g->reducer)) {
+        /* The watchdog's deadline comes first; this one is for a start that failed before there was
+         * a watchdog. */
+        int64_t timeout_ms = g->cfg.collective_timeout_ms + 2 * g->cfg.heartbeat_ms;
+        ar_reducer_push(g->reducer, &(struct ar_job){.kind = AR_JOB_FINISH});
+        cm_status st = ar_reducer_wait(g->reducer, cm_deadline_in_ms(timeout_ms));
+        if (st != CM_OK)
+            cm_error_report(CM_LOG_WARN, st, "end of the job");
+    }
     ar_reducer_close(&g->reducer);
     ar_watch_close(&g->watch);
     cm_free(&g->board);

@@ -96,7 +96,7 @@ static cm_status measure(struct ar_group *g, timer time_sums, float *buf, size_t
     CM_TRY(slowest(g, trial_s / 2, &trial_s));
     double fit = wanted_s / 10 / (trial_s + 1e-9);
     int times = fit < 1 ? 1 : fit > 2000 ? 2000 : (int)fit;
-    *seconds = INFINITY;
+    *seconds = (double)INFINITY;
     for (int round = 0; round < 10; round++) {
         double mine_s = 0, round_s = 0;
         CM_TRY(time_sums(g, buf, n, times, &mine_s));
