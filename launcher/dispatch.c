@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "common/config.h"
-#include "launcher/commands.h"
+#include "launcher/own_commands.h"
 
 #define TIER(name_, sub_, program_, subcommand_, ranked_, summary_)                                \
     {                                                                                              \

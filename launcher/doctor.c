@@ -11,8 +11,8 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/version.h"
-#include "launcher/commands.h"
 #include "launcher/dispatch.h"
+#include "launcher/own_commands.h"
 
 static const struct cm_command command = {
     .name = "flywheel doctor",

@@ -13,8 +13,8 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "launcher/commands.h"
 #include "launcher/dispatch.h"
+#include "launcher/own_commands.h"
 #include "launcher/roles.h"
 #include "launcher/state.h"
 

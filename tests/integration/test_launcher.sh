@@ -1,9 +1,9 @@
 #!/bin/bash
-# test_launcher.sh BIN_DIR: the launcher with real processes, a real mpirun and a real Redis. The tiers are small scripts
-# beside a copy of `flywheel`, since only the handling of processes is tested here.
+# The launcher with real processes, a real mpirun and a real Redis. The tiers are small scripts
+# beside a copy of `flywheel`, since only the handling of processes is tested here. FLYWHEEL_BIN: where the programs are.
 set -euo pipefail
 
-flywheel_bin=$1/flywheel
+flywheel_bin=${FLYWHEEL_BIN:?}/flywheel
 work=$(mktemp -d "${TMPDIR:-/tmp}/fwl.XXXXXX")
 token=FW_LAUNCHER_TEST=$work
 fw=$work/bin/flywheel

@@ -1,7 +1,7 @@
 /* The commands that the launcher does itself. Each is a main: argv[0] is skipped, the exit code is
  * returned. */
-#ifndef LAUNCHER_COMMANDS_H
-#define LAUNCHER_COMMANDS_H
+#ifndef LAUNCHER_OWN_COMMANDS_H
+#define LAUNCHER_OWN_COMMANDS_H
 
 int la_command_up(int argc, char **argv);
 int la_command_status(int argc, char **argv);
