@@ -227,6 +227,7 @@ static cm_status claim(struct ps_lease *lease, struct ps_lease_owner *self, bool
     size_t n;
     int64_t highest;
     CM_TRY(next_generation(&self->generation, lease->run_dir, self, steal));
+    CM_TRY(cm_fault("store.lease.seen"));
     CM_TRY(write_owner(&text, &n, self));
     cm_status st =
         ps_numbered_claim(lease->run_dir, STEM, self->generation, OWNER, text, n, "store.lease");

@@ -103,6 +103,29 @@ static void a_half_made_claim_is_nothing(void **state)
     ps_lease_release(&lease);
 }
 
+/* A claimant sleeps between looking and claiming, while two generations pass and the number that it
+ * wants becomes free again. */
+static void a_slow_claimant_does_not_win_an_old_number(void **state)
+{
+    struct fixture *f = *state;
+    struct ps_lease *lease = NULL;
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        setenv("FLYWHEEL_INJECT", "store.lease.seen=stop", 1);
+        _exit(ps_lease_acquire(&lease, f->dir, "", false));
+    }
+    assert_int_equal(waitpid(child, &status, WUNTRACED), child);
+    assert_true(WIFSTOPPED(status));
+    assert_ok(ps_lease_acquire(&lease, f->dir, "", false));
+    ps_lease_release(&lease);
+    assert_ok(ps_lease_acquire(&lease, f->dir, "", false)); /* removes generation 1 */
+    assert_int_equal(kill(child, SIGCONT), 0);
+    assert_int_equal(fixture_wait(child), CM_EBUSY);
+    assert_ok(ps_lease_check(lease));
+    ps_lease_release(&lease);
+}
+
 /* Rewrites owner.json of generation 1 with one text replaced, under a new seal. */
 static void forge(const struct fixture *f, const char *from, const char *to)
 {
@@ -231,6 +254,7 @@ int main(void)
         WITH_FOLDER(force_fences_the_old_owner),
         WITH_FOLDER(a_killed_holder_is_succeeded),
         WITH_FOLDER(a_half_made_claim_is_nothing),
+        WITH_FOLDER(a_slow_claimant_does_not_win_an_old_number),
         WITH_FOLDER(judges_owners_by_what_can_be_seen),
         WITH_FOLDER(a_rebooted_host_has_no_owners),
         WITH_FOLDER(an_unreadable_owner_needs_force),

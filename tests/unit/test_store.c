@@ -139,7 +139,7 @@ static void walks_back(void **state)
     struct ps_store *s = open_writer(f);
     assert_ok(fixture_commit(s, 1, NULL));
     for (size_t i = 0; i < sizeof damage / sizeof damage[0]; i++) {
-        int64_t version;
+        int64_t version = 0;
         char path[CM_PATH];
         struct ps_version *v = NULL;
         assert_ok(fixture_commit(s, 2, &version));
@@ -307,41 +307,61 @@ static void survives_a_full_disk(void **state)
     assert_int_equal(umount(f->store), 0);
 }
 
-/* The old owner is stopped between its last check and its rename; the thief takes over meanwhile.
+/* The old owner is stopped on its way to the rename, at last behind its last check; the thief takes
+ * over meanwhile, and publishes nothing itself, so that only the fence can be what stops the other.
  */
-static void a_fenced_writer_cannot_publish(void **state)
+static void a_frozen_writer_cannot_publish(void **state)
 {
     struct fixture *f = *state;
     static const char *const points[] = {"store.tensors", "store.rename", "dir.rename"};
     for (size_t i = 0; i < sizeof points / sizeof points[0]; i++) {
+        struct ps_lease *lease = NULL;
+        struct ps_store *s = NULL;
+        int status;
         pid_t child = fork();
         if (child == 0) {
-            struct ps_lease *lease = NULL;
-            struct ps_store *s = NULL;
             char inject[64];
             snprintf(inject, sizeof inject, "%s=stop", points[i]);
-            if (ps_lease_acquire(&lease, f->dir, "", true) != CM_OK ||
+            if (ps_lease_acquire(&lease, f->dir, "", false) != CM_OK ||
                 ps_store_open_writer(&s, f->store, 'v', lease) != CM_OK)
                 _exit(99);
             setenv("FLYWHEEL_INJECT", inject, 1);
             _exit(fixture_commit(s, 666, NULL));
         }
-        int status;
         assert_int_equal(waitpid(child, &status, WUNTRACED), child);
         assert_true(WIFSTOPPED(status));
-        struct ps_lease *lease = NULL;
-        struct ps_store *s = NULL;
         assert_fails(ps_lease_acquire(&lease, f->dir, "", false), CM_EBUSY);
         assert_ok(ps_lease_acquire(&lease, f->dir, "", true));
         assert_ok(ps_store_open_writer(&s, f->store, 'v', lease));
-        assert_ok(fixture_commit(s, (int64_t)i, NULL));
         assert_int_equal(kill(child, SIGCONT), 0);
         assert_int_equal(fixture_wait(child), CM_EFENCED);
+        assert_int_equal(newest(f), i == 0 ? -1 : (int64_t)i);
+        assert_ok(fixture_commit(s, 1, NULL));
         assert_int_equal(newest(f), i + 1);
-        assert_ok(ps_lease_check(lease));
         ps_store_close(&s);
         ps_lease_release(&lease);
     }
+}
+
+/* The other half of the fence: a draft made after the taker had cleaned up meets the check. */
+static void a_fenced_writer_cannot_begin_again(void **state)
+{
+    struct fixture *f = *state;
+    struct ps_lease *old = NULL, *thief = NULL;
+    struct ps_store *a = NULL, *b = NULL;
+    assert_ok(ps_lease_acquire(&old, f->dir, "", false));
+    assert_ok(ps_store_open_writer(&a, f->store, 'v', old));
+    assert_ok(fixture_commit(a, 1, NULL));
+    assert_ok(ps_lease_acquire(&thief, f->dir, "", true));
+    assert_ok(ps_store_open_writer(&b, f->store, 'v', thief));
+    assert_fails(fixture_commit(a, 2, NULL), CM_EFENCED);
+    assert_says("generation 2");
+    assert_int_equal(newest(f), 1);
+    assert_int_equal(count_hidden(f), 0);
+    ps_store_close(&a);
+    ps_store_close(&b);
+    ps_lease_release(&old);
+    ps_lease_release(&thief);
 }
 
 static void removes_by_the_rule(void **state)
@@ -417,7 +437,8 @@ int main(void)
         WITH_FOLDER(survives_kill_at_every_point),
         WITH_FOLDER(reports_faults_and_keeps_the_old),
         WITH_FOLDER(survives_a_full_disk),
-        WITH_FOLDER(a_fenced_writer_cannot_publish),
+        WITH_FOLDER(a_frozen_writer_cannot_publish),
+        WITH_FOLDER(a_fenced_writer_cannot_begin_again),
         WITH_FOLDER(removes_by_the_rule),
         WITH_FOLDER(racing_commits_take_different_numbers),
     };
