@@ -15,14 +15,15 @@
 
 cm_status nn_ref_check(const struct nn_op_desc *desc)
 {
-    if (desc->dtype == NN_F32 || (desc->dtype == NN_BF16 && desc->emulate_bf16))
+    if (desc->dtype == NN_F32 || desc->dtype == NN_F64 ||
+        (desc->dtype == NN_BF16 && desc->emulate_bf16))
         return CM_OK;
     return CM_FAIL(CM_EUNSUPPORTED, "backend 'ref' has no %s", nn_dtype_name(desc->dtype));
 }
 
 static bool has_dtype(enum nn_dtype dtype)
 {
-    return dtype == NN_F32;
+    return dtype == NN_F32 || dtype == NN_F64;
 }
 
 static cm_status alloc(void *out, size_t nbytes, const char *what)

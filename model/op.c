@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-static const char *const dtype_names[] = {"fp32", "bf16", "fp16"};
-static const size_t dtype_sizes[] = {4, 2, 2};
+static const char *const dtype_names[] = {"fp32", "bf16", "fp16", "fp64"};
+static const size_t dtype_sizes[] = {4, 2, 2, 8};
 static const char *const op_names[NN_OP_COUNT] = {
     "input", "conv", "norm", "act", "pool", "linear", "add", "scale", "flatten", "dropout", "loss"};
 

@@ -18,7 +18,7 @@
 #include "model/layout.h"
 #include "model/spec.h"
 
-enum nn_dtype { NN_F32, NN_BF16, NN_F16 };
+enum nn_dtype { NN_F32, NN_BF16, NN_F16, NN_F64 }; /* fp64: ref only, to check gradients in */
 size_t nn_dtype_size(enum nn_dtype dtype);
 const char *nn_dtype_name(enum nn_dtype dtype);
 

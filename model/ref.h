@@ -11,16 +11,28 @@
 
 static inline double nn_ref_get(enum nn_dtype dtype, const void *p, size_t i)
 {
-    return dtype == NN_BF16 ? (double)cm_bf16_to_f32(((const uint16_t *)p)[i])
-                            : (double)((const float *)p)[i];
+    switch (dtype) {
+    case NN_BF16:
+        return (double)cm_bf16_to_f32(((const uint16_t *)p)[i]);
+    case NN_F64:
+        return ((const double *)p)[i];
+    default:
+        return (double)((const float *)p)[i];
+    }
 }
 
 static inline void nn_ref_put(enum nn_dtype dtype, void *p, size_t i, double v)
 {
-    if (dtype == NN_BF16)
+    switch (dtype) {
+    case NN_BF16:
         ((uint16_t *)p)[i] = cm_f32_to_bf16((float)v);
-    else
+        break;
+    case NN_F64:
+        ((double *)p)[i] = v;
+        break;
+    default:
         ((float *)p)[i] = (float)v;
+    }
 }
 
 /* Element (n, i, j, c) of an activation of shape s. */
@@ -36,7 +48,7 @@ static inline size_t nn_ref_padded(size_t n)
     return (n + 15) / 16 * 16;
 }
 
-/* fp32, and bf16 where it is emulated; CM_EUNSUPPORTED otherwise. */
+/* fp32, fp64, and bf16 where it is emulated; CM_EUNSUPPORTED otherwise. */
 CM_MUST_CHECK
 cm_status nn_ref_check(const struct nn_op_desc *desc);
 
