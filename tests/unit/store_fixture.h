@@ -31,7 +31,7 @@
 
 struct fixture {
     char dir[128]; /* removed afterwards */
-    char store[CM_PATH];
+    char store[160];
 };
 
 static inline int fixture_setup(void **state)
