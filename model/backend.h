@@ -6,7 +6,6 @@
 
 #include "common/status.h"
 #include "model/op.h"
-#include "model/plan.h"
 
 /* For struct ln_config's on_start: one OpenMP thread in ops that run on this lane. */
 void nn_cpu_lane_start(void *unused);
@@ -19,9 +18,5 @@ void nn_cpu_describe(char *text, size_t n);
  * copy, read plus write. */
 CM_MUST_CHECK
 cm_status nn_cpu_measure_limits(enum nn_dtype dtype, double *flops_per_s, double *bytes_per_s);
-
-/* The dtype that a plan takes for this precision: fp32 where bf16 was wanted and the backend has
- * none. */
-enum nn_dtype nn_precision_dtype(enum nn_precision precision, const struct nn_backend *backend);
 
 #endif

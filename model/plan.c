@@ -4,7 +4,6 @@
 
 #include <string.h>
 
-#include "common/log.h"
 #include "common/mem.h"
 #include "model/plan_state.h"
 
@@ -12,20 +11,12 @@
 
 const char *const nn_precision_names[] = {"auto", "fp32", "bf16", "bf16-emulated", NULL};
 
-static void choose_precision(struct nn_plan *plan)
+enum nn_dtype nn_precision_dtype(enum nn_precision precision, const struct nn_backend *backend)
 {
-    enum nn_precision asked = plan->cfg.precision;
-    bool native = plan->cfg.backend->has_dtype(NN_BF16);
-    plan->dtype = NN_F32;
-    if (asked == NN_PRECISION_BF16_EMULATED) {
-        plan->dtype = NN_BF16;
-        plan->emulate_bf16 = true;
-    } else if (asked != NN_PRECISION_FP32 && native) {
-        plan->dtype = NN_BF16;
-    } else if (asked != NN_PRECISION_FP32) {
-        cm_log_info("%s: backend '%s' has no bf16 on this machine, computing in fp32",
-                    plan->spec->name, plan->cfg.backend->name);
-    }
+    bool wanted = precision == NN_PRECISION_AUTO || precision == NN_PRECISION_BF16;
+    if (precision == NN_PRECISION_BF16_EMULATED || (wanted && backend->has_dtype(NN_BF16)))
+        return NN_BF16;
+    return NN_F32;
 }
 
 static cm_status check_config(const struct nn_plan_config *cfg)
@@ -164,7 +155,8 @@ static cm_status build(struct nn_plan *plan)
     plan->cfg.batches = plan->batches;
     plan->largest = plan->batches[nbatches - 1];
     plan->logits_shape = plan->spec->nodes[plan->spec->nnodes - 1].shape;
-    choose_precision(plan);
+    plan->dtype = nn_precision_dtype(plan->cfg.precision, plan->cfg.backend);
+    plan->emulate_bf16 = plan->cfg.precision == NN_PRECISION_BF16_EMULATED;
     CM_TRY(make_steps(plan, &logits));
     CM_TRY(open_ops(plan));
     CM_TRY(cm_alloc(&plan->shards, (size_t)plan->cfg.nshards, sizeof *plan->shards, "shards"));

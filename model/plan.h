@@ -32,10 +32,12 @@ enum nn_precision {
     NN_PRECISION_BF16_EMULATED
 };
 extern const char *const nn_precision_names[]; /* "auto", "fp32", "bf16", "bf16-emulated", NULL */
+/* The dtype that a plan takes: fp32 where bf16 was wanted and the backend has none; the caller
+ * tells people. */
+enum nn_dtype nn_precision_dtype(enum nn_precision precision, const struct nn_backend *backend);
 
 struct nn_plan_config {
     const struct nn_backend *backend;
-    /* auto and bf16 give fp32, with a line in the log, where the CPU has no bf16. */
     enum nn_precision precision;
     bool training;
     int nshards;        /* held at the same time */

@@ -166,6 +166,8 @@ cm_status tr_session_load(struct tr_session *s, struct nn_spec *spec)
     CM_TRY(load_in_turn(s, spec));
     const struct nn_backend *backend = tr_session_backend(s);
     enum nn_dtype dtype = nn_precision_dtype((enum nn_precision)s->model.precision, backend);
+    if (dtype == NN_F32 && s->model.precision != NN_PRECISION_FP32)
+        cm_log_info("no native bf16 on this machine: computing in fp32");
     CM_TRY(ar_group_agree(s->group, tr_fingerprint(&s->fingerprint, backend, dtype),
                           "taking the fingerprint"));
     return agree_on_all(s);
