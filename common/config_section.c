@@ -139,8 +139,7 @@ static cm_status read_key(const struct place *at, const struct cm_json *v, void 
         enum cm_json_type type = cm_json_type(v);
         if (type != CM_JSON_OBJECT && type != CM_JSON_ARRAY && type != CM_JSON_NULL)
             return wrong_type(at, "an object or an array", v);
-        const struct cm_json *kept = type == CM_JSON_NULL ? NULL : v;
-        memcpy(field, &kept, sizeof kept);
+        *(const struct cm_json **)field = type == CM_JSON_NULL ? NULL : v;
         return CM_OK;
     }
     }
@@ -221,7 +220,7 @@ static void write_key(struct cm_jw *w, const struct cm_key *key, const void *fie
         cm_jw_string(w, key->name, key->choices[*(const int *)field]);
         return;
     case CM_KEY_JSON:
-        memcpy(&json, field, sizeof json);
+        json = *(const struct cm_json *const *)field;
         if (json)
             cm_jw_value(w, key->name, json);
         else

@@ -62,7 +62,7 @@ static cm_status open_read(int *fd, struct stat *info, const char *path)
 cm_status cm_file_read(char **data, size_t *n, const char *path, size_t max_nbytes)
 {
     int fd;
-    struct stat info;
+    struct stat info = {0};
     *data = NULL;
     *n = 0;
     CM_TRY(open_read(&fd, &info, path));
@@ -83,7 +83,7 @@ cm_status cm_file_read(char **data, size_t *n, const char *path, size_t max_nbyt
 cm_status cm_file_map(const void **data, size_t *n, const char *path)
 {
     int fd;
-    struct stat info;
+    struct stat info = {0};
     *data = NULL;
     *n = 0;
     CM_TRY(open_read(&fd, &info, path));

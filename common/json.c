@@ -238,7 +238,7 @@ cm_status cm_json_need(const struct cm_json *object, const char *where, const ch
                        enum cm_json_type type, const struct cm_json **out)
 {
     char member_where[WHERE];
-    const struct cm_json *v;
+    const struct cm_json *v = NULL;
     CM_TRY(find(object, where, key, &v, member_where));
     if (cm_json_type(v) != type)
         return CM_FAIL(CM_EFORMAT, "%s must be %s, not %s", member_where, type_name(type),
@@ -251,7 +251,7 @@ cm_status cm_json_need_i64(const struct cm_json *object, const char *where, cons
                            int64_t lo, int64_t hi, int64_t *out)
 {
     char member_where[WHERE];
-    const struct cm_json *v;
+    const struct cm_json *v = NULL;
     CM_TRY(find(object, where, key, &v, member_where));
     return cm_json_as_i64(v, member_where, lo, hi, out);
 }
@@ -260,7 +260,7 @@ cm_status cm_json_need_f64(const struct cm_json *object, const char *where, cons
                            double *out)
 {
     char member_where[WHERE];
-    const struct cm_json *v;
+    const struct cm_json *v = NULL;
     CM_TRY(find(object, where, key, &v, member_where));
     return cm_json_as_f64(v, member_where, out);
 }
@@ -269,7 +269,7 @@ cm_status cm_json_need_string(const struct cm_json *object, const char *where, c
                               const char **out)
 {
     char member_where[WHERE];
-    const struct cm_json *v;
+    const struct cm_json *v = NULL;
     CM_TRY(find(object, where, key, &v, member_where));
     return cm_json_as_string(v, member_where, out);
 }

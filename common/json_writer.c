@@ -81,7 +81,7 @@ static void put_string(struct cm_jw *w, const char *s)
 
 static uint32_t level_bit(const struct cm_jw *w)
 {
-    return UINT32_C(1) << (w->depth - 1);
+    return UINT32_C(1) << (unsigned)(w->depth - 1) % CM_JSON_DEPTH;
 }
 
 /* The comma, newline and key that stand before an item. */

@@ -91,7 +91,7 @@ void cm_log_line(enum cm_log_level level, const char *fmt, ...)
     size_t end = head + (size_t)n;
     if (end > sizeof line - 1) {
         end = sizeof line - 1;
-        memcpy(line + end - 3, "...", 3);
+        memset(line + end - 3, '.', 3);
     }
     /* Text from outside (a key, a file name) must not forge lines or move the cursor. */
     for (size_t i = head; i < end; i++) {

@@ -80,7 +80,7 @@ static void test_long_messages_are_cut(void **state)
     longest[sizeof longest - 1] = '\0';
     cm_status st = CM_FAIL(CM_EIO, "%s", longest);
     assert_true(strlen(cm_error_text()) < 2000);
-    st = CM_CONTEXT(st, "%s", longest);
+    assert_int_equal(CM_CONTEXT(st, "%s", longest), CM_EIO);
     errno = EIO;
     st = CM_FAIL_ERRNO("%s", longest);
     assert_int_equal(st, CM_EIO);
