@@ -12,7 +12,7 @@ cm_status tr_report_open(struct tr_report *r, const char *run_dir, bool quiet)
 {
     char path[CM_PATH];
     *r = (struct tr_report){.on = true, .run_dir = run_dir, .epoch = -1};
-    r->progress.enabled = !quiet;
+    r->quiet = quiet;
     CM_TRY(cm_path_join(path, run_dir, "events.jsonl"));
     CM_TRY(cm_events_open(&r->events, path, 0));
     CM_TRY(cm_metrics_open(&r->metrics));
@@ -100,9 +100,8 @@ void tr_report_step(struct tr_report *r, const struct tr_outcome *o, int64_t ste
     if (!r->on)
         return;
     if (r->epoch != epoch) {
-        int enabled = r->progress.enabled;
         snprintf(r->label, sizeof r->label, "epoch %lld/%g", (long long)epoch + 1, epochs);
-        cm_progress_begin(&r->progress, r->label, steps_per_epoch, enabled);
+        cm_progress_begin(&r->progress, r->label, steps_per_epoch, !r->quiet);
         r->epoch = epoch;
         r->loss_sum = r->seconds = 0;
         r->correct = r->count = r->steps = 0;

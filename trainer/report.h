@@ -15,7 +15,7 @@
 #include "trainer/evaluate.h"
 
 struct tr_report {
-    bool on;
+    bool on, quiet;
     const char *run_dir; /* borrowed */
     struct cm_events *events;
     struct cm_metrics *metrics;
