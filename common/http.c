@@ -11,9 +11,11 @@
  * from there on it belongs to the server thread. */
 #include "common/http.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -237,14 +239,15 @@ static cm_status listen_on(int *out, const char *host, int port)
 
 static int bound_port(int fd)
 {
-    struct sockaddr_storage address = {0};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } address = {0};
     socklen_t n = sizeof(address);
-    char service[NI_MAXSERV];
-    if (getsockname(fd, (struct sockaddr *)&address, &n) < 0 ||
-        getnameinfo((struct sockaddr *)&address, n, NULL, 0, service, sizeof(service),
-                    NI_NUMERICSERV))
+    if (getsockname(fd, &address.any, &n) < 0)
         return 0;
-    return atoi(service);
+    return ntohs(address.any.sa_family == AF_INET6 ? address.v6.sin6_port : address.v4.sin_port);
 }
 
 cm_status cm_http_open(struct cm_http **out, const struct cm_http_config *cfg)

@@ -178,7 +178,7 @@ static int get(int fd, char *text, size_t ntext)
         if (want == SIZE_MAX && n >= 4 && strcmp(text + n - 4, "\r\n\r\n") == 0)
             want = n + (length ? strtoul(length + 16, NULL, 10) : 0);
     }
-    return n > 12 ? atoi(text + 9) : 0;
+    return n > 12 ? (int)strtol(text + 9, NULL, 10) : 0;
 }
 
 static bool is_closed(int fd)

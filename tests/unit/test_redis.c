@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/file.h"
 #include "common/mem.h"
 #include "common/redis.h"
 
@@ -79,7 +80,7 @@ static void kill_server(struct server *s)
 static int setup_group(void **state)
 {
     struct server *s = calloc(1, sizeof(*s));
-    strcpy(s->dir, "/tmp/fw-redis-XXXXXX");
+    snprintf(s->dir, sizeof(s->dir), "/tmp/fw-redis-XXXXXX");
     assert_non_null(mkdtemp(s->dir));
     snprintf(s->socket, sizeof(s->socket), "%s/redis.sock", s->dir);
     snprintf(s->address, sizeof(s->address), "unix:%s", s->socket);
@@ -91,10 +92,8 @@ static int setup_group(void **state)
 static int teardown_group(void **state)
 {
     struct server *s = *state;
-    char command[128];
     kill_server(s);
-    snprintf(command, sizeof(command), "rm -rf '%s'", s->dir);
-    assert_int_equal(system(command), 0);
+    assert_int_equal(cm_dir_remove(s->dir), CM_OK);
     free(s);
     return 0;
 }
