@@ -1,0 +1,72 @@
+#include "wire/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/utf8.h"
+
+#define SHOWN 40
+
+bool wi_text_is_plain(const char *s, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        unsigned char c = (unsigned char)s[i];
+        size_t one = c < 0x20 || c == 0x7f ? 0 : cm_utf8_length(s + i, n - i);
+        if (one == 0)
+            return false;
+        i += one;
+    }
+    return true;
+}
+
+bool wi_text_is_name(const char *s, size_t n, size_t max)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+    if (n == 0 || n > max || s[0] == '.')
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (!memchr(allowed, s[i], sizeof(allowed) - 1))
+            return false;
+    }
+    return true;
+}
+
+const char *wi_text_quote(char out[WI_QUOTED], const char *s, size_t n)
+{
+    size_t at = 0;
+    out[at++] = '\'';
+    for (size_t i = 0; i < n && i < SHOWN; i++) {
+        unsigned char c = (unsigned char)s[i];
+        bool plain = c >= 0x20 && c < 0x7f;
+        at += (size_t)snprintf(out + at, WI_QUOTED - at, plain ? "%c" : "\\x%02x", c);
+    }
+    snprintf(out + at, WI_QUOTED - at, "%s", n > SHOWN ? "'..." : "'");
+    return out;
+}
+
+/* 1 to 4 digits. */
+static bool take_number(const char **s, const char *end, int *out)
+{
+    const char *start = *s;
+    *out = 0;
+    while (*s < end && **s >= '0' && **s <= '9' && *s - start < 4)
+        *out = *out * 10 + (*(*s)++ - '0');
+    return *s > start;
+}
+
+cm_status wi_text_check_format(const char *s, size_t n, const char *what, int major, int minor)
+{
+    char quoted[WI_QUOTED];
+    const char *at = s, *end = s + n;
+    int their_major, their_minor;
+
+    if (!take_number(&at, end, &their_major) || at == end || *at++ != '.' ||
+        !take_number(&at, end, &their_minor) || at != end)
+        return CM_FAIL(CM_EFORMAT, "%s: format %s is not of the form 1.0", what,
+                       wi_text_quote(quoted, s, n));
+    if (their_major != major)
+        return CM_FAIL(CM_EVERSION, "%s: format %d.%d, this program reads %d.%d", what, their_major,
+                       their_minor, major, minor);
+    return CM_OK;
+}
