@@ -41,8 +41,7 @@ struct ar_group; /* opaque; one caller thread at a time */
 /* Collective. A process that no launcher started (no OMPI_*, PMIX_* or Slurm variables) is a group
  * of one without MPI. W must be a power of two under AR_ORDER_FIXED: CM_ECONFIG otherwise, on every
  * rank. On failure *out is NULL. */
-CM_MUST_CHECK
-cm_status ar_group_open(struct ar_group **out, const struct ar_config *cfg);
+CM_MUST_CHECK cm_status ar_group_open(struct ar_group **out, const struct ar_config *cfg);
 /* Collective in good times; after a failure leaves without waiting for peers. NULL is fine. */
 void ar_group_close(struct ar_group **g);
 
@@ -62,32 +61,26 @@ _Noreturn void ar_group_abort(struct ar_group *g, cm_status st, const char *doin
 /* All ranks learn the worst status: CM_OK only if all passed CM_OK. A rank that passed CM_OK while
  * another failed gets CM_EPEER with that rank's number and message. The way for ranks to fail
  * together. */
-CM_MUST_CHECK
-cm_status ar_group_agree(struct ar_group *g, cm_status mine, const char *doing);
-CM_MUST_CHECK
-cm_status ar_group_broadcast(struct ar_group *g, void *buf, size_t nbytes, int root);
+CM_MUST_CHECK cm_status ar_group_agree(struct ar_group *g, cm_status mine, const char *doing);
+CM_MUST_CHECK cm_status ar_group_broadcast(struct ar_group *g, void *buf, size_t nbytes, int root);
 /* all: W * nbytes on every rank, in rank order. */
-CM_MUST_CHECK
-cm_status ar_group_gather(struct ar_group *g, const void *mine, size_t nbytes, void *all);
+CM_MUST_CHECK cm_status ar_group_gather(struct ar_group *g, const void *mine, size_t nbytes,
+                                        void *all);
 /* Checks that text is the same on all ranks; CM_EMISMATCH names the first rank that differs, its
  * text and ours. */
-CM_MUST_CHECK
-cm_status ar_group_same(struct ar_group *g, const char *what, const char *text);
+CM_MUST_CHECK cm_status ar_group_same(struct ar_group *g, const char *what, const char *text);
 
 /* In place on every rank: buf[i] = sum over shards, 0 <= i < n, in the fixed tree. n counts fp32
  * elements, is the same on all ranks, and may be 0. After a failure buf is undefined. */
-CM_MUST_CHECK
-cm_status ar_group_sum_f32(struct ar_group *g, float *buf, size_t n);
+CM_MUST_CHECK cm_status ar_group_sum_f32(struct ar_group *g, float *buf, size_t n);
 /* The same for doubles (loss, counts, norms): recursive doubling of the whole vector, the same
  * tree. n <= 64. */
-CM_MUST_CHECK
-cm_status ar_group_sum_f64(struct ar_group *g, double *buf, size_t n);
+CM_MUST_CHECK cm_status ar_group_sum_f64(struct ar_group *g, double *buf, size_t n);
 
 /* MPI's own blocking all-reduce, in place, `times` times: the yardstick of flywheel-allreduce
  * bench, in no run. seconds: on this rank, without the hand-over between threads. */
-CM_MUST_CHECK
-cm_status ar_group_time_native(struct ar_group *g, float *buf, size_t n, int times,
-                               double *seconds);
+CM_MUST_CHECK cm_status ar_group_time_native(struct ar_group *g, float *buf, size_t n, int times,
+                                             double *seconds);
 
 /* ---- a step's reduction, overlapped with backward ----
  * ar_step_begin; ar_step_bucket for every bucket in the same order on all ranks, as backward passes
@@ -107,8 +100,7 @@ void ar_step_begin(struct ar_group *g, int64_t step);
  * waits. */
 void ar_step_bucket(struct ar_group *g, float *buf, size_t n, struct ln_event *ready);
 /* Enqueues the tail and waits for all. On CM_OK every rank has the same *tail and the same sums. */
-CM_MUST_CHECK
-cm_status ar_step_end(struct ar_group *g, struct ar_tail *tail);
+CM_MUST_CHECK cm_status ar_step_end(struct ar_group *g, struct ar_tail *tail);
 
 /* Where the last step's time went, on this rank, seconds: moving and adding, and how long
  * ar_step_end waited. */

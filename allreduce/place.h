@@ -22,8 +22,7 @@ struct ar_place {
 };
 
 /* All but the port. A host without addresses beyond loopback is fine. */
-CM_MUST_CHECK
-cm_status ar_place_here(struct ar_place *place);
+CM_MUST_CHECK cm_status ar_place_here(struct ar_place *place);
 /* The IPv4 address, network byte order, at which `from` should reach `to`: loopback on the same
  * host, else the first address of `to` on a network that both are on, else its first; 0 when there
  * is none. Pure. */

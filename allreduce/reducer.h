@@ -36,9 +36,8 @@ struct ar_job {
 
 struct ar_reducer; /* push and wait from one thread at a time */
 
-CM_MUST_CHECK
-cm_status ar_reducer_open(struct ar_reducer **out, bool fast, bool compress,
-                          int64_t ready_timeout_ms);
+CM_MUST_CHECK cm_status ar_reducer_open(struct ar_reducer **out, bool fast, bool compress,
+                                        int64_t ready_timeout_ms);
 /* Jobs not begun are dropped, waiting ones abandoned. A thread that a library does not let go is
  * left behind, with all that it uses: the process is about to end. NULL is fine. */
 void ar_reducer_close(struct ar_reducer **r);
@@ -47,8 +46,7 @@ void ar_reducer_close(struct ar_reducer **r);
 void ar_reducer_push(struct ar_reducer *r, const struct ar_job *job);
 /* Until all that was pushed is done. The first fault is every later wait's too, and later jobs are
  * skipped. */
-CM_MUST_CHECK
-cm_status ar_reducer_wait(struct ar_reducer *r, struct cm_deadline deadline);
+CM_MUST_CHECK cm_status ar_reducer_wait(struct ar_reducer *r, struct cm_deadline deadline);
 
 /* After a wait: */
 int ar_reducer_rank(const struct ar_reducer *r);

@@ -27,16 +27,13 @@ struct ar_summer {
     void *scratch;                  /* owned: received pieces, and packed ones when compressing */
 };
 
-CM_MUST_CHECK
-cm_status ar_summer_init(struct ar_summer *s, struct ar_transport *transport, bool compress);
+CM_MUST_CHECK cm_status ar_summer_init(struct ar_summer *s, struct ar_transport *transport,
+                                       bool compress);
 void ar_summer_release(struct ar_summer *s); /* zeroed is fine */
 
 /* In place; same n on all ranks. */
-CM_MUST_CHECK
-cm_status ar_sum_f32(struct ar_summer *s, float *buf, size_t n);
-CM_MUST_CHECK
-cm_status ar_sum_f64(struct ar_summer *s, double *buf, size_t n);
-CM_MUST_CHECK
-cm_status ar_sum_tail(struct ar_summer *s, struct ar_tail *tail);
+CM_MUST_CHECK cm_status ar_sum_f32(struct ar_summer *s, float *buf, size_t n);
+CM_MUST_CHECK cm_status ar_sum_f64(struct ar_summer *s, double *buf, size_t n);
+CM_MUST_CHECK cm_status ar_sum_tail(struct ar_summer *s, struct ar_tail *tail);
 
 #endif

@@ -18,8 +18,7 @@ struct ar_watch; /* functions below: any thread, unless said otherwise; a NULL w
                     all but open */
 
 /* Binds a UDP socket and says where it is. */
-CM_MUST_CHECK
-cm_status ar_watch_open(struct ar_watch **out, struct ar_place *here);
+CM_MUST_CHECK cm_status ar_watch_open(struct ar_watch **out, struct ar_place *here);
 
 struct ar_watch_config {
     const struct ar_place *places; /* of all ranks; copied */
@@ -27,8 +26,7 @@ struct ar_watch_config {
     uint64_t key; /* of the job: heartbeats of others are ignored */
     int64_t heartbeat_ms, timeout_ms;
 };
-CM_MUST_CHECK
-cm_status ar_watch_start(struct ar_watch *w, const struct ar_watch_config *cfg);
+CM_MUST_CHECK cm_status ar_watch_start(struct ar_watch *w, const struct ar_watch_config *cfg);
 /* Joins the thread. Sets *w to NULL. */
 void ar_watch_close(struct ar_watch **w);
 

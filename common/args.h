@@ -45,9 +45,8 @@ struct cm_command {
  * order; the array is argv's own storage). argv[0] is skipped. "--name=value" and "--name value"
  * both work; "--" ends the options.
  * --help prints the help and sets *helped (the caller ends with CM_OK). Errors: CM_EUSAGE. */
-CM_MUST_CHECK
-cm_status cm_args_parse(const struct cm_command *cmd, int argc, char **argv, void *values,
-                        char ***operands, int *noperands, bool *helped);
+CM_MUST_CHECK cm_status cm_args_parse(const struct cm_command *cmd, int argc, char **argv,
+                                      void *values, char ***operands, int *noperands, bool *helped);
 void cm_args_help(const struct cm_command *cmd);
 
 #endif

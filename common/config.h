@@ -47,19 +47,18 @@ struct cm_config; /* a parsed file with overrides applied; read-only after open,
 /* path may be NULL: an empty config (all defaults). sets: nsets texts "section.key=value" applied
  * over the file (value is JSON, or a bare word taken as a string). Refuses: no "schema", a schema
  * other than 1, an unknown section (names the nearest). Keys are checked by cm_config_read. */
-CM_MUST_CHECK
-cm_status cm_config_open(struct cm_config **out, const char *path, const char *const *sets,
-                         size_t nsets);
+CM_MUST_CHECK cm_status cm_config_open(struct cm_config **out, const char *path,
+                                       const char *const *sets, size_t nsets);
 /* From text, as for a config kept in a manifest. what names it in messages. */
-CM_MUST_CHECK
-cm_status cm_config_parse(struct cm_config **out, const char *text, size_t n, const char *what);
+CM_MUST_CHECK cm_status cm_config_parse(struct cm_config **out, const char *text, size_t n,
+                                        const char *what);
 void cm_config_close(struct cm_config **cfg);
 
 /* Fills *into (section->size bytes) with defaults, then the file's values. CM_ECONFIG: unknown key
  * (names the nearest), wrong type, out of range, missing required key: "local-cpu.json:
  * train.batch: 0 is not in 1..65536 (images)". */
-CM_MUST_CHECK
-cm_status cm_config_read(const struct cm_config *cfg, const struct cm_section *section, void *into);
+CM_MUST_CHECK cm_status cm_config_read(const struct cm_config *cfg,
+                                       const struct cm_section *section, void *into);
 /* The section's raw JSON, NULL when the file has none. */
 const struct cm_json *cm_config_raw(const struct cm_config *cfg, const char *section);
 /* Where the config came from, for messages. */
@@ -70,17 +69,16 @@ const char *cm_config_dir(const struct cm_config *cfg);
 
 /* The run directory, where all tiers of a run meet: chosen (a --run option; NULL: none), else the
  * file's "run", else "runs/" and the file's base name without its ending. */
-CM_MUST_CHECK
-cm_status cm_config_run_dir(const struct cm_config *cfg, const char *chosen, char dir[CM_PATH]);
+CM_MUST_CHECK cm_status cm_config_run_dir(const struct cm_config *cfg, const char *chosen,
+                                          char dir[CM_PATH]);
 
 /* Appends the section, every key with its resolved value, as one member of the JSON object being
  * written. */
 void cm_config_write(struct cm_jw *w, const struct cm_section *section, const void *values);
 /* Reads every section given (values[i] for sections[i]) and prints the resolved file to stdout:
  * what --check does. */
-CM_MUST_CHECK
-cm_status cm_config_print(const struct cm_config *cfg, const struct cm_section *const *sections,
-                          size_t n);
+CM_MUST_CHECK cm_status cm_config_print(const struct cm_config *cfg,
+                                        const struct cm_section *const *sections, size_t n);
 /* The help of a section's keys, a line each. */
 void cm_config_help(const struct cm_section *section);
 

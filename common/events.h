@@ -8,8 +8,7 @@
 
 struct cm_events;
 
-CM_MUST_CHECK
-cm_status cm_events_open(struct cm_events **out, const char *path, int rank);
+CM_MUST_CHECK cm_status cm_events_open(struct cm_events **out, const char *path, int rank);
 void cm_events_close(struct cm_events **ev);
 
 /* w becomes an open object holding t, event and rank; add fields, then cm_events_put (which

@@ -30,8 +30,7 @@ struct cm_http_config {
 };
 
 /* CM_EBUSY names host and port when the port is taken. */
-CM_MUST_CHECK
-cm_status cm_http_open(struct cm_http **out, const struct cm_http_config *cfg);
+CM_MUST_CHECK cm_status cm_http_open(struct cm_http **out, const struct cm_http_config *cfg);
 int cm_http_port(const struct cm_http *server);
 /* Stops accepting; existing connections go on, and end with their next answer. Once; by one thread.
  */

@@ -23,10 +23,10 @@ enum cm_json_type {
 };
 
 /* what names the source in messages: a path, "request body". */
-CM_MUST_CHECK
-cm_status cm_json_parse(struct cm_json **out, const char *text, size_t n, const char *what);
-CM_MUST_CHECK
-cm_status cm_json_parse_file(struct cm_json **out, const char *path, size_t max_nbytes);
+CM_MUST_CHECK cm_status cm_json_parse(struct cm_json **out, const char *text, size_t n,
+                                      const char *what);
+CM_MUST_CHECK cm_status cm_json_parse_file(struct cm_json **out, const char *path,
+                                           size_t max_nbytes);
 void cm_json_close(struct cm_json **root); /* roots only; NULL is fine */
 
 enum cm_json_type cm_json_type(const struct cm_json *v);
@@ -44,29 +44,23 @@ const struct cm_json *cm_json_get(const struct cm_json *object, const char *key)
 
 /* The value itself. Wrong type, a fraction or a number out of [lo, hi]: CM_EFORMAT, "node 3: 'pad'
  * must be …". where says what is read: "model.json: node 3". Strings live as long as the root. */
-CM_MUST_CHECK
-cm_status cm_json_as_bool(const struct cm_json *v, const char *where, bool *out);
-CM_MUST_CHECK
-cm_status cm_json_as_i64(const struct cm_json *v, const char *where, int64_t lo, int64_t hi,
-                         int64_t *out);
-CM_MUST_CHECK
-cm_status cm_json_as_f64(const struct cm_json *v, const char *where, double *out);
-CM_MUST_CHECK
-cm_status cm_json_as_string(const struct cm_json *v, const char *where, const char **out);
+CM_MUST_CHECK cm_status cm_json_as_bool(const struct cm_json *v, const char *where, bool *out);
+CM_MUST_CHECK cm_status cm_json_as_i64(const struct cm_json *v, const char *where, int64_t lo,
+                                       int64_t hi, int64_t *out);
+CM_MUST_CHECK cm_status cm_json_as_f64(const struct cm_json *v, const char *where, double *out);
+CM_MUST_CHECK cm_status cm_json_as_string(const struct cm_json *v, const char *where,
+                                          const char **out);
 
 /* A required member of an object. CM_EFORMAT "where: 'key' is missing". */
-CM_MUST_CHECK
-cm_status cm_json_need(const struct cm_json *object, const char *where, const char *key,
-                       enum cm_json_type type, const struct cm_json **out);
-CM_MUST_CHECK
-cm_status cm_json_need_i64(const struct cm_json *object, const char *where, const char *key,
-                           int64_t lo, int64_t hi, int64_t *out);
-CM_MUST_CHECK
-cm_status cm_json_need_f64(const struct cm_json *object, const char *where, const char *key,
-                           double *out);
-CM_MUST_CHECK
-cm_status cm_json_need_string(const struct cm_json *object, const char *where, const char *key,
-                              const char **out);
+CM_MUST_CHECK cm_status cm_json_need(const struct cm_json *object, const char *where,
+                                     const char *key, enum cm_json_type type,
+                                     const struct cm_json **out);
+CM_MUST_CHECK cm_status cm_json_need_i64(const struct cm_json *object, const char *where,
+                                         const char *key, int64_t lo, int64_t hi, int64_t *out);
+CM_MUST_CHECK cm_status cm_json_need_f64(const struct cm_json *object, const char *where,
+                                         const char *key, double *out);
+CM_MUST_CHECK cm_status cm_json_need_string(const struct cm_json *object, const char *where,
+                                            const char *key, const char **out);
 
 /* A text being built; grows; a failure to grow is kept and told by cm_jw_take. One thread at a
  * time.
@@ -103,8 +97,7 @@ void cm_jw_value(struct cm_jw *w, const char *key, const struct cm_json *v);
 void cm_f64_format(char text[CM_F64_TEXT], double v);
 
 /* The text (NUL-terminated, from cm_alloc) becomes the caller's; w is empty again. */
-CM_MUST_CHECK
-cm_status cm_jw_take(struct cm_jw *w, char **text, size_t *n);
+CM_MUST_CHECK cm_status cm_jw_take(struct cm_jw *w, char **text, size_t *n);
 void cm_jw_release(struct cm_jw *w);
 
 #endif

@@ -10,7 +10,6 @@
 
 /* CM_EFORMAT "what:3:14: …" with line and column (in bytes, from 1) of the first fault. Never
  * allocates. */
-CM_MUST_CHECK
-cm_status cm_json_check(const char *text, size_t n, const char *what);
+CM_MUST_CHECK cm_status cm_json_check(const char *text, size_t n, const char *what);
 
 #endif

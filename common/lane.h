@@ -30,8 +30,7 @@ struct ln_config {
     void *on_start_ctx;
 };
 
-CM_MUST_CHECK
-cm_status ln_lane_open(struct ln_lane **out, const struct ln_config *cfg);
+CM_MUST_CHECK cm_status ln_lane_open(struct ln_lane **out, const struct ln_config *cfg);
 /* Runs what is enqueued to its end, joins the thread. NULL is fine. */
 void ln_lane_close(struct ln_lane **lane);
 
@@ -44,14 +43,11 @@ void ln_lane_record(struct ln_lane *lane, struct ln_event *e);
 void ln_lane_wait(struct ln_lane *lane, struct ln_event *e);
 /* Waits until the lane is empty; returns its first fault since the last sync (adopted as this
  * thread's own), after which the lane works again. CM_ETIMEDOUT leaves it running. */
-CM_MUST_CHECK
-cm_status ln_lane_sync(struct ln_lane *lane, struct cm_deadline deadline);
+CM_MUST_CHECK cm_status ln_lane_sync(struct ln_lane *lane, struct cm_deadline deadline);
 
-CM_MUST_CHECK
-cm_status ln_event_open(struct ln_event **out);
+CM_MUST_CHECK cm_status ln_event_open(struct ln_event **out);
 void ln_event_close(struct ln_event **e);
 /* The calling thread waits for the newest record. An event never recorded has happened. */
-CM_MUST_CHECK
-cm_status ln_event_sync(struct ln_event *e, struct cm_deadline deadline);
+CM_MUST_CHECK cm_status ln_event_sync(struct ln_event *e, struct cm_deadline deadline);
 
 #endif

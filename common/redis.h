@@ -27,8 +27,7 @@ struct cm_redis_config {
 };
 
 /* Does not connect yet. Copies cfg. */
-CM_MUST_CHECK
-cm_status cm_redis_open(struct cm_redis **out, const struct cm_redis_config *cfg);
+CM_MUST_CHECK cm_status cm_redis_open(struct cm_redis **out, const struct cm_redis_config *cfg);
 void cm_redis_close(struct cm_redis **r);
 
 enum cm_redis_type { CM_REDIS_NIL, CM_REDIS_INT, CM_REDIS_STRING, CM_REDIS_ARRAY };
@@ -42,12 +41,11 @@ struct cm_redis_value { /* read-only; lives until the next command on the connec
 
 /* One command of argc arguments with lengths; *reply stays valid until the next command. extra_ms:
  * how long the command itself may wait (BLOCK). */
-CM_MUST_CHECK
-cm_status cm_redis_command(struct cm_redis *r, const struct cm_redis_value **reply, int argc,
-                           const char *const *argv, const size_t *argn, int extra_ms);
+CM_MUST_CHECK cm_status cm_redis_command(struct cm_redis *r, const struct cm_redis_value **reply,
+                                         int argc, const char *const *argv, const size_t *argn,
+                                         int extra_ms);
 /* The same for arguments without NUL bytes: a NULL-terminated list of strings. */
-CM_MUST_CHECK
-cm_status cm_redis_call(struct cm_redis *r, const struct cm_redis_value **reply, ...)
+CM_MUST_CHECK cm_status cm_redis_call(struct cm_redis *r, const struct cm_redis_value **reply, ...)
     __attribute__((sentinel));
 
 #endif

@@ -14,8 +14,7 @@
 #include "common/status.h"
 
 struct cm_socket_ctx; /* one per process; any thread */
-CM_MUST_CHECK
-cm_status cm_socket_ctx_open(struct cm_socket_ctx **out);
+CM_MUST_CHECK cm_status cm_socket_ctx_open(struct cm_socket_ctx **out);
 void cm_socket_ctx_close(struct cm_socket_ctx **ctx); /* after every socket of it is closed */
 
 enum cm_socket_type {
@@ -37,22 +36,17 @@ struct cm_socket_config {
 };
 
 struct cm_socket;
-CM_MUST_CHECK
-cm_status cm_socket_open(struct cm_socket **out, struct cm_socket_ctx *ctx,
-                         const struct cm_socket_config *cfg);
+CM_MUST_CHECK cm_status cm_socket_open(struct cm_socket **out, struct cm_socket_ctx *ctx,
+                                       const struct cm_socket_config *cfg);
 void cm_socket_close(struct cm_socket **s); /* NULL is fine */
 
 /* "tcp://127.0.0.1:0" takes a free port; endpoint (may be NULL, nendpoint bytes) gets the one
  * bound. */
-CM_MUST_CHECK
-cm_status cm_socket_bind(struct cm_socket *s, const char *address, char *endpoint,
-                         size_t nendpoint);
-CM_MUST_CHECK
-cm_status cm_socket_connect(struct cm_socket *s, const char *endpoint);
-CM_MUST_CHECK
-cm_status cm_socket_disconnect(struct cm_socket *s, const char *endpoint);
-CM_MUST_CHECK
-cm_status cm_socket_subscribe(struct cm_socket *s, const char *prefix);
+CM_MUST_CHECK cm_status cm_socket_bind(struct cm_socket *s, const char *address, char *endpoint,
+                                       size_t nendpoint);
+CM_MUST_CHECK cm_status cm_socket_connect(struct cm_socket *s, const char *endpoint);
+CM_MUST_CHECK cm_status cm_socket_disconnect(struct cm_socket *s, const char *endpoint);
+CM_MUST_CHECK cm_status cm_socket_subscribe(struct cm_socket *s, const char *prefix);
 
 /* A multipart message. To send: set nframes and the frames, which stay the caller's. Received:
  * frames are borrowed until the message is released, moved or received into again. Never copied as
@@ -72,14 +66,13 @@ struct cm_message {
 /* Sends all frames or none. Never blocks past the deadline (passed: tries once). A ROUTER's first
  * frame is the routing id; an unknown peer is CM_ECONNECT, a full queue CM_ETIMEDOUT. Copies the
  * frames. */
-CM_MUST_CHECK
-cm_status cm_socket_send(struct cm_socket *s, const struct cm_message *m,
-                         struct cm_deadline deadline);
+CM_MUST_CHECK cm_status cm_socket_send(struct cm_socket *s, const struct cm_message *m,
+                                       struct cm_deadline deadline);
 /* Receives one message. More than CM_MESSAGE_FRAMES frames: the rest is drained, CM_EFORMAT, and m
  * holds the first frame only (so that a ROUTER can still answer). CM_ETIMEDOUT when none came. m
  * starts zeroed. */
-CM_MUST_CHECK
-cm_status cm_socket_recv(struct cm_socket *s, struct cm_message *m, struct cm_deadline deadline);
+CM_MUST_CHECK cm_status cm_socket_recv(struct cm_socket *s, struct cm_message *m,
+                                       struct cm_deadline deadline);
 void cm_message_release(struct cm_message *m); /* of received messages; zeroed is fine */
 /* A received message changes its owner without a copy of its bytes; from is empty afterwards, to is
  * released first. */
@@ -93,7 +86,6 @@ struct cm_poll_item {
     int fd;
     bool ready;
 };
-CM_MUST_CHECK
-cm_status cm_poll(struct cm_poll_item *items, size_t n, struct cm_deadline deadline);
+CM_MUST_CHECK cm_status cm_poll(struct cm_poll_item *items, size_t n, struct cm_deadline deadline);
 
 #endif

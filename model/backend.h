@@ -16,7 +16,7 @@ void nn_cpu_describe(char *text, size_t n);
 /* Operations per second that one thread reaches here in a large matrix product of this dtype,
  * measured (about 0.2 s): the limit that per-op times are held against. Bytes per second of a large
  * copy, read plus write. */
-CM_MUST_CHECK
-cm_status nn_cpu_measure_limits(enum nn_dtype dtype, double *flops_per_s, double *bytes_per_s);
+CM_MUST_CHECK cm_status nn_cpu_measure_limits(enum nn_dtype dtype, double *flops_per_s,
+                                              double *bytes_per_s);
 
 #endif

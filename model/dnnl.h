@@ -33,8 +33,7 @@ struct nn_dnnl_config {
 
 struct nn_dnnl_layer; /* opaque; owned by its op */
 
-CM_MUST_CHECK
-cm_status nn_dnnl_open(struct nn_dnnl_layer **out, const struct nn_dnnl_config *cfg);
+CM_MUST_CHECK cm_status nn_dnnl_open(struct nn_dnnl_layer **out, const struct nn_dnnl_config *cfg);
 /* NULL is fine; sets *layer to NULL. */
 void nn_dnnl_close(struct nn_dnnl_layer **layer);
 
@@ -46,21 +45,18 @@ size_t nn_dnnl_weights_nbytes(const struct nn_dnnl_layer *layer);
 const char *nn_dnnl_kernel(const struct nn_dnnl_layer *layer);
 
 /* Forward and data gradient. weights: arena order, fp32. Not beside a run of the layer. */
-CM_MUST_CHECK
-cm_status nn_dnnl_import(struct nn_dnnl_layer *layer, const float *weights);
+CM_MUST_CHECK cm_status nn_dnnl_import(struct nn_dnnl_layer *layer, const float *weights);
 /* Weight gradient: from the layer's order to arena order. */
-CM_MUST_CHECK
-cm_status nn_dnnl_export(const struct nn_dnnl_layer *layer, const float *dweights, float *arena);
+CM_MUST_CHECK cm_status nn_dnnl_export(const struct nn_dnnl_layer *layer, const float *dweights,
+                                       float *arena);
 
 /* n images, one of the op's sizes. bias NULL when the op has none. */
-CM_MUST_CHECK
-cm_status nn_dnnl_forward(const struct nn_dnnl_layer *layer, int n, int lane, const void *x,
-                          const float *bias, void *y, void *scratch);
-CM_MUST_CHECK
-cm_status nn_dnnl_backward_data(const struct nn_dnnl_layer *layer, int n, int lane, const void *dy,
-                                void *dx, void *scratch);
-CM_MUST_CHECK
-cm_status nn_dnnl_backward_weights(const struct nn_dnnl_layer *layer, int n, int lane,
-                                   const void *x, const void *dy, float *dweights, void *scratch);
+CM_MUST_CHECK cm_status nn_dnnl_forward(const struct nn_dnnl_layer *layer, int n, int lane,
+                                        const void *x, const float *bias, void *y, void *scratch);
+CM_MUST_CHECK cm_status nn_dnnl_backward_data(const struct nn_dnnl_layer *layer, int n, int lane,
+                                              const void *dy, void *dx, void *scratch);
+CM_MUST_CHECK cm_status nn_dnnl_backward_weights(const struct nn_dnnl_layer *layer, int n, int lane,
+                                                 const void *x, const void *dy, float *dweights,
+                                                 void *scratch);
 
 #endif

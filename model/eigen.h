@@ -8,7 +8,6 @@
 
 /* a (n, n) symmetric; destroyed. value[n] descending; vector (n, n), row i the unit eigenvector of
  * value[i]. CM_ENUMERIC when a is not finite. Allocates nothing. */
-CM_MUST_CHECK
-cm_status nn_eigen_symmetric(double *a, int n, double *value, double *vector);
+CM_MUST_CHECK cm_status nn_eigen_symmetric(double *a, int n, double *value, double *vector);
 
 #endif

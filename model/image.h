@@ -22,11 +22,10 @@ extern const struct nn_image_limits nn_image_limits_default; /* 16 MiB, 16,384, 
  * which). Any colour mode becomes (h, w, 3): alpha is dropped and CMYK inverted as PIL's
  * convert("RGB") does; of 16 bits the upper 8 stay. The orientation in EXIF is ignored. On failure
  * *out is zeroed. */
-CM_MUST_CHECK
-cm_status nn_image_decode(struct nn_image *out, const void *data, size_t nbytes,
-                          const struct nn_image_limits *limits);
+CM_MUST_CHECK cm_status nn_image_decode(struct nn_image *out, const void *data, size_t nbytes,
+                                        const struct nn_image_limits *limits);
 /* PNG, 8 bits, no loss. *data from cm_alloc. */
-CM_MUST_CHECK
-cm_status nn_image_encode_png(const struct nn_image *image, void **data, size_t *nbytes);
+CM_MUST_CHECK cm_status nn_image_encode_png(const struct nn_image *image, void **data,
+                                            size_t *nbytes);
 
 #endif

@@ -10,16 +10,13 @@
 #include "common/status.h"
 #include "model/image.h"
 
-CM_MUST_CHECK
-cm_status nn_jpeg_decode(struct nn_image *out, const void *data, size_t nbytes,
-                         const struct nn_image_limits *limits);
-CM_MUST_CHECK
-cm_status nn_png_decode(struct nn_image *out, const void *data, size_t nbytes,
-                        const struct nn_image_limits *limits);
+CM_MUST_CHECK cm_status nn_jpeg_decode(struct nn_image *out, const void *data, size_t nbytes,
+                                       const struct nn_image_limits *limits);
+CM_MUST_CHECK cm_status nn_png_decode(struct nn_image *out, const void *data, size_t nbytes,
+                                      const struct nn_image_limits *limits);
 
 /* CM_EFORMAT names the limit that w x h breaks. */
-CM_MUST_CHECK
-cm_status nn_image_check_size(const struct nn_image_limits *limits, const char *kind, uint64_t w,
-                              uint64_t h);
+CM_MUST_CHECK cm_status nn_image_check_size(const struct nn_image_limits *limits, const char *kind,
+                                            uint64_t w, uint64_t h);
 
 #endif

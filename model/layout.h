@@ -39,8 +39,7 @@ struct nn_layout {
     int (*of_node)[NN_ROLE_COUNT]; /* tensor number by node and role, -1: none */
 };
 
-CM_MUST_CHECK
-cm_status nn_layout_open(struct nn_layout **out, const struct nn_spec *spec);
+CM_MUST_CHECK cm_status nn_layout_open(struct nn_layout **out, const struct nn_spec *spec);
 void nn_layout_close(struct nn_layout **layout);
 /* NULL when there is none of that name. */
 const struct nn_tensor *nn_layout_find(const struct nn_layout *layout, const char *name);

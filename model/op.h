@@ -171,9 +171,8 @@ const struct nn_backend *nn_backend_ref(void);
 const struct nn_backend *nn_backend_cpu(void);
 
 /* For tests and the plan. close is safe after a failed open, and a second time. */
-CM_MUST_CHECK
-cm_status nn_op_open(struct nn_op *op, const struct nn_backend *backend,
-                     const struct nn_op_desc *desc);
+CM_MUST_CHECK cm_status nn_op_open(struct nn_op *op, const struct nn_backend *backend,
+                                   const struct nn_op_desc *desc);
 void nn_op_close(struct nn_op *op);
 
 #endif

@@ -53,9 +53,9 @@ struct nn_plan_config {
 struct nn_plan;
 /* Copies cfg; borrows spec and layout for the plan's life. CM_ESHAPE: a shard too small for batch
  * norm (names node). */
-CM_MUST_CHECK
-cm_status nn_plan_open(struct nn_plan **out, const struct nn_spec *spec,
-                       const struct nn_layout *layout, const struct nn_plan_config *cfg);
+CM_MUST_CHECK cm_status nn_plan_open(struct nn_plan **out, const struct nn_spec *spec,
+                                     const struct nn_layout *layout,
+                                     const struct nn_plan_config *cfg);
 void nn_plan_close(struct nn_plan **plan);
 
 enum nn_dtype nn_plan_dtype(const struct nn_plan *plan);
@@ -74,40 +74,34 @@ double nn_plan_flops(const struct nn_plan *plan, int op);
 
 /* weights: the arena, read by every later call until prepared anew. Per op, so that lanes can share
  * the work. */
-CM_MUST_CHECK
-cm_status nn_plan_prepare(struct nn_plan *plan, int op, const float *weights);
-CM_MUST_CHECK
-cm_status nn_plan_prepare_all(struct nn_plan *plan, const float *weights);
+CM_MUST_CHECK cm_status nn_plan_prepare(struct nn_plan *plan, int op, const float *weights);
+CM_MUST_CHECK cm_status nn_plan_prepare_all(struct nn_plan *plan, const float *weights);
 
 /* Starts a shard's step: its images become the network's input. step and first_sample key the
  * dropout. batch is borrowed until the shard's last call of this step. batch->n must be one of the
  * sizes, or 0 (then all calls do nothing, and backward writes zeros). */
-CM_MUST_CHECK
-cm_status nn_plan_input(struct nn_plan *plan, int shard, struct ln_lane *lane, int lane_number,
-                        const struct nn_batch *batch, uint32_t step, uint32_t first_sample);
-CM_MUST_CHECK
-cm_status nn_plan_forward(struct nn_plan *plan, int op, int shard, struct ln_lane *lane,
-                          int lane_number);
+CM_MUST_CHECK cm_status nn_plan_input(struct nn_plan *plan, int shard, struct ln_lane *lane,
+                                      int lane_number, const struct nn_batch *batch, uint32_t step,
+                                      uint32_t first_sample);
+CM_MUST_CHECK cm_status nn_plan_forward(struct nn_plan *plan, int op, int shard,
+                                        struct ln_lane *lane, int lane_number);
 /* Softmax cross-entropy or squared error against the batch's labels; leaves the logits' gradient of
  * the SUM over images. */
-CM_MUST_CHECK
-cm_status nn_plan_loss(struct nn_plan *plan, int shard, struct ln_lane *lane, int lane_number,
-                       struct nn_result *result);
-CM_MUST_CHECK
-cm_status nn_plan_backward(struct nn_plan *plan, int op, int shard, struct ln_lane *lane,
-                           int lane_number, float *dparam);
+CM_MUST_CHECK cm_status nn_plan_loss(struct nn_plan *plan, int shard, struct ln_lane *lane,
+                                     int lane_number, struct nn_result *result);
+CM_MUST_CHECK cm_status nn_plan_backward(struct nn_plan *plan, int op, int shard,
+                                         struct ln_lane *lane, int lane_number, float *dparam);
 /* dparam: the sum over shards; writes op's ranges of the gradient arena, statistics included. */
-CM_MUST_CHECK
-cm_status nn_plan_finish(struct nn_plan *plan, int op, const float *dparam, float *gradients);
+CM_MUST_CHECK cm_status nn_plan_finish(struct nn_plan *plan, int op, const float *dparam,
+                                       float *gradients);
 
 /* The shard's logits after forward, (n, classes) fp32 on the host. */
-CM_MUST_CHECK
-cm_status nn_plan_logits(const struct nn_plan *plan, int shard, struct ln_lane *lane,
-                         float *logits);
+CM_MUST_CHECK cm_status nn_plan_logits(const struct nn_plan *plan, int shard, struct ln_lane *lane,
+                                       float *logits);
 
 /* input, all ops, logits on the calling thread, with shard = lane number = 0: for serving and small
  * tools. */
-CM_MUST_CHECK
-cm_status nn_plan_infer(struct nn_plan *plan, const struct nn_batch *batch, float *logits);
+CM_MUST_CHECK cm_status nn_plan_infer(struct nn_plan *plan, const struct nn_batch *batch,
+                                      float *logits);
 
 #endif

@@ -27,8 +27,7 @@ struct nn_step {
  *   [maxpool, pad 0] → batchnorm → [add] → [relu | gelu | sigmoid | tanh]
  *
  * and runs at the place of its last node, when the other input of the add is ready. */
-CM_MUST_CHECK
-cm_status nn_plan_steps(struct nn_step *steps, int *nsteps, int *logits, const struct nn_spec *spec,
-                        bool fuses, bool training);
+CM_MUST_CHECK cm_status nn_plan_steps(struct nn_step *steps, int *nsteps, int *logits,
+                                      const struct nn_spec *spec, bool fuses, bool training);
 
 #endif

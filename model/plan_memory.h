@@ -17,7 +17,7 @@ struct nn_slot {
  * "Efficient memory management for deep neural net inference", 2020); O(n^2). The result depends on
  * the slots only. *nbytes is what one block must hold. CM_EINVAL when a life ends before it begins,
  * CM_ENOMEM also when the sum of sizes overflows. align is a power of two. */
-CM_MUST_CHECK
-cm_status nn_memory_place(struct nn_slot *slots, size_t n, size_t align, size_t *nbytes);
+CM_MUST_CHECK cm_status nn_memory_place(struct nn_slot *slots, size_t n, size_t align,
+                                        size_t *nbytes);
 
 #endif

@@ -58,8 +58,7 @@ struct nn_plan {
 
 /* plan_place.c: which readers add, which buffers exist and where; allocates block and scratch.
  * logits: the node whose value they are. */
-CM_MUST_CHECK
-cm_status nn_plan_place(struct nn_plan *plan, int logits);
+CM_MUST_CHECK cm_status nn_plan_place(struct nn_plan *plan, int logits);
 
 /* Marks the ops that need backward and the readers whose gradient is wanted, before ops are opened.
  * trained[v + 1]: scratch for nnodes + 1 flags, by value (NN_INPUT first). */

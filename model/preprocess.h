@@ -28,8 +28,8 @@ void nn_image_release(struct nn_image *image);
 /* Resize, crop, greyscale: image (h, w, 1 or 3) to exactly channels x height x width in (H, W, C)
  * order at out. An image that comes out at another size, or is smaller than the crop (torchvision
  * would pad it with black), is CM_ESHAPE, naming the sizes. Any thread. */
-CM_MUST_CHECK
-cm_status nn_preprocess_image(const struct nn_preprocess *pre, int channels, int height, int width,
-                              const struct nn_image *image, uint8_t *out);
+CM_MUST_CHECK cm_status nn_preprocess_image(const struct nn_preprocess *pre, int channels,
+                                            int height, int width, const struct nn_image *image,
+                                            uint8_t *out);
 
 #endif

@@ -49,8 +49,7 @@ static inline size_t nn_ref_padded(size_t n)
 }
 
 /* fp32, fp64, and bf16 where it is emulated; CM_EUNSUPPORTED otherwise. */
-CM_MUST_CHECK
-cm_status nn_ref_check(const struct nn_op_desc *desc);
+CM_MUST_CHECK cm_status nn_ref_check(const struct nn_op_desc *desc);
 
 /* pool_ref.c: the largest x of output (n, i, j, c)'s window, and its place in x. kernel 0: x
  * itself. */

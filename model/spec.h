@@ -95,19 +95,16 @@ struct nn_spec {
  * unflattened image, a kernel larger than its padded input, "fc1: flatten gives 400 features, 'in'
  * says 256" when the optional "in_features" or "in_channels" does not fit, a class list whose
  * length is not the logits'. */
-CM_MUST_CHECK
-cm_status nn_spec_parse(struct nn_spec **out, const struct cm_json *json, const char *where);
+CM_MUST_CHECK cm_status nn_spec_parse(struct nn_spec **out, const struct cm_json *json,
+                                      const char *where);
 /* From a path, or "zoo:NAME" (searched in $FLYWHEEL_ZOO, beside the program and in the source
  * tree). */
-CM_MUST_CHECK
-cm_status nn_spec_load(struct nn_spec **out, const char *path_or_zoo);
+CM_MUST_CHECK cm_status nn_spec_load(struct nn_spec **out, const char *path_or_zoo);
 void nn_spec_close(struct nn_spec **spec);
 
 /* model.json again, canonical: parse(write(s)) equals s, and the same spec gives the same bytes. */
-CM_MUST_CHECK
-cm_status nn_spec_write(const struct nn_spec *spec, struct cm_jw *w);
+CM_MUST_CHECK cm_status nn_spec_write(const struct nn_spec *spec, struct cm_jw *w);
 /* Replaces the class names (a data set's); n must be nclasses. */
-CM_MUST_CHECK
-cm_status nn_spec_set_classes(struct nn_spec *spec, const char *const *names, int n);
+CM_MUST_CHECK cm_status nn_spec_set_classes(struct nn_spec *spec, const char *const *names, int n);
 
 #endif

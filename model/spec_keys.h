@@ -29,12 +29,11 @@ extern const size_t nn_init_nnames;
 /* Output shape of node i from its inputs' shapes (which are known), and the optional check of its
  * input: in_features (-1: not given) is what 'in_features' or 'in_channels' says. where names the
  * file. CM_ESHAPE names the node and the sizes. */
-CM_MUST_CHECK
-cm_status nn_spec_infer(struct nn_spec *spec, int i, int64_t in_features, const char *where);
+CM_MUST_CHECK cm_status nn_spec_infer(struct nn_spec *spec, int i, int64_t in_features,
+                                      const char *where);
 
 /* What only the whole network can tell: every output is used, the last one is flat. */
-CM_MUST_CHECK
-cm_status nn_spec_check_graph(const struct nn_spec *spec, const char *where);
+CM_MUST_CHECK cm_status nn_spec_check_graph(const struct nn_spec *spec, const char *where);
 
 /* "input", or the node's name. */
 const char *nn_spec_input_name(const struct nn_spec *spec, int input);

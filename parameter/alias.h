@@ -28,23 +28,20 @@ struct ps_alias { /* one change */
 
 /* CM_ENOTFOUND: never set (the message lists those that are). A change that does not read is
  * skipped with a warning. */
-CM_MUST_CHECK
-cm_status ps_alias_get(struct ps_alias *out, const char *dir, const char *name);
+CM_MUST_CHECK cm_status ps_alias_get(struct ps_alias *out, const char *dir, const char *name);
 /* Compare and set: CM_EMISMATCH, naming both, unless the alias names `expected` (0: it is not set;
  * PS_ANY). The caller knows that the version exists. who and why are cut to their size. out (may be
  * NULL): the change made. */
-CM_MUST_CHECK
-cm_status ps_alias_set(struct ps_alias *out, const char *dir, const char *name, int64_t expected,
-                       int64_t version, const char *who, const char *why);
+CM_MUST_CHECK cm_status ps_alias_set(struct ps_alias *out, const char *dir, const char *name,
+                                     int64_t expected, int64_t version, const char *who,
+                                     const char *why);
 /* Back to what it named before its last change; CM_ENOTFOUND when that was nothing. */
-CM_MUST_CHECK
-cm_status ps_alias_rollback(struct ps_alias *out, const char *dir, const char *name,
-                            const char *who, const char *why);
+CM_MUST_CHECK cm_status ps_alias_rollback(struct ps_alias *out, const char *dir, const char *name,
+                                          const char *who, const char *why);
 /* Every change, oldest first; *out from cm_alloc. */
-CM_MUST_CHECK
-cm_status ps_alias_history(struct ps_alias **out, size_t *n, const char *dir, const char *name);
+CM_MUST_CHECK cm_status ps_alias_history(struct ps_alias **out, size_t *n, const char *dir,
+                                         const char *name);
 /* The newest change of every alias, by name; *out from cm_alloc. None is fine. */
-CM_MUST_CHECK
-cm_status ps_alias_list(struct ps_alias **out, size_t *n, const char *dir);
+CM_MUST_CHECK cm_status ps_alias_list(struct ps_alias **out, size_t *n, const char *dir);
 
 #endif

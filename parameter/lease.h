@@ -35,18 +35,16 @@ struct ps_lease_owner {
  * that cannot be looked at from here; the message has host, pid, since when, and what to do. An
  * owner that is dead or has released is succeeded. steal: take it from any owner, for when a person
  * knows that the other is gone or wants it stopped. */
-CM_MUST_CHECK
-cm_status ps_lease_acquire(struct ps_lease **out, const char *run_dir, const char *run, bool steal);
+CM_MUST_CHECK cm_status ps_lease_acquire(struct ps_lease **out, const char *run_dir,
+                                         const char *run, bool steal);
 /* CM_EFENCED when another has taken over (names it): stop writing. One listing of the run
  * directory. */
-CM_MUST_CHECK
-cm_status ps_lease_check(const struct ps_lease *lease);
+CM_MUST_CHECK cm_status ps_lease_check(const struct ps_lease *lease);
 int64_t ps_lease_generation(const struct ps_lease *lease);
 /* Marks it released, so that a successor anywhere need not ask, and closes. NULL is fine. A failure
  * is only warned about: the process ends, and a successor finds it dead. */
 void ps_lease_release(struct ps_lease **lease);
 /* The current owner, released or not; CM_ENOTFOUND when there never was one. */
-CM_MUST_CHECK
-cm_status ps_lease_show(struct ps_lease_owner *out, const char *run_dir);
+CM_MUST_CHECK cm_status ps_lease_show(struct ps_lease_owner *out, const char *run_dir);
 
 #endif

@@ -65,13 +65,12 @@ struct ps_manifest {
 };
 
 /* Adds, or replaces the value of a name that is there. */
-CM_MUST_CHECK
-cm_status ps_manifest_set_metric(struct ps_manifest *m, const char *name, double value);
+CM_MUST_CHECK cm_status ps_manifest_set_metric(struct ps_manifest *m, const char *name,
+                                               double value);
 /* NaN when absent. */
 double ps_manifest_metric(const struct ps_manifest *m, const char *name);
-CM_MUST_CHECK
-cm_status ps_manifest_intervene(struct ps_manifest *m, const char *kind, int64_t first_step,
-                                int64_t last_step);
+CM_MUST_CHECK cm_status ps_manifest_intervene(struct ps_manifest *m, const char *kind,
+                                              int64_t first_step, int64_t last_step);
 /* NULL: absent. */
 const struct ps_file *ps_manifest_file(const struct ps_manifest *m, const char *name);
 const struct ps_check *ps_manifest_check(const struct ps_manifest *m, const char *file,
@@ -82,13 +81,11 @@ bool ps_manifest_plain_name(const char *name);
 void ps_manifest_release(struct ps_manifest *m);
 
 /* The sealed text, from cm_alloc; sets m->hash. CM_EINVAL: config or notes is no JSON object. */
-CM_MUST_CHECK
-cm_status ps_manifest_write(struct ps_manifest *m, char **text, size_t *n);
+CM_MUST_CHECK cm_status ps_manifest_write(struct ps_manifest *m, char **text, size_t *n);
 /* Fills *out (released by the caller, empty on failure). Errors as ps_seal_parse; CM_EFORMAT names
  * the member. */
-CM_MUST_CHECK
-cm_status ps_manifest_parse(struct ps_manifest *out, const char *text, size_t n, const char *what);
-CM_MUST_CHECK
-cm_status ps_manifest_load(struct ps_manifest *out, const char *path);
+CM_MUST_CHECK cm_status ps_manifest_parse(struct ps_manifest *out, const char *text, size_t n,
+                                          const char *what);
+CM_MUST_CHECK cm_status ps_manifest_load(struct ps_manifest *out, const char *path);
 
 #endif

@@ -18,18 +18,16 @@ void ps_numbered_format(char text[PS_NUMBERED], const char *stem, int64_t number
 /* Only the canonical form of a number from 1. */
 bool ps_numbered_parse(int64_t *number, const char *name, const char *stem);
 /* Those in dir, ascending; *out from cm_alloc. */
-CM_MUST_CHECK
-cm_status ps_numbered_list(int64_t **out, size_t *n, const char *dir, const char *stem);
+CM_MUST_CHECK cm_status ps_numbered_list(int64_t **out, size_t *n, const char *dir,
+                                         const char *stem);
 /* The highest; 0 when there is none. */
-CM_MUST_CHECK
-cm_status ps_numbered_highest(int64_t *out, const char *dir, const char *stem);
+CM_MUST_CHECK cm_status ps_numbered_highest(int64_t *out, const char *dir, const char *stem);
 /* cm_dir_rename, with every way in which a file system says that the name is taken as CM_EEXIST. */
-CM_MUST_CHECK
-cm_status ps_numbered_rename(const char *from, const char *to);
+CM_MUST_CHECK cm_status ps_numbered_rename(const char *from, const char *to);
 /* Makes dir/STEMnumber with this one file in it, at once and durably. CM_EEXIST: another was first.
  * fault names the fault point passed before the rename. */
-CM_MUST_CHECK
-cm_status ps_numbered_claim(const char *dir, const char *stem, int64_t number, const char *file,
-                            const char *text, size_t n, const char *fault);
+CM_MUST_CHECK cm_status ps_numbered_claim(const char *dir, const char *stem, int64_t number,
+                                          const char *file, const char *text, size_t n,
+                                          const char *fault);
 
 #endif

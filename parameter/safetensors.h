@@ -21,19 +21,16 @@
 /* Fills *out (released by the caller, also zeroed on failure) from a whole file's bytes; tensors
  * point into them. what names them in messages. CM_EFORMAT: anything that the format forbids, with
  * the tensor and the numbers. */
-CM_MUST_CHECK
-cm_status ps_safetensors_parse(struct ps_tensors *out, const void *bytes, size_t nbytes,
-                               const char *what);
+CM_MUST_CHECK cm_status ps_safetensors_parse(struct ps_tensors *out, const void *bytes,
+                                             size_t nbytes, const char *what);
 
 /* Streams the file: tensors by alignment descending, then name. CM_EINVAL: a name or text that is
  * no UTF-8, or one name twice. */
-CM_MUST_CHECK
-cm_status ps_safetensors_write(struct cm_writer *w, const struct ps_tensors *set);
+CM_MUST_CHECK cm_status ps_safetensors_write(struct cm_writer *w, const struct ps_tensors *set);
 
 /* A file mapped read-only and parsed; read-only, any thread. */
 struct ps_tensor_file;
-CM_MUST_CHECK
-cm_status ps_tensor_file_open(struct ps_tensor_file **out, const char *path);
+CM_MUST_CHECK cm_status ps_tensor_file_open(struct ps_tensor_file **out, const char *path);
 /* Lives until close. */
 const struct ps_tensors *ps_tensor_file_set(const struct ps_tensor_file *f);
 /* The whole file's bytes. */
@@ -42,8 +39,7 @@ void ps_tensor_file_close(struct ps_tensor_file **f); /* NULL is fine */
 
 /* Durable replacement of path by a file with these tensors. nbytes, hash (XXH3-64 of the file): may
  * be NULL. */
-CM_MUST_CHECK
-cm_status ps_tensor_file_save(const char *path, const struct ps_tensors *set, uint64_t *nbytes,
-                              uint64_t *hash);
+CM_MUST_CHECK cm_status ps_tensor_file_save(const char *path, const struct ps_tensors *set,
+                                            uint64_t *nbytes, uint64_t *hash);
 
 #endif

@@ -22,13 +22,11 @@
 /* Opens the object of a sealed text and writes its format. */
 void ps_seal_begin(struct cm_jw *w);
 /* Ends the object and takes the text (from cm_alloc) with its seal. hash may be NULL. */
-CM_MUST_CHECK
-cm_status ps_seal_end(struct cm_jw *w, char **text, size_t *n, uint64_t *hash);
+CM_MUST_CHECK cm_status ps_seal_end(struct cm_jw *w, char **text, size_t *n, uint64_t *hash);
 
 /* Checks and parses. CM_EVERSION: a newer major (names both); CM_ECORRUPT: the seal is missing or
  * does not fit; CM_EFORMAT: sealed, but no object of this kind. hash may be NULL. */
-CM_MUST_CHECK
-cm_status ps_seal_parse(struct cm_json **out, const char *text, size_t n, const char *what,
-                        uint64_t *hash);
+CM_MUST_CHECK cm_status ps_seal_parse(struct cm_json **out, const char *text, size_t n,
+                                      const char *what, uint64_t *hash);
 
 #endif

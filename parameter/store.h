@@ -28,41 +28,36 @@
 struct ps_store; /* one thread at a time; several stores on one folder are fine */
 
 /* For reading. CM_ENOTFOUND when dir is missing. */
-CM_MUST_CHECK
-cm_status ps_store_open(struct ps_store **out, const char *dir, char prefix);
+CM_MUST_CHECK cm_status ps_store_open(struct ps_store **out, const char *dir, char prefix);
 /* For writing: makes dir, and removes what dead generations left half done, which also fences them
  * off: call it after ps_lease_acquire and before looking at any version. Borrows lease until close;
  * NULL: no lease (tests, tools). */
-CM_MUST_CHECK
-cm_status ps_store_open_writer(struct ps_store **out, const char *dir, char prefix,
-                               const struct ps_lease *lease);
+CM_MUST_CHECK cm_status ps_store_open_writer(struct ps_store **out, const char *dir, char prefix,
+                                             const struct ps_lease *lease);
 void ps_store_close(struct ps_store **s); /* after its drafts; versions may outlive it */
 const char *ps_store_dir(const struct ps_store *s);
 /* "v000123". */
 #define PS_VERSION_TEXT 24
 void ps_store_name(const struct ps_store *s, char text[PS_VERSION_TEXT], int64_t version);
 /* All numbers that are there, ascending, valid or not; *out from cm_alloc. */
-CM_MUST_CHECK
-cm_status ps_store_list(const struct ps_store *s, int64_t **out, size_t *n);
+CM_MUST_CHECK cm_status ps_store_list(const struct ps_store *s, int64_t **out, size_t *n);
 
 /* ---- writing ---- */
 
 struct ps_draft; /* a version being written; one thread at a time, not needed to be the store's */
 
-CM_MUST_CHECK
-cm_status ps_draft_open(struct ps_draft **out, struct ps_store *s);
+CM_MUST_CHECK cm_status ps_draft_open(struct ps_draft **out, struct ps_store *s);
 /* Writes a file of this plain name and notes size and hash; of tensors also each one's hash and
  * abs-max. */
-CM_MUST_CHECK
-cm_status ps_draft_put_tensors(struct ps_draft *d, const char *file, const struct ps_tensors *set);
-CM_MUST_CHECK
-cm_status ps_draft_put_file(struct ps_draft *d, const char *file, const void *data, size_t nbytes);
+CM_MUST_CHECK cm_status ps_draft_put_tensors(struct ps_draft *d, const char *file,
+                                             const struct ps_tensors *set);
+CM_MUST_CHECK cm_status ps_draft_put_file(struct ps_draft *d, const char *file, const void *data,
+                                          size_t nbytes);
 /* Publishes under the next number and fills the commit's part of *m (manifest.h). Closes the draft
  * in any case. CM_EFENCED: another writer has taken over. On CM_ENOSPC and others nothing is
  * visible and older versions are as they were, but for one case: when only the fsync of the folder
  * failed, the version is visible and whole, yet a power failure might take it back. */
-CM_MUST_CHECK
-cm_status ps_draft_commit(struct ps_draft **d, struct ps_manifest *m);
+CM_MUST_CHECK cm_status ps_draft_commit(struct ps_draft **d, struct ps_manifest *m);
 /* Without commit: removes it. NULL is fine. */
 void ps_draft_close(struct ps_draft **d);
 
@@ -72,32 +67,29 @@ struct ps_version; /* a version with its manifest read; read-only: any thread */
 
 /* The manifest is read and the files are there with their sizes; contents are checked by map and
  * verify. */
-CM_MUST_CHECK
-cm_status ps_version_open(struct ps_version **out, const struct ps_store *s, int64_t version);
+CM_MUST_CHECK cm_status ps_version_open(struct ps_version **out, const struct ps_store *s,
+                                        int64_t version);
 /* The highest (generation, version) that verifies, contents included; each better one that does not
  * is warned about, with what is wrong. CM_ENOTFOUND: no version at all; CM_ECORRUPT: none of them
  * is valid. */
-CM_MUST_CHECK
-cm_status ps_version_open_newest(struct ps_version **out, const struct ps_store *s);
+CM_MUST_CHECK cm_status ps_version_open_newest(struct ps_version **out, const struct ps_store *s);
 /* "latest" (= newest), "v000123", "123", or an alias. */
-CM_MUST_CHECK
-cm_status ps_version_open_ref(struct ps_version **out, const struct ps_store *s, const char *ref);
+CM_MUST_CHECK cm_status ps_version_open_ref(struct ps_version **out, const struct ps_store *s,
+                                            const char *ref);
 void ps_version_close(struct ps_version **v); /* after the files mapped from it; NULL is fine */
 const struct ps_manifest *ps_version_manifest(const struct ps_version *v);
 int64_t ps_version_number(const struct ps_version *v);
 const char *ps_version_dir(const struct ps_version *v);
 /* Hashes every file. CM_ECORRUPT names the file and, where it can, the tensor. */
-CM_MUST_CHECK
-cm_status ps_version_verify(const struct ps_version *v);
+CM_MUST_CHECK cm_status ps_version_verify(const struct ps_version *v);
 /* Maps a file of tensors and checks the very bytes that the caller will use. Closed by
  * ps_tensor_file_close. */
-CM_MUST_CHECK
-cm_status ps_version_map(struct ps_tensor_file **out, const struct ps_version *v, const char *file);
+CM_MUST_CHECK cm_status ps_version_map(struct ps_tensor_file **out, const struct ps_version *v,
+                                       const char *file);
 /* Reads a small file (at most max_nbytes), checked likewise; *data from cm_alloc, NUL-terminated.
  */
-CM_MUST_CHECK
-cm_status ps_version_read(char **data, size_t *n, const struct ps_version *v, const char *file,
-                          size_t max_nbytes);
+CM_MUST_CHECK cm_status ps_version_read(char **data, size_t *n, const struct ps_version *v,
+                                        const char *file, size_t max_nbytes);
 
 /* ---- upkeep ---- */
 
@@ -108,8 +100,8 @@ struct ps_removed {
 /* Applies the rule with the metric of that name ("": none). Versions are renamed to .trash- (a
  * reader that has files open may go on), trash older than trash_s is deleted. dry: only tells. Only
  * the lease's holder may call it. */
-CM_MUST_CHECK
-cm_status ps_store_gc(struct ps_store *s, const struct ps_retention *rule, const char *metric,
-                      double trash_s, bool dry, struct ps_removed *removed);
+CM_MUST_CHECK cm_status ps_store_gc(struct ps_store *s, const struct ps_retention *rule,
+                                    const char *metric, double trash_s, bool dry,
+                                    struct ps_removed *removed);
 
 #endif

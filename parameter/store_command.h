@@ -25,21 +25,14 @@ struct ps_command { /* a verb's command line */
     bool low, dry, force;
 };
 
-CM_MUST_CHECK
-cm_status ps_command_ls(struct ps_command *c);
-CM_MUST_CHECK
-cm_status ps_command_show(struct ps_command *c);
-CM_MUST_CHECK
-cm_status ps_command_verify(struct ps_command *c);
-CM_MUST_CHECK
-cm_status ps_command_diff(struct ps_command *c);
-CM_MUST_CHECK
-cm_status ps_command_gc(struct ps_command *c);
-CM_MUST_CHECK
-cm_status ps_command_alias(struct ps_command *c);
+CM_MUST_CHECK cm_status ps_command_ls(struct ps_command *c);
+CM_MUST_CHECK cm_status ps_command_show(struct ps_command *c);
+CM_MUST_CHECK cm_status ps_command_verify(struct ps_command *c);
+CM_MUST_CHECK cm_status ps_command_diff(struct ps_command *c);
+CM_MUST_CHECK cm_status ps_command_gc(struct ps_command *c);
+CM_MUST_CHECK cm_status ps_command_alias(struct ps_command *c);
 
 /* Ends and prints a JSON text; releases w. */
-CM_MUST_CHECK
-cm_status ps_command_print(struct cm_jw *w);
+CM_MUST_CHECK cm_status ps_command_print(struct cm_jw *w);
 
 #endif

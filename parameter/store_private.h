@@ -16,11 +16,11 @@ struct ps_store {
 };
 
 /* dir/v000123. */
-CM_MUST_CHECK
-cm_status ps_store_path(const struct ps_store *s, char path[CM_PATH], int64_t version);
+CM_MUST_CHECK cm_status ps_store_path(const struct ps_store *s, char path[CM_PATH],
+                                      int64_t version);
 /* Renames dir/name to dir/.trash-<now>-name: at once out of the way, deleted later. trash may be
  * NULL. */
-CM_MUST_CHECK
-cm_status ps_store_discard(const struct ps_store *s, const char *name, char trash[CM_PATH]);
+CM_MUST_CHECK cm_status ps_store_discard(const struct ps_store *s, const char *name,
+                                         char trash[CM_PATH]);
 
 #endif

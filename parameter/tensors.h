@@ -75,23 +75,23 @@ struct ps_tensors {
 /* Copies the name, borrows data until the set is released. nbytes follows from dtype and shape.
  * CM_EEXIST: the name is there; CM_EINVAL: more than PS_NDIM_MAX dimensions, a negative one, an
  * overflow, not a whole number of bytes. */
-CM_MUST_CHECK
-cm_status ps_tensors_add(struct ps_tensors *set, const char *name, enum ps_dtype dtype, int ndim,
-                         const int64_t *dim, const void *data);
+CM_MUST_CHECK cm_status ps_tensors_add(struct ps_tensors *set, const char *name,
+                                       enum ps_dtype dtype, int ndim, const int64_t *dim,
+                                       const void *data);
 /* The same for a caller who knows that the name is new: no look through the list. */
-CM_MUST_CHECK
-cm_status ps_tensors_append(struct ps_tensors *set, const char *name, enum ps_dtype dtype, int ndim,
-                            const int64_t *dim, const void *data);
+CM_MUST_CHECK cm_status ps_tensors_append(struct ps_tensors *set, const char *name,
+                                          enum ps_dtype dtype, int ndim, const int64_t *dim,
+                                          const void *data);
 /* NULL when there is none; linear, so look names up once. */
 const struct ps_tensor *ps_tensors_find(const struct ps_tensors *set, const char *name);
 /* The tensor must have this dtype and shape: CM_ENOTFOUND, CM_ESHAPE name it ("fc.weight is F32
  * 10x84, not …"). */
-CM_MUST_CHECK
-cm_status ps_tensors_need(const struct ps_tensors *set, const char *name, enum ps_dtype dtype,
-                          int ndim, const int64_t *dim, const struct ps_tensor **out);
+CM_MUST_CHECK cm_status ps_tensors_need(const struct ps_tensors *set, const char *name,
+                                        enum ps_dtype dtype, int ndim, const int64_t *dim,
+                                        const struct ps_tensor **out);
 /* Copies both; replaces the value of a key that is there. */
-CM_MUST_CHECK
-cm_status ps_tensors_set_meta(struct ps_tensors *set, const char *key, const char *value);
+CM_MUST_CHECK cm_status ps_tensors_set_meta(struct ps_tensors *set, const char *key,
+                                            const char *value);
 const char *ps_tensors_meta(const struct ps_tensors *set, const char *key); /* NULL: absent */
 void ps_tensors_release(struct ps_tensors *set); /* the list; never the data */
 

@@ -4,7 +4,7 @@
 #define TRAINER_AUGMENT_H
 
 #include "model/op.h"
-#include "trainer/config.h"
+#include "trainer/train_config.h"
 
 /* side: height and width of the image. flip "alternate" (airbench94): a coin per sample before
  * epoch 0, then the other way in every odd epoch. crop_pad p: offset uniform in {-p … p}^2. cutout:

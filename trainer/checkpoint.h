@@ -41,24 +41,22 @@ struct tr_golden {
 
 /* Fills a draft with all files and the manifest's own part (step, notes); the caller adds metrics,
  * config, fingerprints and parent, and commits. */
-CM_MUST_CHECK
-cm_status tr_checkpoint_put(struct ps_draft *draft, const struct tr_state *state,
-                            const struct tr_golden *golden, struct ps_manifest *m);
+CM_MUST_CHECK cm_status tr_checkpoint_put(struct ps_draft *draft, const struct tr_state *state,
+                                          const struct tr_golden *golden, struct ps_manifest *m);
 /* Loads a version into state. CM_EMISMATCH: another network, a missing or extra tensor (named). A
  * version without state.safetensors (an imported model) gives weights only, with a warning. */
-CM_MUST_CHECK
-cm_status tr_checkpoint_get(const struct ps_version *version, const struct tr_state *state);
+CM_MUST_CHECK cm_status tr_checkpoint_get(const struct ps_version *version,
+                                          const struct tr_state *state);
 /* Weights only, of any version of the same network: what evaluation and fine-tuning start from. */
-CM_MUST_CHECK
-cm_status tr_checkpoint_get_weights(const struct ps_version *version,
-                                    const struct nn_layout *layout, float *weights);
+CM_MUST_CHECK cm_status tr_checkpoint_get_weights(const struct ps_version *version,
+                                                  const struct nn_layout *layout, float *weights);
 /* The network that a version was made with. */
-CM_MUST_CHECK
-cm_status tr_checkpoint_get_spec(const struct ps_version *version, struct nn_spec **out);
+CM_MUST_CHECK cm_status tr_checkpoint_get_spec(const struct ps_version *version,
+                                               struct nn_spec **out);
 
 /* fp32 logits of the golden images under these weights. logits: (NN_GOLDEN_IMAGES, classes). */
-CM_MUST_CHECK
-cm_status tr_golden_logits(const struct nn_spec *spec, const struct nn_layout *layout,
-                           const float *weights, const uint8_t *images, float *logits);
+CM_MUST_CHECK cm_status tr_golden_logits(const struct nn_spec *spec, const struct nn_layout *layout,
+                                         const float *weights, const uint8_t *images,
+                                         float *logits);
 
 #endif

@@ -5,7 +5,6 @@
 #include "common/status.h"
 
 /* argv[0] is "data", argv[1] the word after it. --help of each word ends with CM_OK. */
-CM_MUST_CHECK
-cm_status tr_command_data(int argc, char **argv);
+CM_MUST_CHECK cm_status tr_command_data(int argc, char **argv);
 
 #endif

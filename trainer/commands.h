@@ -6,14 +6,10 @@
 #include "common/status.h"
 #include "trainer/session.h"
 
-CM_MUST_CHECK
-cm_status tr_command_train(int argc, char **argv);
-CM_MUST_CHECK
-cm_status tr_command_eval(int argc, char **argv);
-CM_MUST_CHECK
-cm_status tr_command_bench(int argc, char **argv);
-CM_MUST_CHECK
-cm_status tr_command_data(int argc, char **argv); /* command_data.c */
+CM_MUST_CHECK cm_status tr_command_train(int argc, char **argv);
+CM_MUST_CHECK cm_status tr_command_eval(int argc, char **argv);
+CM_MUST_CHECK cm_status tr_command_bench(int argc, char **argv);
+CM_MUST_CHECK cm_status tr_command_data(int argc, char **argv); /* command_data.c */
 
 /* What several commands take; put first in a command's own values. */
 struct tr_common_args {

@@ -28,15 +28,13 @@ struct tr_data { /* read-only once open, so any thread */
 };
 
 /* The data set as published, not converted. */
-CM_MUST_CHECK
-cm_status tr_data_open_set(struct tr_dataset *ds, const struct tr_data_config *cfg);
+CM_MUST_CHECK cm_status tr_data_open_set(struct tr_dataset *ds, const struct tr_data_config *cfg);
 
 /* Opens, splits (by the published pixels, so every network holds out the same images), converts by
  * the spec's preprocessing. CM_EMISMATCH when the spec has another number of classes. A function of
  * cfg and the files alone: each rank may call it by itself. spec is borrowed for the call. */
-CM_MUST_CHECK
-cm_status tr_data_open(struct tr_data *data, const struct tr_data_config *cfg,
-                       const struct nn_spec *spec);
+CM_MUST_CHECK cm_status tr_data_open(struct tr_data *data, const struct tr_data_config *cfg,
+                                     const struct nn_spec *spec);
 void tr_data_release(struct tr_data *data); /* zeroed is fine */
 
 #endif

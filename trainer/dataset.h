@@ -36,8 +36,7 @@ struct tr_dataset { /* read-only once sealed, so any thread */
 
 /* Sizes and name as in shape; memory is taken, zeroed, and the pointers set. Class names are "0",
  * "1", … */
-CM_MUST_CHECK
-cm_status tr_dataset_init(struct tr_dataset *ds, const struct tr_dataset *shape);
+CM_MUST_CHECK cm_status tr_dataset_init(struct tr_dataset *ds, const struct tr_dataset *shape);
 void tr_dataset_release(struct tr_dataset *ds); /* zeroed is fine */
 
 /* For whoever fills a set that is not sealed yet. */
@@ -45,8 +44,7 @@ int32_t *tr_dataset_put_labels(struct tr_dataset *ds);
 uint8_t *tr_dataset_put_images(struct tr_dataset *ds);
 void tr_dataset_put_class(struct tr_dataset *ds, int c, const char *name);
 /* Checks the labels, sets the fingerprint. CM_ECORRUPT names the image. */
-CM_MUST_CHECK
-cm_status tr_dataset_seal(struct tr_dataset *ds);
+CM_MUST_CHECK cm_status tr_dataset_seal(struct tr_dataset *ds);
 
 static inline int64_t tr_dataset_count(const struct tr_dataset *ds)
 {
@@ -66,16 +64,13 @@ static inline const uint8_t *tr_dataset_image(const struct tr_dataset *ds, int64
 }
 
 /* Durable and atomic. */
-CM_MUST_CHECK
-cm_status tr_dataset_save(const struct tr_dataset *ds, const char *path);
+CM_MUST_CHECK cm_status tr_dataset_save(const struct tr_dataset *ds, const char *path);
 /* Every byte is checked. CM_ENOTFOUND; CM_ECORRUPT, CM_EVERSION name the file. */
-CM_MUST_CHECK
-cm_status tr_dataset_map(struct tr_dataset *ds, const char *path);
+CM_MUST_CHECK cm_status tr_dataset_map(struct tr_dataset *ds, const char *path);
 
 /* The set as the network takes it, by nn_preprocess; the same images shared (source's memory moves
  * to *ds, source is zeroed) when that changes nothing. Labels, classes and fingerprint stay. */
-CM_MUST_CHECK
-cm_status tr_dataset_convert(struct tr_dataset *ds, struct tr_dataset *source,
-                             const struct nn_preprocess *pre, struct nn_shape input);
+CM_MUST_CHECK cm_status tr_dataset_convert(struct tr_dataset *ds, struct tr_dataset *source,
+                                           const struct nn_preprocess *pre, struct nn_shape input);
 
 #endif

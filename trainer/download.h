@@ -18,7 +18,6 @@ struct tr_download {
 /* path exists afterwards, with that MD5. CM_ECONNECT: gave up (what came stays for the next run);
  * CM_ECORRUPT: the whole came and its MD5 is another: the part is removed, as a resume cannot mend
  * it. Both name url and path. */
-CM_MUST_CHECK
-cm_status tr_download(const struct tr_download *d);
+CM_MUST_CHECK cm_status tr_download(const struct tr_download *d);
 
 #endif

@@ -18,9 +18,9 @@
 #include "model/layout.h"
 #include "model/plan.h"
 #include "model/spec.h"
-#include "trainer/config.h"
 #include "trainer/optimizer.h"
 #include "trainer/shard.h"
+#include "trainer/train_config.h"
 
 /* Training images as the network takes them: uint8 (n, H, W, C), and labels. Borrowed by the
  * engine. */
@@ -51,8 +51,7 @@ struct tr_engine_config {
 struct tr_engine; /* one thread at a time */
 
 /* Borrows all of cfg for its life. Weights start at zero: see tr_engine_weights. */
-CM_MUST_CHECK
-cm_status tr_engine_open(struct tr_engine **out, const struct tr_engine_config *cfg);
+CM_MUST_CHECK cm_status tr_engine_open(struct tr_engine **out, const struct tr_engine_config *cfg);
 void tr_engine_close(struct tr_engine **e);
 
 float *tr_engine_weights(struct tr_engine *e); /* layout->ntotal floats */
@@ -63,8 +62,7 @@ int tr_engine_nlanes(const struct tr_engine *e);
 struct ln_lane *tr_engine_lane(struct tr_engine *e, int i); /* for evaluation, while no step runs */
 
 /* After weights were written (initial values, a checkpoint): the plan takes them up. */
-CM_MUST_CHECK
-cm_status tr_engine_prepare(struct tr_engine *e);
+CM_MUST_CHECK cm_status tr_engine_prepare(struct tr_engine *e);
 
 /* What all ranks know after a step. */
 struct tr_outcome {
@@ -80,9 +78,8 @@ struct tr_outcome {
 /* Runs step number `step` (0-based, of the whole run) at learning rate lr. raise: control bits of
  * this rank. Collective. A loss or gradient that is not finite: CM_ENUMERIC on all ranks in the
  * same step, names the tensor where it began, and weights and optimiser are as before the step. */
-CM_MUST_CHECK
-cm_status tr_engine_step(struct tr_engine *e, int64_t step, double lr, uint32_t raise,
-                         struct tr_outcome *outcome);
+CM_MUST_CHECK cm_status tr_engine_step(struct tr_engine *e, int64_t step, double lr, uint32_t raise,
+                                       struct tr_outcome *outcome);
 
 /* Seconds of the last step by op, summed over this rank's shards, when timing is on (flywheel bench
  * train). */

@@ -28,8 +28,8 @@ struct tr_evaluator_config {
 };
 
 /* Borrows all of cfg but the struct itself. */
-CM_MUST_CHECK
-cm_status tr_evaluator_open(struct tr_evaluator **out, const struct tr_evaluator_config *cfg);
+CM_MUST_CHECK cm_status tr_evaluator_open(struct tr_evaluator **out,
+                                          const struct tr_evaluator_config *cfg);
 void tr_evaluator_close(struct tr_evaluator **e);
 
 struct tr_score {
@@ -40,9 +40,9 @@ struct tr_score {
 
 /* images (N, H, W, C) and labels as the engine takes them; rows: n numbers of rows, NULL: 0 … n
  * - 1. predicted (n class numbers on every rank) may be NULL. Collective. */
-CM_MUST_CHECK
-cm_status tr_evaluate(struct tr_evaluator *e, const float *weights, const uint8_t *images,
-                      const int32_t *labels, const uint32_t *rows, uint32_t n, int32_t *predicted,
-                      struct tr_score *score);
+CM_MUST_CHECK cm_status tr_evaluate(struct tr_evaluator *e, const float *weights,
+                                    const uint8_t *images, const int32_t *labels,
+                                    const uint32_t *rows, uint32_t n, int32_t *predicted,
+                                    struct tr_score *score);
 
 #endif

@@ -8,7 +8,7 @@
 #include "model/op.h"
 
 /* Lines "item value\n"; from cm_alloc. */
-CM_MUST_CHECK
-cm_status tr_fingerprint(char **text, const struct nn_backend *backend, enum nn_dtype dtype);
+CM_MUST_CHECK cm_status tr_fingerprint(char **text, const struct nn_backend *backend,
+                                       enum nn_dtype dtype);
 
 #endif

@@ -21,7 +21,7 @@ extern const struct tr_idx_facts tr_fashion_mnist_facts;
 /* train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-…, plain or .gz, from dir/NAME or the
  * package's folder. The header must be exactly what the facts say. CM_ENOTFOUND says what to do,
  * CM_ECORRUPT names the file. */
-CM_MUST_CHECK
-cm_status tr_idx_open(struct tr_dataset *ds, const struct tr_idx_facts *facts, const char *dir);
+CM_MUST_CHECK cm_status tr_idx_open(struct tr_dataset *ds, const struct tr_idx_facts *facts,
+                                    const char *dir);
 
 #endif

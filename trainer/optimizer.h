@@ -18,16 +18,16 @@
 
 #include "common/status.h"
 #include "model/layout.h"
-#include "trainer/config.h"
+#include "trainer/train_config.h"
 
 struct tr_optimizer; /* read-only after open, but for its slots; apply on disjoint ranges from any
                         threads */
 
 /* Borrows cfg and layout. CM_ECONFIG: a group without match or with an unknown key, or one that
  * matches no tensor. */
-CM_MUST_CHECK
-cm_status tr_optimizer_open(struct tr_optimizer **out, const struct tr_train_config *cfg,
-                            const struct nn_layout *layout);
+CM_MUST_CHECK cm_status tr_optimizer_open(struct tr_optimizer **out,
+                                          const struct tr_train_config *cfg,
+                                          const struct nn_layout *layout);
 void tr_optimizer_close(struct tr_optimizer **o);
 
 /* State: nslots arenas of layout->nparam floats each, zero at the start, named as PyTorch names

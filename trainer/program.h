@@ -19,13 +19,11 @@ struct tr_program {
  * killed one). An exit code is no fault here. CM_ENOTFOUND: there is no such program; CM_EFORMAT:
  * more output than capacity; CM_ETIMEDOUT: stalled. Standard error stays the caller's. Any thread.
  */
-CM_MUST_CHECK
-cm_status tr_program_run(const struct tr_program *program, size_t *nbytes, int *code);
+CM_MUST_CHECK cm_status tr_program_run(const struct tr_program *program, size_t *nbytes, int *code);
 
 /* Exactly nbytes bytes of path, or, when there is no such file, of path.xz or path.gz, unpacked,
  * into out. used (may be NULL, CM_PATH bytes) gets the file that was read. CM_ENOTFOUND: none of
  * the three. CM_ECORRUPT names the file and both sizes. */
-CM_MUST_CHECK
-cm_status tr_unpack_file(void *out, size_t nbytes, const char *path, char *used);
+CM_MUST_CHECK cm_status tr_unpack_file(void *out, size_t nbytes, const char *path, char *used);
 
 #endif

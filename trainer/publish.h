@@ -16,8 +16,8 @@ struct tr_publisher;
 
 /* Makes the run directory, takes its lease (steal: from anybody), opens the store, writes
  * config.json. */
-CM_MUST_CHECK
-cm_status tr_publisher_open(struct tr_publisher **out, const struct tr_session *s, bool steal);
+CM_MUST_CHECK cm_status tr_publisher_open(struct tr_publisher **out, const struct tr_session *s,
+                                          bool steal);
 void tr_publisher_close(struct tr_publisher **p);
 struct ps_store *tr_publisher_store(struct tr_publisher *p);
 const char *tr_publisher_run(const struct tr_publisher *p);          /* the run's UUID */
@@ -38,13 +38,11 @@ struct tr_publish {
     int64_t epoch, sample, parent;
     const char *producer;
 };
-CM_MUST_CHECK
-cm_status tr_publisher_commit(struct tr_publisher *p, const struct tr_publish *what,
-                              struct tr_publication *out);
+CM_MUST_CHECK cm_status tr_publisher_commit(struct tr_publisher *p, const struct tr_publish *what,
+                                            struct tr_publication *out);
 
 /* The first champion of a run directory is its first finished training; later ones are chosen by a
  * gate or a person. */
-CM_MUST_CHECK
-cm_status tr_publisher_first_champion(struct tr_publisher *p, int64_t version);
+CM_MUST_CHECK cm_status tr_publisher_first_champion(struct tr_publisher *p, int64_t version);
 
 #endif

@@ -30,8 +30,7 @@ struct tr_report {
 };
 
 /* rank 0 only; the run directory is there. quiet: no progress line. */
-CM_MUST_CHECK
-cm_status tr_report_open(struct tr_report *r, const char *run_dir, bool quiet);
+CM_MUST_CHECK cm_status tr_report_open(struct tr_report *r, const char *run_dir, bool quiet);
 void tr_report_release(struct tr_report *r);
 
 /* An event with one text or number; more fields: r->events and cm_events_begin. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/file.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -358,6 +359,7 @@ static cm_status one_step(struct run *r, struct tr_outcome *outcome)
 {
     const struct tr_train_config *train = &r->session.train;
     int64_t step = r->progress.step;
+    CM_TRY(cm_fault("train.step"));
     double lr = train->lr * r->progress.plateau.factor *
                 tr_schedule_factor(train, step, r->total, (double)r->steps_per_epoch);
     CM_TRY(tr_engine_step(r->engine, step, lr, bits_to_raise(r), outcome));

@@ -19,7 +19,6 @@ struct tr_run_options {
 /* Runs to the end of the config's epochs, or until a stop is agreed: CM_EPREEMPTED when SIGUSR1 (or
  * TERM, for a single process) came, after everything was saved. A rank that fails while others may
  * be waiting leaves the job by ar_group_abort, so on several ranks most failures do not return. */
-CM_MUST_CHECK
-cm_status tr_run(const struct tr_run_options *options);
+CM_MUST_CHECK cm_status tr_run(const struct tr_run_options *options);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#include "trainer/config.h"
+#include "trainer/train_config.h"
 
 /* Factor on the base rate at step (0-based) of total, with steps_per_epoch steps to an epoch.
  *   constant 1; step gamma^floor(e / step_epochs); time 1 / (1 + k e); exponential gamma^floor(e);

@@ -13,9 +13,9 @@
 #include "model/layout.h"
 #include "model/spec.h"
 #include "parameter/store_config.h"
-#include "trainer/config.h"
 #include "trainer/data.h"
 #include "trainer/engine.h"
+#include "trainer/train_config.h"
 
 struct tr_session_options {
     const char *config_path;
@@ -47,13 +47,12 @@ extern const struct cm_section *const tr_session_sections[];
 extern const size_t tr_session_nsections;
 
 /* Reads the config and meets the other ranks. s starts zeroed; on failure it is released. */
-CM_MUST_CHECK
-cm_status tr_session_open(struct tr_session *s, const struct tr_session_options *options);
+CM_MUST_CHECK cm_status tr_session_open(struct tr_session *s,
+                                        const struct tr_session_options *options);
 /* Loads network and data set, and has the ranks agree on config, fingerprint, data and shapes.
  * spec: NULL for the config's network, or one to take over (also on failure) such as a version's.
  */
-CM_MUST_CHECK
-cm_status tr_session_load(struct tr_session *s, struct nn_spec *spec);
+CM_MUST_CHECK cm_status tr_session_load(struct tr_session *s, struct nn_spec *spec);
 void tr_session_release(struct tr_session *s);
 
 /* The run's training samples: the data set's training part without the holdout. */
@@ -66,7 +65,6 @@ const int32_t *tr_session_test_labels(const struct tr_session *s);
 const struct nn_backend *tr_session_backend(const struct tr_session *s);
 
 /* Prints the resolved config of the sections above (--check). */
-CM_MUST_CHECK
-cm_status tr_session_check(const struct tr_session_options *options);
+CM_MUST_CHECK cm_status tr_session_check(const struct tr_session_options *options);
 
 #endif

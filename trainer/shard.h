@@ -41,7 +41,6 @@ void tr_shard_range(uint32_t b, uint32_t shards, uint32_t k, uint32_t *first, ui
 int tr_shard_sizes(const struct tr_order *o, uint32_t shards, int sizes[TR_SHARD_SIZES]);
 
 /* W ranks and V shards: both powers of two, W <= V. CM_ECONFIG says which of them is not. */
-CM_MUST_CHECK
-cm_status tr_shard_check(int ranks, int64_t shards);
+CM_MUST_CHECK cm_status tr_shard_check(int ranks, int64_t shards);
 
 #endif

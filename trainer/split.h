@@ -18,8 +18,7 @@ void tr_split_release(struct tr_split *s); /* zeroed is fine */
  * holds out the same pictures. Images with equal bytes stay together: a group that does not fit any
  * more is passed over. limit: at most so many of the rest are trained on, the first ones; 0: all.
  * CM_ECONFIG when no image is left to train on, or when groups leave a gap. */
-CM_MUST_CHECK
-cm_status tr_split_make(struct tr_split *s, const uint64_t *hash, int64_t n, int64_t nholdout,
-                        int64_t limit, uint64_t seed);
+CM_MUST_CHECK cm_status tr_split_make(struct tr_split *s, const uint64_t *hash, int64_t n,
+                                      int64_t nholdout, int64_t limit, uint64_t seed);
 
 #endif

@@ -37,7 +37,6 @@ struct wi_announce {
 
 void wi_announce_encode(uint8_t out[WI_ANNOUNCE_NBYTES], const struct wi_announce *a);
 /* CM_EFORMAT, CM_ECORRUPT, or CM_EVERSION for a higher major and for an unknown kind. */
-CM_MUST_CHECK
-cm_status wi_announce_decode(struct wi_announce *a, const void *data, size_t n);
+CM_MUST_CHECK cm_status wi_announce_decode(struct wi_announce *a, const void *data, size_t n);
 
 #endif

@@ -66,8 +66,7 @@ struct wi_buffer {
 };
 /* n more bytes, undefined, at *p (valid until the next call). On failure the buffer is as before.
  */
-CM_MUST_CHECK
-cm_status wi_buffer_grow(struct wi_buffer *b, uint8_t **p, size_t n);
+CM_MUST_CHECK cm_status wi_buffer_grow(struct wi_buffer *b, uint8_t **p, size_t n);
 void wi_buffer_release(struct wi_buffer *b);
 
 #endif

@@ -35,12 +35,12 @@ struct wi_capture_fields { /* for HSET; borrows from the capture and from its ow
     size_t n;
     char shape[24], version[24], manifest[CM_XXH_TEXT], time[40];
 };
-CM_MUST_CHECK
-cm_status wi_capture_encode(struct wi_capture_fields *out, const struct wi_capture *c);
+CM_MUST_CHECK cm_status wi_capture_encode(struct wi_capture_fields *out,
+                                          const struct wi_capture *c);
 
 /* From the fields of HGETALL, in any order; unknown ones are ignored. CM_EFORMAT names the field;
  * CM_ENOTFOUND when there are no fields (it expired, or never was). Borrows the fields. */
-CM_MUST_CHECK
-cm_status wi_capture_decode(struct wi_capture *out, const struct wi_field *field, size_t n);
+CM_MUST_CHECK cm_status wi_capture_decode(struct wi_capture *out, const struct wi_field *field,
+                                          size_t n);
 
 #endif

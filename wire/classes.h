@@ -18,9 +18,9 @@
 
 /* Appends the top_k (0: all) of n classes; equal probabilities go by index. order is scratch for n
  * numbers. CM_ENUMERIC: a probability that is not in [0, 1] (nothing is appended). */
-CM_MUST_CHECK
-cm_status wi_classes_encode(struct wi_buffer *body, const float *probability,
-                            const char *const *name, int n, int top_k, uint16_t *order);
+CM_MUST_CHECK cm_status wi_classes_encode(struct wi_buffer *body, const float *probability,
+                                          const char *const *name, int n, int top_k,
+                                          uint16_t *order);
 
 struct wi_class {
     int index;
@@ -34,8 +34,7 @@ struct wi_classes {
     const uint8_t *at; /* private */
     int left;          /* private */
 };
-CM_MUST_CHECK
-cm_status wi_classes_open(struct wi_classes *out, const void *data, size_t n);
+CM_MUST_CHECK cm_status wi_classes_open(struct wi_classes *out, const void *data, size_t n);
 bool wi_classes_next(struct wi_classes *c, struct wi_class *out); /* false after the last */
 
 #endif

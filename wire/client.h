@@ -29,8 +29,7 @@ struct wi_client_config {
 };
 
 /* Returns at once; the gateway need not be there yet. */
-CM_MUST_CHECK
-cm_status wi_client_open(struct wi_client **out, const struct wi_client_config *cfg);
+CM_MUST_CHECK cm_status wi_client_open(struct wi_client **out, const struct wi_client_config *cfg);
 void wi_client_close(struct wi_client **c); /* drops what is outstanding; NULL is fine */
 
 struct wi_question {
@@ -41,8 +40,8 @@ struct wi_question {
 };
 /* Copies the image; poll sends it. CM_EBUSY when max_outstanding requests are out: poll first.
  * CM_EFORMAT: not an image. id (may be NULL): the request's. */
-CM_MUST_CHECK
-cm_status wi_client_submit(struct wi_client *c, const struct wi_question *q, struct wi_id *id);
+CM_MUST_CHECK cm_status wi_client_submit(struct wi_client *c, const struct wi_question *q,
+                                         struct wi_id *id);
 
 struct wi_answer {
     uint64_t tag;
@@ -56,8 +55,8 @@ struct wi_answer {
 };
 /* Sends, pings and sends again as needed; the next answer in order of arrival. CM_ETIMEDOUT when
  * there is none by the deadline (passed: looks once); CM_ENOTFOUND when nothing is outstanding. */
-CM_MUST_CHECK
-cm_status wi_client_poll(struct wi_client *c, struct wi_answer *out, struct cm_deadline deadline);
+CM_MUST_CHECK cm_status wi_client_poll(struct wi_client *c, struct wi_answer *out,
+                                       struct cm_deadline deadline);
 
 struct wi_client_stats {
     uint64_t submitted, sent; /* requests sent again count again */

@@ -45,13 +45,13 @@ struct wi_feedback {
 
 /* CM_EFORMAT, or CM_EVERSION for a higher major, with a reason that names the field and can be
  * shown to the operator: it quotes nothing unprintable. Borrows the fields. */
-CM_MUST_CHECK
-cm_status wi_feedback_parse(struct wi_feedback *out, const struct wi_field *field, size_t n);
+CM_MUST_CHECK cm_status wi_feedback_parse(struct wi_feedback *out, const struct wi_field *field,
+                                          size_t n);
 
 /* The class that the label means: the one of that name; else, when it is a decimal number below n,
  * the one of that index. CM_EFORMAT says what was expected. */
-CM_MUST_CHECK
-cm_status wi_feedback_class(int *out, const struct wi_feedback *f, const char *const *name, int n);
+CM_MUST_CHECK cm_status wi_feedback_class(int *out, const struct wi_feedback *f,
+                                          const char *const *name, int n);
 
 /* The fields for XADD. They borrow from f and from text. The result parses to f again; what cannot
  * is refused with the reason. */
@@ -60,7 +60,7 @@ struct wi_feedback_fields {
     size_t n;
     char text[WI_ID_TEXT];
 };
-CM_MUST_CHECK
-cm_status wi_feedback_encode(struct wi_feedback_fields *out, const struct wi_feedback *f);
+CM_MUST_CHECK cm_status wi_feedback_encode(struct wi_feedback_fields *out,
+                                           const struct wi_feedback *f);
 
 #endif

@@ -109,8 +109,8 @@ void wi_header_encode(uint8_t out[WI_HEADER_NBYTES], const struct wi_header *h);
 /* nbody: bytes of the body frame that came with it (0 when none did). CM_EFORMAT: not a header, or
  * lengths that do not fit; CM_ECORRUPT: its hash; CM_EVERSION: a higher major or an unknown
  * critical flag, and then h->id is set, all else zero, so that the sender can be told. */
-CM_MUST_CHECK
-cm_status wi_header_decode(struct wi_header *h, const void *data, size_t n, size_t nbody);
+CM_MUST_CHECK cm_status wi_header_decode(struct wi_header *h, const void *data, size_t n,
+                                         size_t nbody);
 
 /* The image that header and body of a request carry (kind WI_IMAGE_NONE when it is none), not yet
  * checked; and a header's fields for an image. */

@@ -30,12 +30,10 @@ struct wi_item {
 };
 
 /* Appends an item. */
-CM_MUST_CHECK
-cm_status wi_item_add(struct wi_buffer *body, const struct wi_item *item);
+CM_MUST_CHECK cm_status wi_item_add(struct wi_buffer *body, const struct wi_item *item);
 /* Appends an image (kind and shape of *image) with the item's slot, deadline and top_k. */
-CM_MUST_CHECK
-cm_status wi_item_add_image(struct wi_buffer *body, struct wi_item item,
-                            const struct wi_image *image);
+CM_MUST_CHECK cm_status wi_item_add_image(struct wi_buffer *body, struct wi_item item,
+                                          const struct wi_image *image);
 /* The image of an item; kind WI_IMAGE_NONE when it has none. Not yet checked. */
 struct wi_image wi_item_image(const struct wi_item *item);
 
@@ -47,7 +45,6 @@ struct wi_items {
     uint32_t left;
 };
 /* left > 0. CM_EFORMAT when the body ends early, or goes on after its last item. */
-CM_MUST_CHECK
-cm_status wi_item_next(struct wi_items *items, struct wi_item *out);
+CM_MUST_CHECK cm_status wi_item_next(struct wi_items *items, struct wi_item *out);
 
 #endif

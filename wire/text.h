@@ -19,7 +19,7 @@ const char *wi_text_quote(char out[WI_QUOTED], const char *s, size_t n);
 
 /* Reads "major.minor" of what (a name for the message). CM_EFORMAT when it is none, CM_EVERSION
  * naming both when its major is not this one. */
-CM_MUST_CHECK
-cm_status wi_text_check_format(const char *s, size_t n, const char *what, int major, int minor);
+CM_MUST_CHECK cm_status wi_text_check_format(const char *s, size_t n, const char *what, int major,
+                                             int minor);
 
 #endif

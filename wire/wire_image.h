@@ -27,7 +27,6 @@ struct wi_image wi_image_guess(const void *data, size_t n);
 
 /* CM_EFORMAT unless kind, shape and size agree with each other. A file is only looked at in its
  * first bytes. */
-CM_MUST_CHECK
-cm_status wi_image_check(const struct wi_image *image);
+CM_MUST_CHECK cm_status wi_image_check(const struct wi_image *image);
 
 #endif

@@ -38,9 +38,7 @@ struct wi_worker {
     uint32_t pid;
     uint16_t heartbeat_ms; /* >= 1 */
 };
-CM_MUST_CHECK
-cm_status wi_worker_encode(struct wi_buffer *body, const struct wi_worker *w);
-CM_MUST_CHECK
-cm_status wi_worker_decode(struct wi_worker *w, const void *data, size_t n);
+CM_MUST_CHECK cm_status wi_worker_encode(struct wi_buffer *body, const struct wi_worker *w);
+CM_MUST_CHECK cm_status wi_worker_decode(struct wi_worker *w, const void *data, size_t n);
 
 #endif

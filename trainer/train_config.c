@@ -1,4 +1,4 @@
-#include "trainer/config.h"
+#include "trainer/train_config.h"
 
 #include "model/plan.h"
 

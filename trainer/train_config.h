@@ -1,7 +1,7 @@
 /* The config sections "model" and "train". (Section "data" is dataset.h's, "allreduce" group.h's,
  * "store" the store's.) */
-#ifndef TRAINER_CONFIG_H
-#define TRAINER_CONFIG_H
+#ifndef TRAINER_TRAIN_CONFIG_H
+#define TRAINER_TRAIN_CONFIG_H
 
 #include <stdbool.h>
 #include <stdint.h>
