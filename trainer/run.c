@@ -160,6 +160,10 @@ static cm_status resume_root(struct run *r)
                     (long long)r->progress.step, (long long)r->total);
     }
     ps_version_close(&version);
+    if (st == CM_EMISMATCH)
+        return CM_CONTEXT(st,
+                          "%s holds versions of another network than '%s' (choose another --run)",
+                          r->session.run_dir, r->session.model.network);
     return st;
 }
 

@@ -1,0 +1,186 @@
+#!/bin/bash
+# Training as people run it: the same bits at every rank and thread count, after kills, preemptions and full disks; bad
+# input and second trainers refused; the newest valid version found.
+set -euo pipefail
+command -v mpirun >/dev/null || { echo "skip: no mpirun"; exit 77; }
+
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_oob_tcp_if_include=lo OMPI_MCA_btl_tcp_if_include=lo
+train=$FLYWHEEL_BIN/flywheel-train
+work=$(mktemp -d)
+pid=
+
+cleanup() {
+    [ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null || true
+    rm -rf "$work"
+}
+trap cleanup EXIT
+
+fail() {
+    echo "FAILED: $*"
+    tail -40 "$work/log" | sed 's/^/    /'
+    exit 1
+}
+
+# want CODE COMMAND...: runs it into the log.
+want() {
+    local code=$1 got=0
+    shift
+    { "$@" >"$work/log" 2>&1 || got=$?; } 2>/dev/null
+    [ "$got" = "$code" ] || fail "exit code $got instead of $code: $*"
+}
+
+says() {
+    grep -qF -- "$1" "$work/log" || fail "does not say: $1"
+}
+
+sha_of() { # RUN: of its newest version's weights
+    local last
+    last=$(find "$1/checkpoints" -maxdepth 1 -name 'v*' | sort | tail -1)
+    sha256sum "$last/model.safetensors" | cut -c1-64
+}
+
+same() { # RUN: ends with the bits of the first run
+    [ "$(sha_of "$1")" = "$want_sha" ] || fail "$1: other bits than one undisturbed rank"
+}
+
+# 37 steps an epoch; the last batch is short and its shards are uneven.
+cat >"$work/config.json" <<'JSON'
+{"schema": 1,
+ "model": {"network": "zoo:lenet"},
+ "data": {"dataset": "synthetic:10:1203:32x32x3", "holdout": 50, "test_limit": 300},
+ "train": {"epochs": 2, "batch": 31, "lr": 0.02, "momentum": 0.9, "nesterov": true, "threads": 1,
+           "flip": "random", "crop_pad": 2, "average_decay": 0.95, "schedule": "plateau"},
+ "store": {"every_steps": 10, "keep_last": 100}}
+JSON
+config=$work/config.json
+
+# ---- the same bits ----
+want 0 "$train" train "$config" --run "$work/one" -q
+want_sha=$(sha_of "$work/one")
+for w in 2 4 8; do
+    want 0 mpirun -np $w "$train" train "$config" --run "$work/ranks$w" -q
+    same "$work/ranks$w"
+done
+for t in 2 4; do
+    want 0 "$train" train "$config" --run "$work/threads$t" -q --set train.threads=$t
+    same "$work/threads$t"
+done
+want 0 mpirun -np 2 "$train" train "$config" --run "$work/mixed" -q --set train.threads=2
+same "$work/mixed"
+echo "same bits on 1, 2, 4, 8 ranks, 1, 2, 4 threads, 2 x 2"
+
+# Rounded to bf16, activations and weights: other bits, but again the same everywhere.
+bf16=(--set model.precision=bf16-emulated --set train.epochs=0.5 -q)
+want 0 "$train" train "$config" --run "$work/half1" "${bf16[@]}"
+want 0 mpirun -np 4 "$train" train "$config" --run "$work/half4" "${bf16[@]}"
+[ "$(sha_of "$work/half1")" = "$(sha_of "$work/half4")" ] || fail "bf16: other bits on 4 ranks"
+[ "$(sha_of "$work/half1")" != "$want_sha" ] || fail "bf16 gives fp32's bits: it was not on"
+
+# Batch norm, fused passes, running statistics: speednet on a few tiny steps.
+norm=(--set model.network=zoo:speednet --set train.epochs=0.1 --set store.every_steps=0 --set data.test_limit=50 -q)
+want 0 "$train" train "$config" --run "$work/norm1" "${norm[@]}"
+want 0 mpirun -np 4 "$train" train "$config" --run "$work/norm4" "${norm[@]}"
+[ "$(sha_of "$work/norm1")" = "$(sha_of "$work/norm4")" ] || fail "speednet: other bits on 4 ranks"
+echo "same bits in bf16 and with batch norm"
+
+# ---- killed and resumed ----
+run=$work/killed
+FLYWHEEL_INJECT=train.step=kill@17 want 137 "$train" train "$config" --run "$run" -q
+want 0 "$train" train "$config" --run "$run" -q
+says "resuming from version 1, step 10"
+same "$run"
+
+# One rank of two dies in the middle; the job ends by itself; two, then four ranks go on.
+run=$work/killed-rank
+got=0
+mpirun -np 1 -x FLYWHEEL_INJECT=train.step=kill@23 "$train" train "$config" --run "$run" -q : \
+    -np 1 "$train" train "$config" --run "$run" -q >"$work/log" 2>&1 || got=$?
+[ "$got" != 0 ] || fail "a killed rank went unnoticed"
+want 0 mpirun -np 4 "$train" train "$config" --run "$run" -q
+says "resuming from version 2, step 20"
+same "$run"
+
+# While a version is written: at each point the older one stands, nothing half-written is taken.
+for point in store.tensors store.manifest store.rename dir.rename file.fsync; do
+    run=$work/killed-$point
+    FLYWHEEL_INJECT=$point=kill@2 want 137 "$train" train "$config" --run "$run" -q
+    want 0 "$train" train "$config" --run "$run" -q
+    same "$run"
+done
+echo "same bits after kills"
+
+# ---- preempted ----
+run=$work/preempted
+FLYWHEEL_INJECT=train.step=stop@12 "$train" train "$config" --run "$run" -q >"$work/log" 2>&1 &
+pid=$!
+until [ "$(sed 's/.*) //; s/ .*//' /proc/$pid/stat)" = T ]; do sleep 0.02; done # it has stopped itself at step 12
+kill -USR1 $pid
+kill -CONT $pid
+got=0
+wait $pid || got=$?
+pid=
+[ "$got" = 75 ] || fail "preempted: exit code $got instead of 75"
+want 0 "$train" train "$config" --run "$run" -q
+says "resuming from version 2, step 12"
+same "$run"
+echo "same bits after a preemption"
+
+# ---- full disk: the old versions stay, training goes on ----
+run=$work/full
+FLYWHEEL_INJECT=store.manifest=enospc@2 want 0 "$train" train "$config" --run "$run" -q
+says "version not written, older ones stay"
+same "$run"
+
+# ---- a damaged version is passed over ----
+run=$work/damaged
+cp -r "$work/one" "$run"
+last=$(find "$run/checkpoints" -maxdepth 1 -name 'v*' | sort | tail -1)
+printf '\x55' | dd of="$last/model.safetensors" bs=1 seek=5000 conv=notrunc status=none
+want 0 "$train" train "$config" --run "$run" -q
+says "$(basename "$last")"
+same "$run"
+
+# ---- a second trainer ----
+run=$work/second
+FLYWHEEL_INJECT=train.step=stop@5 "$train" train "$config" --run "$run" -q >"$work/first" 2>&1 &
+pid=$!
+until [ "$(sed 's/.*) //; s/ .*//' /proc/$pid/stat)" = T ]; do sleep 0.02; done
+want 1 "$train" train "$config" --run "$run" -q
+says "$pid"
+kill -CONT $pid
+wait $pid || fail "the first trainer was disturbed"
+pid=
+same "$run"
+
+# ---- bad input ----
+want 2 mpirun -np 3 "$train" train "$config" --run "$work/bad" -q
+says "3 ranks"
+want 2 mpirun -np 2 "$train" train "$config" --run "$work/bad" -q --set train.shards=1
+says "train.shards is 1"
+want 2 "$train" train "$config" --run "$work/bad" --set train.epoch=3
+says "epochs"
+want 2 "$train" train "$config" --run "$work/bad" --set train.batch=0
+says "train.batch"
+want 2 "$train" train "$config" --run "$work/bad" --set train.early_stop=3 --set data.holdout=0
+says "data.holdout"
+want 1 "$train" train "$config" --run "$work/bad" --set data.dataset=cifar10 --set data.dir="$work/none"
+says "flywheel data get cifar10"
+want 1 "$train" train "$config" --run "$work/one" -q --set model.network=zoo:simplenet
+says "fc.weight"
+says "choose another --run"
+want 1 "$train" train "$config" --run "$work/diverging" -q --set train.lr=1e30
+says "lower train.lr"
+sed 's/"schema": 1/"schema": 2/' "$config" >"$work/newer.json"
+want 2 "$train" train "$work/newer.json"
+says "schema"
+
+# ---- evaluation ----
+want 0 "$train" eval "$config" --run "$work/one" --json
+accuracy=$(sed -n 's/.*"accuracy":\([0-9.]*\).*/\1/p' "$work/log" | tail -1)
+want 0 mpirun -np 4 "$train" eval "$config" --run "$work/one" --json
+says "\"accuracy\":$accuracy"
+grep -q "\"accuracy\": $accuracy" "$work/one/summary.json" || fail "summary.json has another accuracy than eval"
+want 0 "$train" train "$config" --check
+says '"batch": 31'
+echo "bad input refused, evaluation exact"
