@@ -12,7 +12,8 @@ double nn_ref_window_max(const struct nn_op_desc *d, const void *x, int n, int i
         return nn_ref_get(d->dtype, x, *place);
     }
     double best = -HUGE_VAL;
-    bool any = false;
+    bool any = false; /* pad <= kernel / 2: a window always has a pixel */
+    *place = 0;
     for (int u = 0; u < d->kernel; u++)
         for (int v = 0; v < d->kernel; v++) {
             int r = i * d->stride + u - d->pad, q = j * d->stride + v - d->pad;
