@@ -169,7 +169,7 @@ says "flywheel data get cifar10"
 want 1 "$train" train "$config" --run "$work/one" -q --set model.network=zoo:simplenet
 says "fc.weight"
 says "choose another --run"
-want 1 "$train" train "$config" --run "$work/diverging" -q --set train.lr=1e30
+want 1 "$train" train "$config" --run "$work/diverging" -q --set train.lr=1e6
 says "lower train.lr"
 sed 's/"schema": 1/"schema": 2/' "$config" >"$work/newer.json"
 want 2 "$train" train "$work/newer.json"
