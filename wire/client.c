@@ -206,7 +206,6 @@ static void finish(struct wi_client *c, int i, struct wi_answer *out, cm_status 
     struct slot *s = &c->slots[i];
     *out = (struct wi_answer){
         .tag = s->tag, .id = s->header.id, .st = st, .ns = cm_now_ns() - s->submitted_ns};
-    s->header.id = (struct wi_id){{0}};
     move(c, i, FREE);
 }
 
