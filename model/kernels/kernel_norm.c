@@ -14,10 +14,13 @@ static size_t tile_rows(size_t rows, size_t first)
 
 NN_INLINE void add_to_double(double *sum, nn_vf v, int n)
 {
-    float lane[NN_W];
-    memcpy(lane, &v, sizeof v);
-    for (int j = 0; j < n; j++)
-        sum[j] += (double)lane[j];
+    nn_vf_half half[2];
+    nn_vd wide[2] = {{0}, {0}};
+    memcpy(half, &v, sizeof half);
+    memcpy(wide, sum, n == NN_W ? sizeof wide : (size_t)n * sizeof *sum);
+    wide[0] += __builtin_convertvector(half[0], nn_vd);
+    wide[1] += __builtin_convertvector(half[1], nn_vd);
+    memcpy(sum, wide, n == NN_W ? sizeof wide : (size_t)n * sizeof *sum);
 }
 
 NN_INLINE void sums_lanes(size_t i, int n, const void *z, size_t first, size_t rows, size_t c,

@@ -31,7 +31,9 @@ static size_t pixel(const struct nn_window *g, int row, int column, int width)
 
 NN_INLINE void store_places(uint8_t *p, nn_vi place, int n)
 {
-    nn_vb b = __builtin_convertvector(place, nn_vb);
+    nn_vh h = __builtin_convertvector(place,
+                                      nn_vh); /* by way of 16 bits: gcc 12 goes lane by lane else */
+    nn_vb b = __builtin_convertvector(h, nn_vb);
     memcpy(p, &b, (size_t)n);
 }
 
@@ -39,7 +41,7 @@ NN_INLINE nn_vi load_places(const uint8_t *p, int n)
 {
     nn_vb b = {0};
     memcpy(&b, p, (size_t)n);
-    return __builtin_convertvector(b, nn_vi);
+    return __builtin_convertvector(__builtin_convertvector(b, nn_vh), nn_vi);
 }
 
 /* A window as far as it lies inside the image. */
@@ -71,7 +73,7 @@ NN_INLINE void max_lanes(size_t c, int n, const struct nn_window *g, const struc
         for (int q = 0; q < columns; q++) {
             size_t from = p->from + (size_t)r * p->row + (size_t)q * (size_t)g->c + c;
             nn_vf v = nn_load(x, from, n, dtype);
-            nn_vi better = (v > best) | ((v != v) & (best == best)); /* NaN is the maximum */
+            nn_vi better = ~(v <= best) & (best == best); /* the first NaN is the maximum */
             best = nn_select(better, v, best);
             place = nn_select_i(better, (nn_vi){0} + (p->first + r * kernel + q), place);
         }

@@ -39,6 +39,8 @@ typedef int32_t nn_vi __attribute__((vector_size(NN_W * 4)));
 typedef uint32_t nn_vu __attribute__((vector_size(NN_W * 4)));
 typedef uint16_t nn_vh __attribute__((vector_size(NN_W * 2)));
 typedef uint8_t nn_vb __attribute__((vector_size(NN_W)));
+typedef float nn_vf_half __attribute__((vector_size(NN_W * 2)));
+typedef double nn_vd __attribute__((vector_size(NN_W * 4))); /* of nn_vf_half's lanes */
 
 NN_INLINE nn_vf nn_splat(float x)
 {
