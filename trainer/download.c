@@ -57,7 +57,7 @@ static cm_status fetch_once(const struct tr_download *d, const char *part, struc
     size_t n = 0;
 
     CM_TRY(tr_program_run(&curl, &n, &outcome->code));
-    outcome->http = atoi(http);
+    outcome->http = (int)strtol(http, NULL, 10); /* "000": no answer */
     return CM_OK;
 }
 

@@ -172,7 +172,7 @@ cm_status tr_unpack_file(void *out, size_t nbytes, const char *path, char *used)
     if (strlen(path) + sizeof ".xz" > sizeof name)
         return CM_FAIL(CM_EINVAL, "the path is too long: %.60s…", path);
     if (used)
-        strcpy(used, path);
+        snprintf(used, CM_PATH, "%s", path);
     if (cm_path_exists(path))
         return read_plain(out, nbytes, path);
     for (size_t i = 0; i < sizeof packed / sizeof *packed; i++) {
@@ -180,7 +180,7 @@ cm_status tr_unpack_file(void *out, size_t nbytes, const char *path, char *used)
         if (!cm_path_exists(name))
             continue;
         if (used)
-            strcpy(used, name);
+            memcpy(used, name, sizeof name);
         return read_packed(out, nbytes, name, packed[i][1]);
     }
     return CM_FAIL(CM_ENOTFOUND, "%s: not found, nor with .xz or .gz", path);

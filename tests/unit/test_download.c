@@ -43,7 +43,7 @@ static void answer(struct server *s, int fd)
            (n = recv(fd, request + have, sizeof request - 1 - have, 0)) > 0)
         have += (size_t)n;
     const char *range = strstr(request, "Range: bytes=");
-    long from = range && s->ranges ? atol(range + 13) : 0;
+    long from = range && s->ranges ? strtol(range + 13, NULL, 10) : 0;
     if (s->requests < 16)
         s->first[s->requests] = from;
     s->requests++;
