@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-#include "tests/unit/golden.h"
+#include "tests/unit/golden_bytes.h"
 #include "wire/capture.h"
 #include "wire/classes.h"
 

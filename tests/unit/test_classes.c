@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-#include "tests/unit/golden.h"
+#include "tests/unit/golden_bytes.h"
 #include "wire/classes.h"
 
 static const char *const names[] = {"cat", "dog", "", "Gr\xc3\xbc\xc3\x9f"};

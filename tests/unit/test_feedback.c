@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "tests/unit/golden.h"
+#include "tests/unit/golden_bytes.h"
 #include "wire/feedback.h"
 
 #define PREDICTION "019aa9ca5db5f0f1f2f3f4f5fcfdfeff"

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "common/hash.h"
-#include "tests/unit/golden.h"
+#include "tests/unit/golden_bytes.h"
 #include "wire/bytes.h"
 #include "wire/frame.h"
 

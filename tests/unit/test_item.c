@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "common/mem.h"
-#include "tests/unit/golden.h"
+#include "tests/unit/golden_bytes.h"
 #include "wire/frame.h"
 #include "wire/item.h"
 #include "wire/worker.h"

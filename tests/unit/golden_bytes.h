@@ -1,8 +1,8 @@
 /* Golden bytes: what a version of a format looked like, kept for ever under tests/golden. A file
  * that is missing is written when FLYWHEEL_WRITE_GOLDEN is set, and is a failure otherwise; an
  * existing one is never changed. Include after cmocka.h. */
-#ifndef UNIT_GOLDEN_H
-#define UNIT_GOLDEN_H
+#ifndef UNIT_GOLDEN_BYTES_H
+#define UNIT_GOLDEN_BYTES_H
 
 #include <stdio.h>
 #include <stdlib.h>
