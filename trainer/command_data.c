@@ -1,4 +1,4 @@
-/* The three words of "flywheel data". */
+/* The words of "flywheel data". */
 #include "trainer/command_data.h"
 
 #include <inttypes.h>
@@ -377,7 +377,11 @@ static const struct {
     cm_status (*run)(int argc, char **argv);
     const struct cm_command *command;
 } words[] = {
-    {"get", get, &get_command}, {"verify", verify, &verify_command}, {"show", show, &show_command}};
+    {"get", get, &get_command},
+    {"verify", verify, &verify_command},
+    {"show", show, &show_command},
+    {"export", tr_command_data_export, &tr_data_export_command},
+};
 
 cm_status tr_command_data(int argc, char **argv)
 {
@@ -390,5 +394,5 @@ cm_status tr_command_data(int argc, char **argv)
         cm_args_help(words[i].command);
     if (help)
         return CM_OK;
-    return CM_FAIL(CM_EUSAGE, "flywheel data: say get, verify or show (--help tells more)");
+    return CM_FAIL(CM_EUSAGE, "flywheel data: say get, verify, show or export (--help tells more)");
 }

@@ -48,8 +48,8 @@ cm_status tr_data_open_set(struct tr_dataset *ds, const struct tr_data_config *c
                    near ? near : names[0]);
 }
 
-static cm_status split_rows(struct tr_data *data, const struct tr_dataset *source,
-                            const struct tr_data_config *cfg)
+cm_status tr_data_split(struct tr_split *split, const struct tr_dataset *source,
+                        const struct tr_data_config *cfg)
 {
     uint64_t *hash = NULL;
     size_t nbytes = tr_dataset_image_nbytes(source);
@@ -57,8 +57,8 @@ static cm_status split_rows(struct tr_data *data, const struct tr_dataset *sourc
     CM_TRY(cm_alloc(&hash, (size_t)source->n_train, sizeof *hash, "hashes of the images"));
     for (int64_t i = 0; cfg->holdout && i < source->n_train; i++)
         hash[i] = cm_xxh64(tr_dataset_image(source, i), nbytes);
-    cm_status st = tr_split_make(&data->split, hash, source->n_train, cfg->holdout, cfg->limit,
-                                 (uint64_t)cfg->seed);
+    cm_status st =
+        tr_split_make(split, hash, source->n_train, cfg->holdout, cfg->limit, (uint64_t)cfg->seed);
     cm_free(&hash);
     return st;
 }
@@ -76,7 +76,7 @@ cm_status tr_data_open(struct tr_data *data, const struct tr_data_config *cfg,
                      spec->nclasses, source.name, source.nclasses);
         goto out;
     }
-    CM_GOTO(st, split_rows(data, &source, cfg), out);
+    CM_GOTO(st, tr_data_split(&data->split, &source, cfg), out);
     CM_GOTO(st, tr_dataset_convert(&data->set, &source, &spec->preprocess, spec->input), out);
     data->n_test = data->set.n_test;
     if (cfg->test_limit && cfg->test_limit < data->n_test)

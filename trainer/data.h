@@ -30,6 +30,10 @@ struct tr_data { /* read-only once open, so any thread */
 /* The data set as published, not converted. */
 CM_MUST_CHECK cm_status tr_data_open_set(struct tr_dataset *ds, const struct tr_data_config *cfg);
 
+/* Its training images, parted; source is the set as published. */
+CM_MUST_CHECK cm_status tr_data_split(struct tr_split *split, const struct tr_dataset *source,
+                                      const struct tr_data_config *cfg);
+
 /* Opens, splits (by the published pixels, so every network holds out the same images), converts by
  * the spec's preprocessing. CM_EMISMATCH when the spec has another number of classes. A function of
  * cfg and the files alone: each rank may call it by itself. spec is borrowed for the call. */

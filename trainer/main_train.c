@@ -13,7 +13,7 @@ static const struct {
 } commands[] = {
     {"train", "train a network", tr_command_train},
     {"eval", "accuracy of a version on the test images", tr_command_eval},
-    {"data", "get, verify and show data sets", tr_command_data},
+    {"data", "get, verify, show and export data sets", tr_command_data},
     {"bench", "speed of the training step, per op", tr_command_bench},
 };
 #define NCOMMANDS (sizeof commands / sizeof *commands)
