@@ -19,9 +19,8 @@
 #include "common/log.h"
 #include "common/mem.h"
 
-#define RING    1024 /* a power of two */
-#define AHEAD   64   /* records of one event that may be under way at once */
-#define MESSAGE 1024
+#define RING  1024 /* a power of two */
+#define AHEAD 64   /* records of one event that may be under way at once */
 
 enum kind { KIND_RUN, KIND_RECORD, KIND_WAIT };
 
@@ -55,7 +54,7 @@ struct ln_lane {
     uint64_t head, tail; /* entries done, entries enqueued; the place is the number modulo RING */
     bool closing;
     cm_status fault; /* the first since the last sync */
-    char fault_where[64], fault_text[MESSAGE];
+    struct cm_error record;
 };
 
 /* A condition whose timed waits use the monotonic clock. */
@@ -173,8 +172,7 @@ static void keep_fault(struct ln_lane *lane, cm_status st)
 {
     pthread_mutex_lock(&lane->lock);
     lane->fault = st;
-    snprintf(lane->fault_where, sizeof lane->fault_where, "%s", cm_error_where());
-    snprintf(lane->fault_text, sizeof lane->fault_text, "%s", cm_error_text());
+    cm_error_save(&lane->record);
     pthread_mutex_unlock(&lane->lock);
 }
 
@@ -285,8 +283,8 @@ void ln_lane_close(struct ln_lane **lane)
     pthread_mutex_unlock(&self->lock);
     pthread_join(self->thread, NULL);
     if (self->fault != CM_OK)
-        cm_log_error("lane %s: %s (%s at %s)", self->name, self->fault_text,
-                     cm_status_name(self->fault), self->fault_where);
+        cm_log_error("lane %s: %s (%s at %s)", self->name, self->record.text,
+                     cm_status_name(self->fault), self->record.where);
     pthread_cond_destroy(&self->progress);
     pthread_cond_destroy(&self->work);
     pthread_mutex_destroy(&self->lock);
@@ -330,7 +328,7 @@ cm_status ln_lane_sync(struct ln_lane *lane, struct cm_deadline deadline)
     uint64_t left = lane->tail - lane->head;
     cm_status st = left == 0 ? lane->fault : CM_ETIMEDOUT;
     if (left == 0 && st != CM_OK) {
-        (void)cm_error_adopt(st, lane->fault_where, lane->fault_text);
+        cm_error_restore(&lane->record);
         lane->fault = CM_OK;
     }
     pthread_mutex_unlock(&lane->lock);

@@ -9,13 +9,9 @@
 
 #include "common/log.h"
 
-#define TEXT  1024
-#define WHERE 64
+static _Thread_local struct cm_error fault;
 
-static _Thread_local struct {
-    char text[TEXT];
-    char where[WHERE];
-} fault;
+#define TEXT (sizeof fault.text)
 
 const char *cm_status_name(cm_status st)
 {
@@ -90,6 +86,7 @@ static cm_status status_of_errno(int error)
     case ENOENT:
         return CM_ENOTFOUND;
     case EEXIST:
+    case ENOTEMPTY:
         return CM_EEXIST;
     case ENOMEM:
         return CM_ENOMEM;
@@ -106,8 +103,9 @@ cm_status cm_fail_errno(const char *file, int line, const char *fmt, ...)
     va_start(args, fmt);
     int n = vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
+    const char *why = strerrordesc_np(error); /* NULL for a number that is no errno */
     if (n >= 0 && (size_t)n < sizeof text)
-        snprintf(text + n, sizeof text - (size_t)n, ": %s", strerrordesc_np(error));
+        snprintf(text + n, sizeof text - (size_t)n, ": %s", why ? why : "unknown error");
     return keep(status_of_errno(error), file, line, text);
 }
 
@@ -118,12 +116,11 @@ cm_status cm_error_prefix(cm_status st, const char *fmt, ...)
     va_start(args, fmt);
     int n = vsnprintf(text, TEXT, fmt, args);
     va_end(args);
-    if (n > TEXT - 1)
-        n = TEXT - 1;
     if (n < 0)
         return st;
-    snprintf(text + n, sizeof text - (size_t)n, ": %s", fault.text);
-    snprintf(fault.text, sizeof fault.text, "%.*s", TEXT - 1, text);
+    size_t lead = (size_t)n < TEXT ? (size_t)n : TEXT - 1;
+    snprintf(text + lead, sizeof text - lead, ": %s", fault.text);
+    snprintf(fault.text, sizeof fault.text, "%.*s", (int)TEXT - 1, text);
     return st;
 }
 
@@ -142,4 +139,14 @@ cm_status cm_error_adopt(cm_status st, const char *where, const char *text)
     snprintf(fault.where, sizeof fault.where, "%s", where);
     snprintf(fault.text, sizeof fault.text, "%s", text);
     return st;
+}
+
+void cm_error_save(struct cm_error *saved)
+{
+    *saved = fault;
+}
+
+void cm_error_restore(const struct cm_error *saved)
+{
+    fault = *saved;
 }

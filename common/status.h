@@ -59,8 +59,8 @@ int cm_status_exit_code(cm_status st);
 cm_status cm_fail(cm_status code, const char *file, int line, const char *fmt, ...) CM_PRINTF(4, 5);
 
 /* CM_FAIL for a failed system call: appends strerror(errno); ENOSPC and EDQUOT give CM_ENOSPC,
- * ENOENT CM_ENOTFOUND, EEXIST CM_EEXIST, ENOMEM CM_ENOMEM, all else CM_EIO. Read errno before
- * calling anything else. */
+ * ENOENT CM_ENOTFOUND, EEXIST and ENOTEMPTY (how NFS and rename say it of a folder) CM_EEXIST,
+ * ENOMEM CM_ENOMEM, all else CM_EIO. Read errno before calling anything else. */
 #define CM_FAIL_ERRNO(...) cm_fail_errno(__FILE__, __LINE__, __VA_ARGS__)
 cm_status cm_fail_errno(const char *file, int line, const char *fmt, ...) CM_PRINTF(3, 4);
 
@@ -75,6 +75,14 @@ const char *cm_error_where(void);
 /* Takes over a fault recorded on another thread (a lane, a reducer) as this thread's own; returns
  * st. */
 cm_status cm_error_adopt(cm_status st, const char *where, const char *text);
+
+/* The record of a thread, kept over clean-up that may fail as well (closers must not replace the
+ * message that their caller is about to report), or until another thread takes it over. */
+struct cm_error {
+    char text[1024], where[64];
+};
+void cm_error_save(struct cm_error *saved);
+void cm_error_restore(const struct cm_error *saved);
 
 #define CM_TRY(call)                                                                               \
     do {                                                                                           \

@@ -62,14 +62,17 @@ static void test_errno_is_translated(void **state)
     const struct {
         int number;
         cm_status st;
-    } list[] = {{ENOSPC, CM_ENOSPC}, {EDQUOT, CM_ENOSPC}, {ENOENT, CM_ENOTFOUND},
-                {EEXIST, CM_EEXIST}, {ENOMEM, CM_ENOMEM}, {EACCES, CM_EIO}};
+    } list[] = {{ENOSPC, CM_ENOSPC}, {EDQUOT, CM_ENOSPC},    {ENOENT, CM_ENOTFOUND},
+                {EEXIST, CM_EEXIST}, {ENOTEMPTY, CM_EEXIST}, {ENOMEM, CM_ENOMEM},
+                {EACCES, CM_EIO}};
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         errno = list[i].number;
         expect_fault(list[i].st, "cannot open x: ", CM_FAIL_ERRNO("cannot open %s", "x"));
     }
     errno = ENOENT;
     expect_fault(CM_ENOTFOUND, "No such file or directory", CM_FAIL_ERRNO("x"));
+    errno = 100000;
+    expect_fault(CM_EIO, "x: unknown error", CM_FAIL_ERRNO("x"));
 }
 
 static void test_long_messages_are_cut(void **state)
@@ -104,6 +107,19 @@ static void test_records_belong_to_threads(void **state)
     assert_string_equal(cm_error_text(), "mine");
     expect_fault(CM_ENOSPC, "theirs", cm_error_adopt(CM_ENOSPC, "lane.c:7", "theirs"));
     assert_string_equal(cm_error_where(), "lane.c:7");
+}
+
+static void test_a_record_survives_clean_up(void **state)
+{
+    (void)state;
+    struct cm_error saved;
+    cm_status st = cm_error_adopt(CM_EIO, "work.c:7", "the work failed");
+    cm_error_save(&saved);
+    (void)CM_FAIL(CM_ENOSPC, "so did the clean-up");
+    cm_error_restore(&saved);
+    expect_fault(CM_EIO, "the work failed", st);
+    assert_string_equal(cm_error_where(), "work.c:7");
+    assert_null(strstr(cm_error_text(), "clean-up"));
 }
 
 static cm_status tries(cm_status inner)
@@ -144,6 +160,7 @@ int main(void)
         cmocka_unit_test(test_errno_is_translated),
         cmocka_unit_test(test_long_messages_are_cut),
         cmocka_unit_test(test_records_belong_to_threads),
+        cmocka_unit_test(test_a_record_survives_clean_up),
         cmocka_unit_test(test_propagation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
