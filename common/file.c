@@ -13,7 +13,7 @@
 
 cm_status cm_path_join(char dst[CM_PATH], const char *a, const char *b)
 {
-    int n = snprintf(dst, CM_PATH, "%s/%s", a, b);
+    int n = snprintf(dst, CM_PATH, "%s%s%s", a, *b ? "/" : "", b);
     if (n < 0 || n >= CM_PATH)
         return CM_FAIL(CM_EINVAL, "path longer than %d bytes: %.60s…/%.60s", CM_PATH - 1, a, b);
     return CM_OK;

@@ -11,7 +11,7 @@
 
 #define CM_PATH 4096
 
-/* dst = a "/" b. CM_EINVAL when longer than CM_PATH - 1. */
+/* dst = a "/" b, or a alone when b is "". CM_EINVAL when longer than CM_PATH - 1. */
 CM_MUST_CHECK cm_status cm_path_join(char dst[CM_PATH], const char *a, const char *b);
 
 /* The whole file into memory from cm_alloc, NUL-terminated beyond *n. CM_EFORMAT when larger than

@@ -97,7 +97,7 @@ static cm_status open_store(struct ps_command *c, const char *dir)
     char inside[CM_PATH];
     CM_TRY(cm_path_join(inside, dir, "checkpoints"));
     bool is_run = cm_path_is_dir(inside);
-    CM_TRY(cm_path_join(c->run_dir, dir, is_run ? "." : ".."));
+    CM_TRY(cm_path_join(c->run_dir, dir, is_run ? "" : ".."));
     return ps_store_open(&c->store, is_run ? inside : dir, 'v');
 }
 

@@ -28,6 +28,8 @@ static void test_paths_are_joined_or_refused(void **state)
     char joined[CM_PATH], longest[CM_PATH];
     expect_ok(cm_path_join(joined, "a/b", "c"));
     assert_string_equal(joined, "a/b/c");
+    expect_ok(cm_path_join(joined, "a/b", ""));
+    assert_string_equal(joined, "a/b");
     memset(longest, 'x', sizeof longest);
     longest[CM_PATH - 3] = '\0';
     expect_ok(cm_path_join(joined, "a", longest)); /* CM_PATH - 1 bytes */
