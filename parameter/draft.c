@@ -25,8 +25,13 @@ struct ps_draft {
 /* A writer that was fenced off fails in odd ways, because its folder is gone: say why. */
 static cm_status explain(const struct ps_draft *d, cm_status st)
 {
-    if (st == CM_ENOTFOUND && d->store->lease && ps_lease_check(d->store->lease) == CM_EFENCED)
+    struct cm_error odd;
+    if (st != CM_ENOTFOUND || !d->store->lease)
+        return st;
+    cm_error_save(&odd);
+    if (ps_lease_check(d->store->lease) == CM_EFENCED)
         return CM_EFENCED;
+    cm_error_restore(&odd);
     return st;
 }
 
@@ -151,7 +156,7 @@ static cm_status publish(struct ps_draft *d, struct ps_manifest *m)
     CM_TRY(cm_fault("store.rename"));
     if (s->lease)
         CM_TRY(ps_lease_check(s->lease));
-    return ps_numbered_rename(d->dir, to);
+    return cm_dir_rename(d->dir, to);
 }
 
 /* Only a hint, so its failure does not undo a version that is there. */
@@ -189,9 +194,12 @@ void ps_draft_close(struct ps_draft **draft)
     if (!*draft)
         return;
     struct ps_draft *d = *draft;
+    struct cm_error record;
+    cm_error_save(&record);
     /* After a commit the folder has another name, and a missing one is fine to remove. */
-    if (cm_path_is_dir(d->dir) && cm_dir_remove(d->dir) != CM_OK)
-        cm_log_warn("left behind: %s", d->dir);
+    if (cm_dir_remove(d->dir) != CM_OK)
+        cm_log_warn("left behind: %s", cm_error_text());
+    cm_error_restore(&record);
     ps_manifest_release(&d->content);
     cm_free(draft);
 }

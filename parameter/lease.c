@@ -293,15 +293,16 @@ void ps_lease_release(struct ps_lease **lease)
     if (!*lease)
         return;
     char name[PS_NUMBERED], dir[CM_PATH], path[CM_PATH];
+    struct cm_error record; /* the caller may be on the way out, about to report it */
+    cm_error_save(&record);
     ps_numbered_format(name, STEM, (*lease)->generation);
     cm_status st = cm_path_join(dir, (*lease)->run_dir, name);
     if (st == CM_OK)
         st = cm_path_join(path, dir, RELEASED);
-    /* A successor has removed the folder: looked at first, because a failed call would replace the
-     * recorded fault that the caller, who may be on the way out, is about to report. */
-    if (st == CM_OK && cm_path_is_dir(dir))
+    if (st == CM_OK)
         st = cm_dir_make_new(path);
-    if (st != CM_OK)
+    if (st != CM_OK && st != CM_ENOTFOUND) /* a successor has removed the folder */
         cm_log_warn("lease not released: %s", cm_error_text());
+    cm_error_restore(&record);
     cm_free(lease);
 }

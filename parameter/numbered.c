@@ -68,9 +68,11 @@ cm_status ps_numbered_highest(int64_t *out, const char *dir, const char *stem)
 /* Best effort: what stays does no harm, and the next winner tries again. */
 static void discard(const char *path)
 {
-    cm_status st = cm_dir_remove(path);
-    if (st != CM_OK)
-        cm_log_warn("left behind: %s (%s)", path, cm_status_text(st));
+    struct cm_error record;
+    cm_error_save(&record);
+    if (cm_dir_remove(path) != CM_OK)
+        cm_log_warn("left behind: %s", cm_error_text());
+    cm_error_restore(&record);
 }
 
 /* Claims of the same stem for numbers up to this one have lost, or their makers died. A maker still
@@ -94,16 +96,6 @@ static void remove_losers(const char *dir, const char *stem, int64_t number)
     cm_dir_list_free(&names, n);
 }
 
-cm_status ps_numbered_rename(const char *from, const char *to)
-{
-    cm_status st = cm_dir_rename(from, to);
-    /* Without RENAME_NOREPLACE (NFS) the answer to a taken name is ENOTEMPTY, which is no
-     * CM_EEXIST. */
-    if (st == CM_EIO && cm_path_is_dir(from) && cm_path_is_dir(to))
-        st = CM_FAIL(CM_EEXIST, "%s: another was first", to);
-    return st;
-}
-
 cm_status ps_numbered_claim(const char *dir, const char *stem, int64_t number, const char *file,
                             const char *text, size_t n, const char *fault)
 {
@@ -120,13 +112,12 @@ cm_status ps_numbered_claim(const char *dir, const char *stem, int64_t number, c
     CM_TRY(cm_dir_make_new(from));
     CM_GOTO(st, cm_file_replace(path, text, n), out);
     CM_GOTO(st, cm_fault(fault), out);
-    CM_GOTO(st, ps_numbered_rename(from, to), out);
+    CM_GOTO(st, cm_dir_rename(from, to), out);
     remove_losers(dir, stem, number);
     return CM_OK;
 out:
     if (st == CM_ENOTFOUND && cm_path_is_dir(dir)) /* a winner has removed the claim */
         st = CM_FAIL(CM_EEXIST, "%s: another was first", to);
-    if (cm_path_is_dir(from))
-        discard(from);
+    discard(from);
     return st;
 }

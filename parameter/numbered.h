@@ -22,8 +22,6 @@ CM_MUST_CHECK cm_status ps_numbered_list(int64_t **out, size_t *n, const char *d
                                          const char *stem);
 /* The highest; 0 when there is none. */
 CM_MUST_CHECK cm_status ps_numbered_highest(int64_t *out, const char *dir, const char *stem);
-/* cm_dir_rename, with every way in which a file system says that the name is taken as CM_EEXIST. */
-CM_MUST_CHECK cm_status ps_numbered_rename(const char *from, const char *to);
 /* Makes dir/STEMnumber with this one file in it, at once and durably. CM_EEXIST: another was first.
  * fault names the fault point passed before the rename. */
 CM_MUST_CHECK cm_status ps_numbered_claim(const char *dir, const char *stem, int64_t number,

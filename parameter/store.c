@@ -113,5 +113,5 @@ cm_status ps_store_discard(const struct ps_store *s, const char *name, char tras
     CM_TRY(cm_path_join(to, s->dir, trash_name));
     if (trash)
         memcpy(trash, to, sizeof to);
-    return ps_numbered_rename(from, to);
+    return cm_dir_rename(from, to);
 }
