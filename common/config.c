@@ -162,8 +162,10 @@ cm_status cm_config_open(struct cm_config **out, const char *path, const char *c
         return open_text(out, empty, sizeof empty - 1, "command line", false, sets, nsets);
     char *text;
     size_t n;
-    CM_TRY(cm_file_read(&text, &n, path, FILE_NBYTES));
-    cm_status st = open_text(out, text, n, path, true, sets, nsets);
+    cm_status st = cm_file_read(&text, &n, path, FILE_NBYTES);
+    if (st != CM_OK) /* missing, a folder, too large: whoever named it named the wrong file */
+        return st == CM_ENOMEM ? st : CM_ECONFIG;
+    st = open_text(out, text, n, path, true, sets, nsets);
     cm_free(&text);
     return st;
 }

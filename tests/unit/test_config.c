@@ -198,7 +198,7 @@ static void test_files_and_sets(void **state)
     expect_ok(cm_config_read(cfg, &train, &t));
     assert_int_equal(t.batch, 16);
     cm_config_close(&cfg);
-    expect_fault(CM_ENOTFOUND, path, cm_config_open(&cfg, path, NULL, 0));
+    expect_fault(CM_ECONFIG, path, cm_config_open(&cfg, path, NULL, 0));
     assert_null(cfg);
 }
 
