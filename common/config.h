@@ -45,9 +45,9 @@ struct cm_section {
 struct cm_config; /* a parsed file with overrides applied; read-only after open, so any thread */
 
 /* path may be NULL: an empty config (all defaults). sets: nsets texts "section.key=value" applied
- * over the file (value is JSON, or a bare word taken as a string). CM_ECONFIG: a file that cannot be
- * read or is no JSON, no "schema", a schema other than 1, an unknown section (names the nearest).
- * Keys are checked by cm_config_read. */
+ * over the file (value is JSON, or a bare word taken as a string). CM_ECONFIG: a file that cannot
+ * be read or is no JSON, no "schema", a schema other than 1, an unknown section (names the
+ * nearest). Keys are checked by cm_config_read. */
 CM_MUST_CHECK cm_status cm_config_open(struct cm_config **out, const char *path,
                                        const char *const *sets, size_t nsets);
 /* From text, as for a config kept in a manifest. what names it in messages. */
