@@ -1,7 +1,6 @@
 #include "trainer/run.h"
 
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,17 +15,10 @@
 #include "trainer/evaluate.h"
 #include "trainer/publish.h"
 #include "trainer/report.h"
+#include "trainer/stop.h"
 
 /* The control word: any rank raises, all see it after the same step. */
 enum { BIT_STOP = 1, BIT_SAVE = 2 };
-
-static volatile sig_atomic_t stop_asked;
-
-static void on_stop_signal(int sig)
-{
-    (void)sig;
-    stop_asked = 1;
-}
 
 struct run {
     const struct tr_run_options *options;
@@ -63,15 +55,6 @@ static struct tr_state state_of(struct run *r)
 }
 
 /* ---- start ---- */
-
-static void catch_signals(void)
-{
-    struct sigaction sa = {.sa_handler = on_stop_signal, .sa_flags = SA_RESTART};
-    sigemptyset(&sa.sa_mask);
-    sigaction(SIGUSR1, &sa, NULL);
-    sigaction(SIGTERM, &sa, NULL);
-    sigaction(SIGINT, &sa, NULL);
-}
 
 static cm_status open_engine(struct run *r)
 {
@@ -333,7 +316,7 @@ static bool save_is_due(const struct run *r, uint32_t bits)
 static uint32_t bits_to_raise(const struct run *r)
 {
     double minutes = r->session.store.every_minutes;
-    uint32_t bits = stop_asked ? BIT_STOP : 0;
+    uint32_t bits = tr_stop_asked() ? BIT_STOP : 0;
     if (is_root(r) && minutes > 0 && (double)(cm_now_ns() - r->saved_ns) > minutes * 60e9)
         bits |= BIT_SAVE;
     return bits;
@@ -451,7 +434,7 @@ static void release(struct run *r)
 cm_status tr_run(const struct tr_run_options *options)
 {
     struct run r = {.options = options};
-    catch_signals();
+    tr_stop_block();
     CM_TRY(tr_session_open(&r.session, &options->session));
     cm_status st = tr_session_load(&r.session, NULL);
     if (st == CM_OK)
