@@ -578,7 +578,7 @@ static double gradient_scale(struct tr_engine *self, double count, double *norm)
 {
     const struct tr_train_config *train = self->cfg.train;
     double scale = train->reduction == 0 ? 1 / count : 1;
-    *norm = NAN;
+    *norm = (double)NAN;
     if (train->clip_norm > 0) {
         *norm = scale * sqrt(cm_vec_sum_squares(self->gradients, self->cfg.layout->nparam));
         if (*norm > train->clip_norm)

@@ -65,7 +65,8 @@ static cm_status settings_of(const struct tr_train_config *cfg, const char *tens
 {
     int number = 0;
     CM_JSON_EACH (group, cfg->groups) {
-        struct span found = {.lr_scale = 1, .weight_decay = cfg->weight_decay, .until = INFINITY};
+        struct span found = {
+            .lr_scale = 1, .weight_decay = cfg->weight_decay, .until = (double)INFINITY};
         const char *match;
         CM_TRY(read_group(group, number++, &found, &match));
         if (fnmatch(match, tensor, 0) == 0) {
@@ -130,7 +131,8 @@ cm_status tr_optimizer_open(struct tr_optimizer **out, const struct tr_train_con
         if (!tensor->trained)
             continue;
         struct span *span = &self->spans[self->nspans++];
-        *span = (struct span){.lr_scale = 1, .weight_decay = cfg->weight_decay, .until = INFINITY};
+        *span = (struct span){
+            .lr_scale = 1, .weight_decay = cfg->weight_decay, .until = (double)INFINITY};
         CM_GOTO(st, settings_of(cfg, tensor->name, span), out);
         span->begin = tensor->offset;
         span->end = tensor->offset + tensor->n;

@@ -31,7 +31,7 @@ double tr_schedule_factor(const struct tr_train_config *cfg, int64_t step, int64
 
 void tr_plateau_init(struct tr_plateau *p)
 {
-    *p = (struct tr_plateau){.factor = 1, .best = INFINITY};
+    *p = (struct tr_plateau){.factor = 1, .best = (double)INFINITY};
 }
 
 void tr_plateau_observe(struct tr_plateau *p, const struct tr_train_config *cfg,
