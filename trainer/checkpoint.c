@@ -101,7 +101,7 @@ static cm_status read_notes(const struct ps_manifest *m, struct tr_progress *p)
     cm_status st;
     CM_GOTO(st, cm_json_need_f64(json, where, "plateau_factor", &p->plateau.factor), out);
     const struct cm_json *best = cm_json_get(json, "plateau_best");
-    p->plateau.best = INFINITY;
+    p->plateau.best = (double)INFINITY;
     if (best && cm_json_type(best) == CM_JSON_NUMBER)
         CM_GOTO(st, cm_json_as_f64(best, where, &p->plateau.best), out);
     CM_GOTO(st, cm_json_need_i64(json, where, "plateau_bad", 0, INT32_MAX, &p->plateau.bad), out);
@@ -211,6 +211,8 @@ cm_status tr_checkpoint_get(const struct ps_version *version, const struct tr_st
     if (!ps_manifest_file(m, "state.safetensors")) {
         cm_log_warn("%s has no state.safetensors: its weights are taken, training starts at step 0",
                     ps_version_dir(version));
+        if (state->average)
+            memcpy(state->average, state->weights, state->layout->ntotal * sizeof(float));
         return CM_OK;
     }
     CM_TRY(get_state(version, state));

@@ -1,11 +1,14 @@
 #include "trainer/evaluate.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
+#include "common/file.h"
 #include "common/lane.h"
 #include "common/mem.h"
 #include "model/backend.h"
+#include "trainer/stop.h"
 
 #define CHUNK_TIMEOUT_MS 600000
 
@@ -48,6 +51,7 @@ struct tr_evaluator {
     uint32_t n;
     struct chunk *mine; /* this rank's chunks, in order */
     size_t capacity;
+    atomic_bool stopped; /* a lane saw the wish to stop and left chunks out */
 };
 
 cm_status tr_evaluator_open(struct tr_evaluator **out, const struct tr_evaluator_config *cfg)
@@ -141,6 +145,11 @@ static double cross_entropy(const float *logits, int classes, int32_t label, int
 static cm_status task_chunk(void *ctx, int64_t number, int64_t lane)
 {
     struct tr_evaluator *self = ctx;
+    CM_TRY(cm_fault("train.evaluate"));
+    if (tr_stop_asked()) {
+        atomic_store(&self->stopped, true);
+        return CM_OK;
+    }
     struct desk *desk = &self->desks[lane];
     uint32_t first = (uint32_t)number * TR_EVAL_CHUNK;
     uint32_t n = self->n - first < TR_EVAL_CHUNK ? self->n - first : TR_EVAL_CHUNK;
@@ -166,6 +175,7 @@ static cm_status run_chunks(struct tr_evaluator *self, uint32_t nchunks)
 {
     int rank = ar_group_rank(self->cfg.group), ranks = ar_group_size(self->cfg.group);
     int lane = 0;
+    atomic_store(&self->stopped, false);
     for (uint32_t c = (uint32_t)rank; c < nchunks; c += (uint32_t)ranks) {
         ln_lane_run(self->desks[lane].lane, task_chunk, self, c, lane);
         lane = (lane + 1) % self->cfg.nlanes;
@@ -176,7 +186,10 @@ static cm_status run_chunks(struct tr_evaluator *self, uint32_t nchunks)
         if (st == CM_OK)
             st = own;
     }
-    return ar_group_agree(self->cfg.group, st, "evaluating");
+    CM_TRY(ar_group_agree(self->cfg.group, st, "evaluating"));
+    double stopped = atomic_load(&self->stopped);
+    CM_TRY(ar_group_sum_f64(self->cfg.group, &stopped, 1));
+    return stopped > 0 ? CM_FAIL(CM_EPREEMPTED, "evaluation abandoned: told to stop") : CM_OK;
 }
 
 /* Chunk c is element c / W of rank c % W: sums go over chunks in order, so W does not matter. */

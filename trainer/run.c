@@ -31,9 +31,9 @@ struct run {
     float *average; /* look-ahead: layout->ntotal floats; NULL when off */
     int64_t total, steps_per_epoch;
     struct tr_score test, holdout; /* of the last evaluation; count 0: none yet */
-    int64_t evaluated_step, saved_step, parent;
+    int64_t parent; /* the newest version, this process's or the one resumed from; 0: none */
+    int64_t evaluated_step, saved_step;
     int64_t saved_ns;
-    bool stopping_early;
     int64_t images; /* trained in this process, and in how many seconds */
     double seconds;
     struct tr_publication last; /* the newest version of this process; version 0: none */
@@ -79,6 +79,11 @@ static cm_status open_engine(struct run *r)
         CM_TRY(cm_alloc_aligned(&r->average, s->layout->ntotal, sizeof(float), "average weights"));
     r->steps_per_epoch = tr_order_steps_per_epoch(tr_engine_order(r->engine));
     r->total = tr_order_total_steps(tr_engine_order(r->engine), s->train.epochs);
+    if (r->average && r->total > 0 && r->total < s->train.average_every)
+        return CM_FAIL(CM_ECONFIG,
+                       "train.average_every is %lld, but the run has only %lld steps: it would end "
+                       "with its initial weights",
+                       (long long)s->train.average_every, (long long)r->total);
     return CM_OK;
 }
 
@@ -145,16 +150,18 @@ static cm_status resume_root(struct run *r)
     ps_version_close(&version);
     if (st == CM_EMISMATCH)
         return CM_CONTEXT(st,
-                          "%s holds versions of another network than '%s' (choose another --run)",
+                          "%s holds versions of another network, optimiser or averaging than the "
+                          "config's, '%s' (choose another --run)",
                           r->session.run_dir, r->session.model.network);
     return st;
 }
 
-/* Every rank starts from rank 0's state: weights, optimiser, averages, progress. */
+/* Every rank starts from rank 0's state: version, weights, optimiser, averages, progress. */
 static cm_status share_state(struct run *r)
 {
     struct ar_group *g = r->session.group;
     const struct nn_layout *layout = r->session.layout;
+    CM_TRY(ar_group_broadcast(g, &r->parent, sizeof r->parent, 0));
     CM_TRY(ar_group_broadcast(g, &r->progress, sizeof r->progress, 0));
     CM_TRY(ar_group_broadcast(g, tr_engine_weights(r->engine), layout->ntotal * sizeof(float), 0));
     struct tr_optimizer *optimizer = tr_engine_optimizer(r->engine);
@@ -163,7 +170,7 @@ static cm_status share_state(struct run *r)
                                   layout->nparam * sizeof(float), 0));
     if (r->average)
         CM_TRY(ar_group_broadcast(g, r->average, layout->ntotal * sizeof(float), 0));
-    return tr_engine_prepare(r->engine);
+    return ar_group_agree(g, tr_engine_prepare(r->engine), "preparing the weights");
 }
 
 static cm_status start(struct run *r)
@@ -174,7 +181,7 @@ static cm_status start(struct run *r)
     CM_TRY(ar_group_agree(g, initialise(r), "initialising weights"));
     CM_TRY(ar_group_agree(g, resume_root(r), "resuming"));
     CM_TRY(share_state(r));
-    r->saved_step = r->progress.step;
+    r->saved_step = r->parent > 0 ? r->progress.step : -1; /* initial weights are worth saving */
     r->evaluated_step = -1;
     r->saved_ns = cm_now_ns();
     tr_report_text(&r->report, "start", "network", r->session.spec->name);
@@ -183,6 +190,7 @@ static cm_status start(struct run *r)
 
 /* ---- evaluation ---- */
 
+/* CM_EPREEMPTED, on all ranks: told to stop in the middle; what was measured is forgotten. */
 static cm_status evaluate(struct run *r)
 {
     struct tr_session *s = &r->session;
@@ -204,6 +212,19 @@ static cm_status evaluate(struct run *r)
     return CM_OK;
 }
 
+/* A function of the progress alone: a run that stopped early stays so when it is started again. It
+ * keeps the weights that were measured: no last look-ahead average. */
+static bool stops_early(const struct run *r)
+{
+    int64_t patience = r->session.train.early_stop;
+    return patience > 0 && r->progress.evaluations_since >= patience;
+}
+
+static bool is_over(const struct run *r)
+{
+    return r->progress.step >= r->total || stops_early(r);
+}
+
 /* What the holdout decides; every rank has the same score and comes to the same decision. */
 static void heed_holdout(struct run *r)
 {
@@ -219,25 +240,23 @@ static void heed_holdout(struct run *r)
     } else {
         p->evaluations_since++;
     }
-    if (train->early_stop > 0 && p->evaluations_since >= train->early_stop) {
-        r->stopping_early = true;
+    if (stops_early(r))
         cm_log_info("stopping early: %lld evaluations without a better holdout accuracy than "
                     "%.2f %%",
                     (long long)p->evaluations_since, 100 * p->best_accuracy);
-    }
 }
 
 static cm_status evaluate_if_due(struct run *r)
 {
     double every = r->session.train.eval_epochs;
     struct tr_progress *p = &r->progress;
-    if (every <= 0)
+    if (every <= 0 || p->step == 0)
         return CM_OK;
-    double due = (double)p->next_evaluation * every * (double)r->steps_per_epoch;
-    if ((double)p->step < due - 1e-6)
+    int64_t due = (int64_t)(((double)p->step + 1e-6) / (every * (double)r->steps_per_epoch));
+    if (p->next_evaluation > due)
         return CM_OK;
-    p->next_evaluation++;
     CM_TRY(evaluate(r));
+    p->next_evaluation = due + 1;
     heed_holdout(r);
     return CM_OK;
 }
@@ -285,8 +304,8 @@ static cm_status save_root(struct run *r)
     return CM_OK;
 }
 
-/* A full disk does not end a run that goes on: the old versions stand, the next save may fit.
- * `must`: it does. */
+/* A full disk does not end a run that goes on: the old versions stand, the next save may fit. It
+ * does end one that ends here (must). */
 static cm_status save(struct run *r, bool must)
 {
     if (r->saved_step == r->progress.step)
@@ -359,23 +378,32 @@ static cm_status one_step(struct run *r, struct tr_outcome *outcome)
     return CM_OK;
 }
 
+/* The run is to end before its time: all is saved, and a later one goes on from here. */
+static cm_status preempt(struct run *r)
+{
+    CM_TRY(save(r, true));
+    tr_report_text(&r->report, "preempted", "reason", "signal");
+    return CM_FAIL(CM_EPREEMPTED, "stopped after step %lld of %lld, saved",
+                   (long long)r->progress.step, (long long)r->total);
+}
+
 static cm_status loop(struct run *r)
 {
-    while (r->progress.step < r->total && !r->stopping_early) {
+    cm_status st = evaluate_if_due(r); /* left over by a run that was told to stop */
+    while (st == CM_OK && !is_over(r)) {
         struct tr_outcome outcome;
         CM_TRY(one_step(r, &outcome));
-        bool stop = outcome.bits & BIT_STOP;
-        if (!stop)
-            CM_TRY(evaluate_if_due(r));
-        if (stop || save_is_due(r, outcome.bits))
-            CM_TRY(save(r, stop));
-        if (stop) {
-            tr_report_text(&r->report, "preempted", "reason", "signal");
-            return CM_FAIL(CM_EPREEMPTED, "stopped after step %lld of %lld, saved",
-                           (long long)r->progress.step, (long long)r->total);
-        }
+        if (outcome.bits & BIT_STOP)
+            return preempt(r);
+        st = evaluate_if_due(r);
+        if (st == CM_OK && !is_over(r) && save_is_due(r, outcome.bits))
+            CM_TRY(save(r, false));
     }
-    CM_TRY(evaluate(r));
+    if (st == CM_OK)
+        st = evaluate(r);
+    if (st == CM_EPREEMPTED)
+        return preempt(r);
+    CM_TRY(st);
     return save(r, true);
 }
 
