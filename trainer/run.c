@@ -11,6 +11,7 @@
 #include "common/mem.h"
 #include "common/vec.h"
 #include "model/init.h"
+#include "trainer/differences.h"
 #include "trainer/engine.h"
 #include "trainer/evaluate.h"
 #include "trainer/publish.h"
@@ -110,18 +111,6 @@ static cm_status initialise(struct run *r)
     return CM_OK;
 }
 
-static void warn_of_differences(const struct run *r, const struct ps_manifest *m)
-{
-    if (m->fingerprint && strcmp(m->fingerprint, r->session.fingerprint) != 0)
-        cm_log_warn("the version was made by another build or machine: the run goes on, but its "
-                    "bits may differ from an uninterrupted one");
-    if (m->data_fingerprint && strcmp(m->data_fingerprint, r->session.data.set.fingerprint) != 0)
-        cm_log_warn("the version was trained on other data (%s, now %s)", m->data_fingerprint,
-                    r->session.data.set.fingerprint);
-    if (m->config && strcmp(m->config, r->session.config_text) != 0)
-        cm_log_warn("the config has changed since the version was written");
-}
-
 /* Rank 0 alone. Leaves progress.step 0 when there is nothing to resume. */
 static cm_status resume_root(struct run *r)
 {
@@ -140,7 +129,7 @@ static cm_status resume_root(struct run *r)
     struct tr_state state = state_of(r);
     st = tr_checkpoint_get(version, &state);
     if (st == CM_OK) {
-        warn_of_differences(r, m);
+        tr_warn_of_differences(&r->session, m);
         r->parent = ps_version_number(version);
         if (m->run[0])
             tr_publisher_set_run(r->publisher, m->run);
