@@ -40,6 +40,19 @@ sha_of() { # RUN: of its newest version's weights
     sha256sum "$last/model.safetensors" | cut -c1-64
 }
 
+# pid has stopped itself at its fault point.
+await_stop() {
+    until [ "$(sed 's/.*) //; s/ .*//' "/proc/$1/stat")" = T ]; do sleep 0.02; done
+}
+
+# ends CODE: pid does, with this exit code.
+ends() {
+    local got=0
+    wait "$pid" || got=$?
+    pid=
+    [ "$got" = "$1" ] || fail "exit code $got instead of $1"
+}
+
 same() { # RUN: ends with the bits of the first run
     [ "$(sha_of "$1")" = "$want_sha" ] || fail "$1: other bits than one undisturbed rank"
 }
@@ -78,7 +91,7 @@ want 0 mpirun -np 4 "$train" train "$config" --run "$work/half4" "${bf16[@]}"
 [ "$(sha_of "$work/half1")" != "$want_sha" ] || fail "bf16 gives fp32's bits: it was not on"
 
 # Batch norm, fused passes, running statistics: speednet on a few tiny steps.
-norm=(--set model.network=zoo:speednet --set train.epochs=0.1 --set store.every_steps=0 --set data.test_limit=50 -q)
+norm=(--set model.network=zoo:speednet --set train.epochs=0.1 --set train.average_every=2 --set store.every_steps=0 --set data.test_limit=50 -q)
 want 0 "$train" train "$config" --run "$work/norm1" "${norm[@]}"
 want 0 mpirun -np 4 "$train" train "$config" --run "$work/norm4" "${norm[@]}"
 [ "$(sha_of "$work/norm1")" = "$(sha_of "$work/norm4")" ] || fail "speednet: other bits on 4 ranks"
@@ -110,26 +123,59 @@ for point in store.tensors store.manifest store.rename dir.rename file.fsync; do
 done
 echo "same bits after kills"
 
-# ---- preempted ----
-run=$work/preempted
-FLYWHEEL_INJECT=train.step=stop@12 "$train" train "$config" --run "$run" -q >"$work/log" 2>&1 &
-pid=$!
-until [ "$(sed 's/.*) //; s/ .*//' /proc/$pid/stat)" = T ]; do sleep 0.02; done # it has stopped itself at step 12
-kill -USR1 $pid
-kill -CONT $pid
-got=0
-wait $pid || got=$?
-pid=
-[ "$got" = 75 ] || fail "preempted: exit code $got instead of 75"
-want 0 "$train" train "$config" --run "$run" -q
-says "resuming from version 2, step 12"
-same "$run"
-echo "same bits after a preemption"
+# ---- preempted: while training, and while evaluating, which is done again ----
+for point in train.step=stop@12:USR1:12 train.evaluate=stop@2:TERM:38; do
+    IFS=: read -r inject signal step <<<"$point"
+    run=$work/preempted-$signal
+    FLYWHEEL_INJECT=$inject "$train" train "$config" --run "$run" -q >"$work/log" 2>&1 &
+    pid=$!
+    await_stop $pid
+    kill "-$signal" $pid
+    kill -CONT $pid
+    ends 75
+    want 0 "$train" train "$config" --run "$run" -q
+    says "step $step of 76"
+    ! grep -q "config:" "$work/log" || fail "warns of a changed config that is the same"
+    same "$run"
+done
 
-# ---- full disk: the old versions stay, training goes on ----
+# Under mpirun, which passes USR1 on, one rank in the middle of its chunks, the other already waiting for it.
+run=$work/preempted-ranks
+mpirun -np 1 -x FLYWHEEL_INJECT=train.evaluate=stop@1 "$train" train "$config" --run "$run" -q : \
+    -np 1 "$train" train "$config" --run "$run" -q >"$work/log" 2>&1 &
+pid=$!
+until rank=$(grep -lsE '^State:.T' /proc/[0-9]*/task/*/status | xargs -r grep -lE "^PPid:.$pid$" | head -1) && [ -n "$rank" ]; do
+    sleep 0.05
+done
+rank=${rank#/proc/}
+rank=${rank%%/*}
+kill -USR1 $pid
+until grep -qE '^ShdPnd:.*[2367abef]..$' "/proc/$rank/status"; do sleep 0.02; done # USR1 has arrived
+kill -CONT "$rank"
+ends 75
+want 0 mpirun -np 2 "$train" train "$config" --run "$run" -q
+says "step 38 of 76"
+same "$run"
+echo "same bits after preemptions"
+
+# A run that stopped early has ended, also for the next start.
+early=(--set train.early_stop=1 --set train.epochs=8 --set train.lr=0 -q)
+want 0 "$train" train "$config" --run "$work/early" "${early[@]}"
+says "stopping early"
+want 0 "$train" train "$config" --run "$work/early" "${early[@]}"
+says "step 76 of 304"
+says "done: version 9"
+
+# ---- full disk: the old versions stay, training goes on; but a run does not end well without its last version ----
 run=$work/full
 FLYWHEEL_INJECT=store.manifest=enospc@2 want 0 "$train" train "$config" --run "$run" -q
 says "version not written, older ones stay"
+same "$run"
+run=$work/full-at-last
+FLYWHEEL_INJECT=store.manifest=enospc@2 want 1 "$train" train "$config" --run "$run" -q --set store.every_steps=38
+says "no space left"
+want 0 "$train" train "$config" --run "$run" -q
+says "config: store.every_steps is 10, the version was written with 38"
 same "$run"
 
 # ---- a damaged version is passed over ----
@@ -145,12 +191,11 @@ same "$run"
 run=$work/second
 FLYWHEEL_INJECT=train.step=stop@5 "$train" train "$config" --run "$run" -q >"$work/first" 2>&1 &
 pid=$!
-until [ "$(sed 's/.*) //; s/ .*//' /proc/$pid/stat)" = T ]; do sleep 0.02; done
+await_stop $pid
 want 1 "$train" train "$config" --run "$run" -q
 says "$pid"
 kill -CONT $pid
-wait $pid || fail "the first trainer was disturbed"
-pid=
+ends 0
 same "$run"
 
 # ---- bad input ----
@@ -164,6 +209,10 @@ want 2 "$train" train "$config" --run "$work/bad" --set train.batch=0
 says "train.batch"
 want 2 "$train" train "$config" --run "$work/bad" --set train.early_stop=3 --set data.holdout=0
 says "data.holdout"
+want 2 "$train" train "$config" --run "$work/bad" --set train.batch=5000 --set train.drop_last=true
+says "no step has a sample"
+want 2 "$train" train "$config" --run "$work/bad" --set train.epochs=0.1
+says "it would end with its initial weights"
 want 1 "$train" train "$config" --run "$work/bad" --set data.dataset=cifar10 --set data.dir="$work/none"
 says "flywheel data get cifar10"
 want 1 "$train" train "$config" --run "$work/one" -q --set model.network=zoo:simplenet
@@ -174,6 +223,19 @@ says "lower train.lr"
 sed 's/"schema": 1/"schema": 2/' "$config" >"$work/newer.json"
 want 2 "$train" train "$work/newer.json"
 says "schema"
+
+# ---- the edges: every shard but one empty at times; a batch of all; no training at all; another loss ----
+few=(-q --set data.test_limit=50 --set store.every_steps=0 --set train.average_decay=0)
+edges=("train.batch=3 train.epochs=0.1" "train.batch=5000 train.epochs=1" "train.epochs=0"
+    "train.loss=mse train.epochs=0.2" "train.drop_last=true train.epochs=1.1")
+for edge in "${edges[@]}"; do
+    read -ra sets <<<"${edge//train./--set train.}"
+    run=$work/edge
+    want 0 "$train" train "$config" --run "${run}1" "${few[@]}" "${sets[@]}" --resume never
+    want 0 mpirun -np 2 "$train" train "$config" --run "${run}2" "${few[@]}" "${sets[@]}" --resume never
+    [ "$(sha_of "${run}1")" = "$(sha_of "${run}2")" ] || fail "$edge: other bits on 2 ranks"
+done
+echo "same bits at the edges"
 
 # ---- evaluation ----
 want 0 "$train" eval "$config" --run "$work/one" --json
