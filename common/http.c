@@ -1,9 +1,9 @@
 /* libmicrohttpd behind common/http.h. A request's life, and the one race in it:
  *
  *   reading --(body complete)--> HANDLING --(handler returns, no answer yet)--> SUSPENDED
- *                                   |                                              |
- *                                   +-------------> ANSWERED <---------------------+
- * cm_http_answer, any thread
+ *                                    |                                             |
+ *                                    |         cm_http_answer, any thread          |
+ *                                    +----------------> ANSWERED <-----------------+
  *
  * The handler may pass the request on, and be answered by another thread before it returns. So the
  * server thread suspends the connection first and publishes SUSPENDED after, by compare-and-swap:
@@ -16,6 +16,7 @@
 #include <microhttpd.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -25,14 +26,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/multipart.h"
 
 #define FIRST_BODY_NBYTES 4096
-#define SWALLOW_TIMES                                                                              \
-    4 /* of max_body_nbytes: so much of a chunked body is read to answer it politely */
+/* Of max_body_nbytes: so much of a chunked body is read to answer it politely. */
+#define SWALLOW_TIMES  4
 #define LISTEN_BACKLOG 511
+#define NS_PER_S       1000000000
+#define CLOSE_MS       3000 /* for the last answers to reach clients that read them */
 
 enum state { HANDLING, SUSPENDED, ANSWERED };
 
@@ -42,6 +46,9 @@ struct cm_http {
     int listener; /* ours again after quiesce; -1 while the daemon has it */
     int port;
     atomic_bool quiesced;
+    pthread_mutex_t lock; /* guards unsent */
+    pthread_cond_t sent;  /* unsent became 0 */
+    size_t unsent;        /* requests with the handler, or with an answer on its way */
 };
 
 struct cm_http_request {
@@ -50,10 +57,12 @@ struct cm_http_request {
     const char *method, *path; /* the connection's, for the request's life */
     char *body;
     size_t n, capacity;
-    size_t nswallowed; /* bytes beyond the limit, thrown away */
-    bool handed_over;
+    size_t nswallowed;         /* bytes beyond the limit, thrown away */
+    bool handed_over, counted; /* with the handler, or refused; the former, so in unsent */
     _Atomic enum state state;
-    struct MHD_Response *response; /* written before state becomes ANSWERED; NULL: out of memory */
+    /* Written before state becomes ANSWERED, then the server thread's; NULL: out of memory, or
+     * queued already. */
+    struct MHD_Response *response;
     unsigned code;
 };
 
@@ -86,6 +95,13 @@ static enum MHD_Result queue(struct MHD_Connection *connection, unsigned code,
     enum MHD_Result result = MHD_queue_response(connection, code, response);
     MHD_destroy_response(response);
     return result;
+}
+
+static enum MHD_Result queue_answer(struct cm_http_request *r)
+{
+    struct MHD_Response *response = r->response;
+    r->response = NULL;
+    return queue(r->connection, r->code, response);
 }
 
 static enum MHD_Result refuse_size(struct cm_http_request *r)
@@ -128,10 +144,13 @@ static enum MHD_Result hand_over(struct cm_http_request *r)
     const struct cm_http_config *cfg = &r->server->cfg;
     enum state handling = HANDLING;
 
-    r->handed_over = true;
+    r->handed_over = r->counted = true;
+    pthread_mutex_lock(&r->server->lock);
+    r->server->unsent++;
+    pthread_mutex_unlock(&r->server->lock);
     cfg->handler(cfg->ctx, r);
     if (atomic_load(&r->state) == ANSWERED)
-        return queue(connection, r->code, r->response);
+        return queue_answer(r);
     MHD_suspend_connection(connection);
     if (!atomic_compare_exchange_strong(&r->state, &handling, SUSPENDED))
         MHD_resume_connection(connection);
@@ -180,10 +199,12 @@ static enum MHD_Result on_access(void *ctx, struct MHD_Connection *connection, c
     if (!r->handed_over)
         return hand_over(r);
     if (atomic_load(&r->state) == ANSWERED)
-        return queue(connection, r->code, r->response);
+        return queue_answer(r);
     return MHD_YES;
 }
 
+/* The answer is sent, or the connection is gone, perhaps before a resumed request came to queue its
+ * answer. */
 static void on_completed(void *ctx, struct MHD_Connection *connection, void **slot,
                          enum MHD_RequestTerminationCode why)
 {
@@ -193,6 +214,14 @@ static void on_completed(void *ctx, struct MHD_Connection *connection, void **sl
     (void)why;
     if (!r)
         return;
+    if (r->response)
+        MHD_destroy_response(r->response);
+    if (r->counted) {
+        pthread_mutex_lock(&r->server->lock);
+        if (--r->server->unsent == 0)
+            pthread_cond_broadcast(&r->server->sent);
+        pthread_mutex_unlock(&r->server->lock);
+    }
     cm_free(&r->body);
     cm_free(&r);
     *slot = NULL;
@@ -263,6 +292,8 @@ cm_status cm_http_open(struct cm_http **out, const struct cm_http_config *cfg)
     s->cfg = *cfg;
     s->cfg.host = NULL; /* the caller's */
     s->listener = -1;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->sent, NULL);
     CM_GOTO(st, listen_on(&s->listener, cfg->host, cfg->port), out);
     s->port = bound_port(s->listener);
     s->daemon = MHD_start_daemon(
@@ -305,15 +336,34 @@ void cm_http_quiesce(struct cm_http *server)
         shutdown(server->listener, SHUT_RDWR);
 }
 
+/* Stopping the daemon cuts connections, answered or not. */
+static void await_sent(struct cm_http *s)
+{
+    struct cm_deadline deadline = cm_deadline_in_ms(CLOSE_MS);
+    struct timespec until = {.tv_sec = deadline.at_ns / NS_PER_S,
+                             .tv_nsec = deadline.at_ns % NS_PER_S};
+    int late = 0;
+    pthread_mutex_lock(&s->lock);
+    while (s->unsent > 0 && !late)
+        late = pthread_cond_clockwait(&s->sent, &s->lock, CLOCK_MONOTONIC, &until);
+    if (s->unsent > 0)
+        cm_log_warn("http: closing with %zu answers not taken by their clients", s->unsent);
+    pthread_mutex_unlock(&s->lock);
+}
+
 void cm_http_close(struct cm_http **server)
 {
     struct cm_http *s = *server;
     if (!s)
         return;
-    if (s->daemon)
+    if (s->daemon) {
+        await_sent(s);
         MHD_stop_daemon(s->daemon);
+    }
     if (s->listener >= 0)
         close(s->listener);
+    pthread_cond_destroy(&s->sent);
+    pthread_mutex_destroy(&s->lock);
     cm_free(server);
 }
 

@@ -35,7 +35,8 @@ int cm_http_port(const struct cm_http *server);
 /* Stops accepting; existing connections go on, and end with their next answer. Once; by one thread.
  */
 void cm_http_quiesce(struct cm_http *server);
-/* Every request must have been answered. */
+/* Every request must have been answered. Waits up to 3 s until the answers are sent: after
+ * cm_http_quiesce, nothing that was asked is lost. */
 void cm_http_close(struct cm_http **server);
 
 const char *cm_http_method(const struct cm_http_request *request); /* "GET" */

@@ -382,19 +382,45 @@ static void test_answer_from_another_thread(void **state)
     }
 }
 
-/* A client that left is answered into the void; the request is still released. */
+/* Clients that left, politely or by a reset, are answered into the void; request and answer are
+ * still released (the address sanitizer looks). */
 static void test_client_gone(void **state)
 {
     struct fixture *f = *state;
+    for (int i = 0; i < 20; i++) {
+        struct linger reset = {.l_onoff = i % 2};
+        int fd = dial(f);
+        put(fd, "GET /park HTTP/1.1\r\nHost: h\r\n\r\n");
+        struct cm_http_request *parked = take_parked(f);
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+        close(fd);
+        answer_text(parked, 200, "nobody listens");
+    }
     int fd = dial(f);
-    put(fd, "GET /park HTTP/1.1\r\nHost: h\r\n\r\n");
-    struct cm_http_request *parked = take_parked(f);
-    close(fd);
-    answer_text(parked, 200, "nobody listens");
-    fd = dial(f);
     put(fd, "GET /alive HTTP/1.1\r\nHost: h\r\n\r\n");
     expect(fd, 200, "GET /alive");
     close(fd);
+}
+
+/* Closing does not overtake the answers. */
+static void test_close_right_after_the_answers(void **state)
+{
+    struct fixture *f = *state;
+    struct cm_http_request *parked[32];
+    int fd[32];
+    for (int i = 0; i < 32; i++) {
+        fd[i] = dial(f);
+        put(fd[i], "GET /park HTTP/1.1\r\nHost: h\r\n\r\n");
+    }
+    for (int i = 0; i < 32; i++)
+        parked[i] = take_parked(f);
+    for (int i = 0; i < 32; i++)
+        answer_text(parked[i], 200, "just in time");
+    cm_http_close(&f->server);
+    for (int i = 0; i < 32; i++) {
+        expect(fd[i], 200, "just in time");
+        close(fd[i]);
+    }
 }
 
 /* The answer races with the handler's return, many times. */
@@ -477,6 +503,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_slow_and_idle_clients, setup, teardown),
         cmocka_unit_test_setup_teardown(test_answer_from_another_thread, setup, teardown),
         cmocka_unit_test_setup_teardown(test_client_gone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_close_right_after_the_answers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_race, setup, teardown),
         cmocka_unit_test_setup_teardown(test_quiesce, setup, teardown),
         cmocka_unit_test_setup_teardown(test_open_refuses, setup, teardown),
