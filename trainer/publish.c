@@ -79,6 +79,11 @@ struct ps_store *tr_publisher_store(struct tr_publisher *p)
     return p->store;
 }
 
+const struct ps_lease *tr_publisher_lease(const struct tr_publisher *p)
+{
+    return p->lease;
+}
+
 const char *tr_publisher_run(const struct tr_publisher *p)
 {
     return p->run;

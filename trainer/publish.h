@@ -20,6 +20,8 @@ CM_MUST_CHECK cm_status tr_publisher_open(struct tr_publisher **out, const struc
                                           bool steal);
 void tr_publisher_close(struct tr_publisher **p);
 struct ps_store *tr_publisher_store(struct tr_publisher *p);
+/* Borrowed; for other stores of the same run directory. */
+const struct ps_lease *tr_publisher_lease(const struct tr_publisher *p);
 const char *tr_publisher_run(const struct tr_publisher *p);          /* the run's UUID */
 void tr_publisher_set_run(struct tr_publisher *p, const char *uuid); /* of a run that goes on */
 

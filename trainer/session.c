@@ -17,8 +17,10 @@ const size_t tr_session_nsections = sizeof tr_session_sections / sizeof *tr_sess
 
 /* ---- the config ---- */
 
-static cm_status read_sections(struct tr_session *s)
+static cm_status read_sections(struct tr_session *s, const struct tr_session_options *options)
 {
+    if (options->more)
+        CM_TRY(cm_config_read(s->config, options->more, options->more_values));
     CM_TRY(cm_config_read(s->config, &tr_model_section, &s->model));
     CM_TRY(cm_config_read(s->config, &tr_data_section, &s->data_config));
     CM_TRY(cm_config_read(s->config, &tr_train_section, &s->train));
@@ -43,7 +45,7 @@ static cm_status check_together(const struct tr_session *s)
     return CM_OK;
 }
 
-static cm_status write_config_text(struct tr_session *s)
+static cm_status write_config_text(struct tr_session *s, const struct tr_session_options *options)
 {
     struct cm_jw w = {.indent = 2};
     cm_jw_begin(&w, NULL, '{');
@@ -53,6 +55,8 @@ static cm_status write_config_text(struct tr_session *s)
     cm_config_write(&w, &tr_train_section, &s->train);
     cm_config_write(&w, &ar_config_section, &s->allreduce);
     cm_config_write(&w, &ps_config_section, &s->store);
+    if (options->more)
+        cm_config_write(&w, options->more, options->more_values);
     cm_jw_end(&w);
     size_t n;
     return cm_jw_take(&w, &s->config_text, &n);
@@ -61,19 +65,25 @@ static cm_status write_config_text(struct tr_session *s)
 static cm_status read_config(struct tr_session *s, const struct tr_session_options *options)
 {
     CM_TRY(cm_config_open(&s->config, options->config_path, options->sets, options->nsets));
-    CM_TRY(read_sections(s));
+    CM_TRY(read_sections(s, options));
     CM_TRY(check_together(s));
     CM_TRY(cm_config_run_dir(s->config, options->run_dir, s->run_dir));
     CM_TRY(cm_path_join(s->store_dir, s->run_dir, s->store.dir));
-    return write_config_text(s);
+    return write_config_text(s, options);
 }
 
 cm_status tr_session_check(const struct tr_session_options *options)
 {
     struct tr_session s = {0};
+    const struct cm_section *sections[sizeof tr_session_sections / sizeof *tr_session_sections + 1];
+    size_t n = 0;
+    for (; n < tr_session_nsections; n++)
+        sections[n] = tr_session_sections[n];
+    if (options->more)
+        sections[n++] = options->more;
     cm_status st = read_config(&s, options);
     if (st == CM_OK)
-        st = cm_config_print(s.config, tr_session_sections, tr_session_nsections);
+        st = cm_config_print(s.config, sections, n);
     tr_session_release(&s);
     return st;
 }

@@ -21,7 +21,9 @@ struct tr_session_options {
     const char *config_path;
     const char *const *sets; /* "section.key=value" */
     size_t nsets;
-    const char *run_dir; /* NULL: what the config says */
+    const char *run_dir;           /* NULL: what the config says */
+    const struct cm_section *more; /* one more section, of the caller; NULL: none */
+    void *more_values;             /* read into here; a part of config_text like the others */
 };
 
 struct tr_session {
