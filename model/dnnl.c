@@ -5,6 +5,7 @@
 #include <oneapi/dnnl/dnnl_debug.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "common/mem.h"
 
@@ -164,6 +165,51 @@ static cm_status init_pass(union pass_desc *u, const struct nn_op_desc *d, enum 
     return init_product(&u->product, d, pass, s);
 }
 
+static cm_status kernel_name(const char **name, const_dnnl_primitive_desc_t pd)
+{
+    DNNL_TRY(dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, name));
+    return CM_OK;
+}
+
+/* What oneDNN offers and we refuse:
+ * - bf16 in its reference loops ("ref:any"), which our own emulation outruns by far;
+ * - the 1x1 kernels for the weight gradient of a strided convolution with few input channels: they
+ *   pick the pixels into a space that is sized by the channels and written by their block (8 or
+ *   16), past its end (oneDNN issue 6035; seen in 2.6.3 with fewer than 8 on AVX2). */
+static bool is_usable(const struct nn_dnnl_config *cfg, const char *kernel)
+{
+    const struct nn_op_desc *d = cfg->desc;
+    if (cfg->dtype == NN_BF16 && strncmp(kernel, "ref", 3) == 0)
+        return false;
+    bool few = d->kind == NN_OP_CONV && d->kernel == 1 && d->stride > 1 && d->x.c < 16;
+    return !(few && cfg->pass == NN_DNNL_BACKWARD_WEIGHTS && strstr(kernel, "1x1"));
+}
+
+/* The first of oneDNN's implementations, best first, that is usable. */
+static cm_status choose_primitive_desc(dnnl_primitive_desc_t *out, const struct nn_dnnl_config *cfg,
+                                       const union pass_desc *u, const_dnnl_primitive_attr_t attr,
+                                       dnnl_engine_t engine, const_dnnl_primitive_desc_t hint)
+{
+    dnnl_primitive_desc_iterator_t next = NULL;
+    const char *kernel = "none";
+    cm_status st = CM_OK;
+    DNNL_TRY(dnnl_primitive_desc_iterator_create(&next, u, attr, engine, hint));
+    for (;;) {
+        *out = dnnl_primitive_desc_iterator_fetch(next);
+        DNNL_GOTO(st, *out ? dnnl_success : dnnl_out_of_memory, out);
+        CM_GOTO(st, kernel_name(&kernel, *out), out);
+        if (is_usable(cfg, kernel))
+            break;
+        dnnl_primitive_desc_destroy(*out);
+        *out = NULL;
+        dnnl_status_t more = dnnl_primitive_desc_iterator_next(next);
+        DNNL_GOTO(st, more == dnnl_iterator_ends ? dnnl_unimplemented : more, out);
+    }
+out:
+    dnnl_primitive_desc_iterator_destroy(next);
+    return st;
+}
+
 /* oneDNN wants to see the forward pass that a gradient belongs to. */
 static cm_status make_primitive_desc(dnnl_primitive_desc_t *out, const struct nn_dnnl_config *cfg,
                                      const struct shapes *s, const_dnnl_primitive_attr_t attr,
@@ -182,7 +228,7 @@ static cm_status make_primitive_desc(dnnl_primitive_desc_t *out, const struct nn
         DNNL_TRY(dnnl_primitive_desc_create(&hint, &u, attr, engine, NULL));
     }
     CM_GOTO(st, init_pass(&u, d, cfg->pass, s), out);
-    DNNL_GOTO(st, dnnl_primitive_desc_create(out, &u, attr, engine, hint), out);
+    st = choose_primitive_desc(out, cfg, &u, attr, engine, hint);
 out:
     if (hint)
         dnnl_primitive_desc_destroy(hint);
@@ -234,7 +280,7 @@ static cm_status make_sized(struct nn_dnnl_layer *l, struct sized *size,
     if (l->weights_nbytes == 0) {
         *weights = own_weights_desc(pd, cfg->pass);
         l->weights_nbytes = dnnl_memory_desc_get_size(weights);
-        DNNL_GOTO(st, dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &kernel), out);
+        CM_GOTO(st, kernel_name(&kernel, pd), out);
         (void)snprintf(l->kernel, sizeof l->kernel, "%s", kernel);
         if (cfg->pass != NN_DNNL_BACKWARD_WEIGHTS)
             CM_GOTO(st, cm_alloc_aligned(&l->weights, l->weights_nbytes, 1, "weights"), out);

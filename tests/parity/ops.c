@@ -6,6 +6,9 @@
 #include "common/mem.h"
 #include "common/vec.h"
 
+#define GUARD      8192 /* bytes behind the scratch */
+#define GUARD_BYTE 0xa5
+
 #define CONV(in, ih, iw, out, size, step, edge, has_bias, dx)                                      \
     {                                                                                              \
         .kind = NN_OP_CONV, .x = {in, ih, iw}, .y = {.c = out}, .kernel = size, .stride = step,    \
@@ -58,6 +61,8 @@ const struct op_case op_cases[] = {
     {"conv 17x5x5 to 9, k3 pad 1", CONV(17, 5, 5, 9, 3, 1, 1, true, true), 3, true},
     {"conv 2x4x4 to 3, k4 (one pixel)", CONV(2, 4, 4, 3, 4, 1, 0, true, true), 2, false},
     {"conv 3x8x8 to 24, k2, of the image", CONV(3, 8, 8, 24, 2, 1, 0, true, false), 4, true},
+    {"conv 3x32x32 to 8, k1 stride 2, of the image", CONV(3, 32, 32, 8, 1, 2, 0, false, false), 2,
+     true},
     {"conv 24x9x9 to 64, k3 pad 1", CONV(24, 9, 9, 64, 3, 1, 1, false, true), 3, true},
     {"conv 64x6x6 to 32, k3 pad 1", CONV(64, 6, 6, 32, 3, 1, 1, false, true), 5, true},
     {"norm 5x4x3", NORM(5, 4, 3, 0, 0, false, NN_ACT_NONE), 3, false},
@@ -251,7 +256,8 @@ static cm_status take_buffers(struct op_run *run, int n, bool round_bf16)
     }
     CM_TRY(cm_alloc_aligned(&run->saved, needs->saved_fixed + needs->saved_per_image * (size_t)n, 1,
                             "saved"));
-    CM_TRY(cm_alloc_aligned(&run->scratch, needs->scratch, 1, "scratch"));
+    CM_TRY(cm_alloc_aligned(&run->scratch, needs->scratch + GUARD, 1, "scratch"));
+    memset((char *)run->scratch + needs->scratch, GUARD_BYTE, GUARD);
     CM_TRY(cm_alloc_aligned(&run->dparam, needs->dparam, sizeof(float), "dparam"));
     /* dparam is written, never added to: what it held before must not matter. */
     memset(run->dparam, 0x7f, needs->dparam * sizeof(float));
@@ -313,6 +319,15 @@ void op_run_close(struct op_run *run)
     free_const(run->batch.index);
     free_const(run->batch.augment);
     memset(run, 0, sizeof *run);
+}
+
+bool op_run_kept_to_scratch(const struct op_run *run)
+{
+    const uint8_t *guard = (const uint8_t *)run->scratch + run->op.needs.scratch;
+    for (size_t i = 0; i < GUARD; i++)
+        if (guard[i] != GUARD_BYTE)
+            return false;
+    return true;
 }
 
 static struct nn_op_args args_of(struct op_run *run)

@@ -53,6 +53,9 @@ cm_status op_run_forward(struct op_run *run);
 CM_MUST_CHECK
 cm_status op_run_backward(struct op_run *run);
 
+/* Whether the op has written into its scratch only, and not behind it. */
+bool op_run_kept_to_scratch(const struct op_run *run);
+
 double op_get(const struct op_run *run, const void *p, size_t i);
 void op_put(const struct op_run *run, void *p, size_t i, double v);
 
