@@ -33,6 +33,7 @@ struct nn_dnnl_config {
 
 struct nn_dnnl_layer; /* opaque; owned by its op */
 
+/* CM_EUNSUPPORTED: oneDNN has no kernel for the pass, or in bf16 only its reference loops. */
 CM_MUST_CHECK cm_status nn_dnnl_open(struct nn_dnnl_layer **out, const struct nn_dnnl_config *cfg);
 /* NULL is fine; sets *layer to NULL. */
 void nn_dnnl_close(struct nn_dnnl_layer **layer);
@@ -46,7 +47,7 @@ const char *nn_dnnl_kernel(const struct nn_dnnl_layer *layer);
 
 /* Forward and data gradient. weights: arena order, fp32. Not beside a run of the layer. */
 CM_MUST_CHECK cm_status nn_dnnl_import(struct nn_dnnl_layer *layer, const float *weights);
-/* Weight gradient: from the layer's order to arena order. */
+/* Weight gradient: from the layer's order to arena order. One call at a time. */
 CM_MUST_CHECK cm_status nn_dnnl_export(const struct nn_dnnl_layer *layer, const float *dweights,
                                        float *arena);
 

@@ -69,7 +69,8 @@ struct nn_op_desc {
     bool need_dx;      /* false for what reads the image */
     int nlanes;        /* lane numbers passed to run are below this */
     int threads;       /* inside one op; 1 when shards run beside each other */
-    bool emulate_bf16; /* bf16 storage and rounding on fp32 arithmetic, where the CPU has no bf16 */
+    bool emulate_bf16; /* bf16 storage and rounding on fp32 arithmetic, where the CPU has no bf16;
+                          open sets it for an op that its library cannot compute in bf16 */
 };
 
 /* What an instance needs; filled by open. */

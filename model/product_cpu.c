@@ -4,11 +4,12 @@
  *
  * With emulate_bf16, operands are converted to fp32 in scratch, oneDNN computes in fp32 with
  * weights rounded to bf16, and the result is rounded: what bf16 hardware does, up to the order of
- * sums.
+ * sums. An op for which oneDNN has no bf16 kernel, in whichever pass, emulates in all of them.
  *
  * dparam: dw in oneDNN's order | db (O), the second at a multiple of 16 floats. */
 #include <string.h>
 
+#include "common/log.h"
 #include "common/mem.h"
 #include "common/vec.h"
 #include "model/conv2d.h"
@@ -48,14 +49,19 @@ static size_t weight_count(const struct nn_op_desc *d)
     return (size_t)d->y.c * (size_t)d->x.c * taps;
 }
 
+static void close_layers(struct product *p)
+{
+    nn_dnnl_close(&p->forward);
+    nn_dnnl_close(&p->backward_data);
+    nn_dnnl_close(&p->backward_weights);
+}
+
 static void product_close(struct nn_op *op)
 {
     struct product *p = op->state;
     if (!p)
         return;
-    nn_dnnl_close(&p->forward);
-    nn_dnnl_close(&p->backward_data);
-    nn_dnnl_close(&p->backward_weights);
+    close_layers(p);
     cm_free(&p->rounded);
     cm_free(&op->state);
 }
@@ -74,6 +80,20 @@ static cm_status open_layers(struct product *p, const struct nn_op_desc *d)
         CM_TRY(nn_dnnl_open(&p->backward_weights, &cfg));
     }
     return CM_OK;
+}
+
+/* The layers in the op's dtype, else, for want of a bf16 kernel, in emulation. */
+static cm_status open_some_layers(struct nn_op *op)
+{
+    struct product *p = op->state;
+    struct nn_op_desc *d = &op->desc;
+    cm_status st = open_layers(p, d);
+    if (st != CM_EUNSUPPORTED || d->dtype != NN_BF16 || d->emulate_bf16)
+        return st;
+    cm_log_info("%s: no bf16 kernel (%s), computed in fp32 from bf16", d->name, cm_error_text());
+    close_layers(p);
+    d->emulate_bf16 = true;
+    return open_layers(p, d);
 }
 
 static void place_scratch(struct nn_op *op, struct product *p)
@@ -101,13 +121,10 @@ static cm_status product_open(struct nn_op *op)
 {
     const struct nn_op_desc *d = &op->desc;
     struct product *p = NULL;
-    if (d->dtype == NN_BF16 && !d->emulate_bf16 && !nn_dnnl_has_bf16())
-        return CM_FAIL(CM_EUNSUPPORTED, "bf16 needs AVX512_BF16 or AMX; oneDNN has %s here",
-                       nn_dnnl_isa_name());
     CM_TRY(cm_alloc(&p, 1, sizeof *p, d->name));
     op->state = p;
     p->kernels = nn_kernels_best();
-    CM_TRY(open_layers(p, d));
+    CM_TRY(open_some_layers(op));
     if (d->emulate_bf16)
         CM_TRY(cm_alloc_aligned(&p->rounded, weight_count(d), sizeof(float), d->name));
     if (p->backward_weights) {

@@ -193,19 +193,6 @@ static void test_unknown_size(void **state)
     close_outcome(o);
 }
 
-static void test_bf16_needs_the_cpu(void **state)
-{
-    (void)state;
-    struct nn_op op;
-    struct nn_op_desc desc = describe();
-    desc.dtype = NN_BF16;
-    cm_status st = nn_op_open(&op, nn_backend_cpu(), &desc);
-    assert_int_equal(st, nn_dnnl_has_bf16() ? CM_OK : CM_EUNSUPPORTED);
-    if (st != CM_OK)
-        assert_non_null(strstr(cm_error_text(), "conv1: bf16 needs AVX512_BF16 or AMX"));
-    nn_op_close(&op);
-}
-
 static void test_out_of_memory(void **state)
 {
     (void)state;
@@ -231,7 +218,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_lanes_beside_each_other, setup, teardown),
         cmocka_unit_test_setup_teardown(test_sizes_share_one_order, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unknown_size, setup, teardown),
-        cmocka_unit_test(test_bf16_needs_the_cpu),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
