@@ -38,6 +38,13 @@ static cm_status survey_aliases(struct survey *v, const struct ps_store *s)
     return CM_OK;
 }
 
+/* What removal may act on: bytes that are not those written. A full table of files, a server that
+ * is away, or a format newer than this build say nothing about the version. */
+static bool is_damage(cm_status st)
+{
+    return st == CM_ECORRUPT || st == CM_EFORMAT;
+}
+
 static cm_status survey_versions(struct survey *v, const struct ps_store *s, const char *metric)
 {
     int64_t *numbers = NULL;
@@ -48,9 +55,14 @@ static cm_status survey_versions(struct survey *v, const struct ps_store *s, con
         struct ps_candidate *c = &v->c[i];
         c->version = numbers[i];
         c->metric = (double)NAN;
-        if (ps_version_open(&opened, s, numbers[i]) != CM_OK)
+        cm_status opens = ps_version_open(&opened, s, numbers[i]);
+        c->valid = opens == CM_OK;
+        c->unjudged = !c->valid && !is_damage(opens);
+        if (!c->valid) {
+            if (c->unjudged)
+                cm_error_report(CM_LOG_WARN, opens, "version kept");
             continue;
-        c->valid = true;
+        }
         c->parent = ps_version_manifest(opened)->parent;
         c->metric = ps_manifest_metric(ps_version_manifest(opened), metric);
         ps_version_close(&opened);

@@ -63,6 +63,8 @@ void ps_retention_choose(const struct ps_retention *rule, struct ps_candidate *c
             keep(&c[i], "newer than the newest valid");
         if (c[i].aliased)
             keep(&c[i], "aliased");
+        if (c[i].unjudged)
+            keep(&c[i], "unjudged");
         if (c[i].valid && rule->keep_every > 0 && c[i].version % rule->keep_every == 0)
             keep(&c[i], "multiple");
     }

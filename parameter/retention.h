@@ -16,15 +16,16 @@ struct ps_retention {
 struct ps_candidate {
     int64_t version, parent;
     bool valid;      /* its manifest reads; broken ones are removed once a newer one is valid */
+    bool unjudged;   /* cannot be read here and now, which does not make it broken: kept */
     bool aliased;    /* an alias names it */
     double metric;   /* NaN: has none, never among the best */
     const char *why; /* out: the first rule that keeps it, a constant; NULL: remove */
 };
 
 /* Sets why of each of the n candidates, which are sorted by version ascending. Kept: the newest,
- * keep_last, aliased, the direct parents (valid ones) of the newest and of aliased ones, multiples,
- * the best (ties: the older). The highest number always stays, valid or not, so that no number is
- * ever used twice. */
+ * keep_last, aliased, unjudged, the direct parents (valid ones) of the newest and of aliased ones,
+ * multiples, the best (ties: the older). The highest number always stays, valid or not, so that no
+ * number is ever used twice. */
 void ps_retention_choose(const struct ps_retention *rule, struct ps_candidate *c, size_t n);
 
 #endif

@@ -1,8 +1,7 @@
 /* The safetensors format (github.com/huggingface/safetensors), read strictly and written
  * reproducibly:
  *
- *     | N: u64, little-endian | N bytes: JSON object, spaces to a multiple of 8 | tensor data, no
- * gaps |
+ *     | N: u64, little-endian | N bytes: JSON object, padded to 8 | tensor data, no gaps |
  *
  * The same tensors give the same bytes whatever the order in which they were added, so that the
  * SHA-256 of a model's file is the identity of the run that made it. The format has no checksum:

@@ -397,6 +397,30 @@ static void removes_by_the_rule(void **state)
 }
 
 /* Two stores without a lease race for the same numbers: none is lost, none written twice. */
+/* What this build cannot judge is no damage: a version of a newer format stays. */
+static void keeps_what_it_cannot_judge(void **state)
+{
+    struct fixture *f = *state;
+    static const char newer[] = "{\"format\": \"2.0\"}\n";
+    const struct ps_retention rule = {.keep_last = 1};
+    struct ps_store *s = NULL;
+    struct ps_removed removed;
+    char path[CM_PATH];
+    assert_ok(ps_store_open_writer(&s, f->store, 'v', NULL));
+    for (int64_t i = 1; i <= 4; i++)
+        assert_ok(fixture_commit(s, i, NULL));
+    file_of(path, f, 1, "manifest.json");
+    fixture_overwrite(path, newer, sizeof newer - 1);
+    file_of(path, f, 2, "manifest.json");
+    fixture_flip(path, 40, 0);
+    assert_ok(ps_store_gc(s, &rule, "", 0, false, &removed));
+    assert_int_equal(removed.n, 2); /* 2 is damaged, 3 is old; 1 was written by a newer build */
+    assert_int_equal(removed.version[0], 2);
+    assert_int_equal(removed.version[1], 3);
+    cm_free(&removed.version);
+    ps_store_close(&s);
+}
+
 static void racing_commits_take_different_numbers(void **state)
 {
     struct fixture *f = *state;
@@ -440,6 +464,7 @@ int main(void)
         WITH_FOLDER(a_frozen_writer_cannot_publish),
         WITH_FOLDER(a_fenced_writer_cannot_begin_again),
         WITH_FOLDER(removes_by_the_rule),
+        WITH_FOLDER(keeps_what_it_cannot_judge),
         WITH_FOLDER(racing_commits_take_different_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
