@@ -142,6 +142,20 @@ static cm_status number_of(int64_t *number, const struct ps_command *c, const ch
     return st;
 }
 
+/* --expect: a number alone, for the alias may name a version that is damaged or gone. */
+static cm_status expected_of(int64_t *expected, const char *text)
+{
+    char *end;
+    *expected = 0;
+    if (!strcmp(text, "none"))
+        return CM_OK;
+    *expected = strtoll(text + (text[0] == 'v'), &end, 10);
+    if (*end || *expected < 1)
+        return CM_FAIL(CM_EUSAGE, "--expect: '%s' is neither a version (v000123, 123) nor 'none'",
+                       text);
+    return CM_OK;
+}
+
 static cm_status alias_set(const struct ps_command *c, const char *who)
 {
     struct ps_alias made;
@@ -149,10 +163,8 @@ static cm_status alias_set(const struct ps_command *c, const char *who)
     if (c->noperands < 3)
         return CM_FAIL(CM_EUSAGE, "flywheel checkpoint alias: set wants DIR NAME VERSION");
     CM_TRY(number_of(&version, c, c->operand[2]));
-    if (c->expect && !strcmp(c->expect, "none"))
-        expected = 0;
-    else if (c->expect)
-        CM_TRY(number_of(&expected, c, c->expect));
+    if (c->expect)
+        CM_TRY(expected_of(&expected, c->expect));
     CM_TRY(ps_alias_set(&made, ps_store_dir(c->store), c->operand[1], expected, version, who,
                         c->why ? c->why : ""));
     return print_changes(c, &made, 1);
