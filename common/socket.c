@@ -1,8 +1,10 @@
 /* ZeroMQ behind common/socket.h. What libzmq leaves open is decided here, once:
- *   ROUTER   mandatory (an unknown peer is an error, not a silent drop), handover (a restarted peer
- * with a fixed routing id takes over from its dead connection) DEALER   immediate (queues only to
- * peers that are connected) TCP      ZeroMQ's own heartbeats, so that a host that lost power is
- * noticed within seconds closing  a bounded linger; libzmq's default would wait for ever */
+ *
+ *   ROUTER   mandatory: an unknown peer is an error, not a silent drop
+ *            handover: a restarted peer with a fixed routing id takes over from its dead connection
+ *   DEALER   immediate: queues only to peers that are connected
+ *   TCP      ZeroMQ's own heartbeats: a host that lost power is noticed within seconds
+ *   closing  a bounded linger; libzmq's default would wait for ever */
 #include "common/socket.h"
 
 #include <errno.h>
@@ -303,10 +305,11 @@ cm_status cm_socket_recv(struct cm_socket *s, struct cm_message *m, struct cm_de
         if (m->nown == CM_MESSAGE_FRAMES)
             return drain(s, m);
         int code = receive_frame(s, m, flags, &more);
-        if (!code || code == EINTR)
+        if (!code || (code == EINTR && m->nown))
             continue;
-        if (code != EAGAIN || m->nown || cm_deadline_passed(deadline))
+        if (code != EINTR && (code != EAGAIN || m->nown || cm_deadline_passed(deadline)))
             return FAIL_ZMQ(code, "receiving");
+        /* Interrupted or too early: only what is left of the time, or signals could stretch it. */
         int left_ms = wait_ms(deadline);
         CM_TRY(set_timeout(s, ZMQ_RCVTIMEO, &s->recv_timeout_ms, left_ms));
         flags = left_ms ? 0 : ZMQ_DONTWAIT;
