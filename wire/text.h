@@ -7,7 +7,7 @@
 
 #include "common/status.h"
 
-/* UTF-8 without control characters. Empty is fine. */
+/* UTF-8 without control characters (U+0000 to U+001F, U+007F to U+009F). Empty is fine. */
 bool wi_text_is_plain(const char *s, size_t n);
 /* 1 to max bytes of letters, digits, '-', '_' and '.', not beginning with '.': what may become a
  * part of a key or a file name. */
