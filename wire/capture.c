@@ -2,7 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,9 +10,11 @@
 #include "wire/classes.h"
 #include "wire/text.h"
 
-#define MAJOR  1
-#define MINOR  0
-#define NUMBER 40 /* longest text of a number, with its NUL */
+#define MAJOR      1
+#define MINOR      0
+#define NUMBER     40 /* longest text of a number, with its NUL */
+#define DIGITS     "0123456789"
+#define TIME_END_S 1e12 /* some 30,000 years on: with its milliseconds still exact */
 
 static void add(struct wi_capture_fields *out, const char *name, const void *value, size_t n)
 {
@@ -34,7 +36,7 @@ cm_status wi_capture_encode(struct wi_capture_fields *out, const struct wi_captu
     out->n = 0;
     CM_TRY(wi_image_check(image));
     CM_TRY(wi_classes_open(&classes, c->classes, c->nclasses));
-    if (c->version < 1 || !isfinite(c->utc_s))
+    if (c->version < 1 || !(c->utc_s >= 0 && c->utc_s < TIME_END_S))
         return CM_FAIL(CM_EINVAL, "a capture of version %" PRId64 " at %g s", c->version, c->utc_s);
     wi_classes_next(&classes, &top);
     snprintf(out->shape, sizeof(out->shape), "%ux%ux%u", image->height, image->width,
@@ -71,14 +73,16 @@ static cm_status need(const struct wi_field **out, const struct wi_field *field,
 }
 
 /* A field as a NUL-terminated text for the C library's number readers, which then must use all of
- * it. */
+ * it; of the allowed characters only, since those readers also take blanks, signs and prefixes. */
 static cm_status need_number(char text[NUMBER], const struct wi_field *field, size_t n,
-                             const char *name)
+                             const char *name, const char *allowed)
 {
     const struct wi_field *f;
     CM_TRY(need(&f, field, n, name));
-    if (f->nvalue == 0 || f->nvalue >= NUMBER || memchr(f->value, '\0', f->nvalue) ||
-        f->value[0] == ' ')
+    bool fits = f->nvalue > 0 && f->nvalue < NUMBER;
+    for (size_t i = 0; fits && i < f->nvalue; i++)
+        fits = f->value[i] && strchr(allowed, f->value[i]);
+    if (!fits)
         return CM_FAIL(CM_EFORMAT, "capture: '%s' is no number", name);
     memcpy(text, f->value, f->nvalue);
     text[f->nvalue] = '\0';
@@ -89,18 +93,18 @@ static cm_status decode_numbers(struct wi_capture *c, const struct wi_field *fie
 {
     char text[NUMBER], *end;
 
-    CM_TRY(need_number(text, field, n, "version"));
+    CM_TRY(need_number(text, field, n, "version", DIGITS));
     errno = 0;
     c->version = strtoll(text, &end, 10);
     if (*end || errno || c->version < 1)
         return CM_FAIL(CM_EFORMAT, "capture: 'version' is out of range");
-    CM_TRY(need_number(text, field, n, "manifest"));
+    CM_TRY(need_number(text, field, n, "manifest", DIGITS "abcdef"));
     c->manifest_hash = strtoull(text, &end, 16);
     if (*end || strlen(text) != CM_XXH_TEXT - 1)
         return CM_FAIL(CM_EFORMAT, "capture: 'manifest' is no hash");
-    CM_TRY(need_number(text, field, n, "time"));
+    CM_TRY(need_number(text, field, n, "time", DIGITS "."));
     c->utc_s = strtod(text, &end);
-    if (*end || !isfinite(c->utc_s))
+    if (*end || c->utc_s >= TIME_END_S)
         return CM_FAIL(CM_EFORMAT, "capture: 'time' is no time");
     return CM_OK;
 }
@@ -111,11 +115,11 @@ static cm_status decode_shape(struct wi_image *image, const struct wi_field *fie
     char text[NUMBER], *at = text;
     long side[3];
 
-    CM_TRY(need_number(text, field, n, "shape"));
+    CM_TRY(need_number(text, field, n, "shape", DIGITS "x"));
     for (int i = 0; i < 3; i++) {
         char *end;
         side[i] = strtol(at, &end, 10);
-        if (end == at || *end != (i < 2 ? 'x' : '\0') || side[i] < 0 || side[i] > UINT16_MAX)
+        if (end == at || *end != (i < 2 ? 'x' : '\0') || side[i] > UINT16_MAX)
             return CM_FAIL(CM_EFORMAT, "capture: 'shape' is not of the form 32x32x3");
         at = end + 1;
     }

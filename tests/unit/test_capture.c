@@ -123,10 +123,20 @@ static void test_wrong_fields(void **state)
         {"version", "12a", CM_EFORMAT},
         {"version", "99999999999999999999", CM_EFORMAT},
         {"version", " 1", CM_EFORMAT},
+        {"version", "\t1", CM_EFORMAT},
+        {"version", "+1", CM_EFORMAT},
         {"version", "", CM_EFORMAT},
         {"manifest", "123", CM_EFORMAT},
         {"manifest", "0123456789abcdeg", CM_EFORMAT},
+        {"manifest", "0x23456789abcdef", CM_EFORMAT},
+        {"manifest", "-123456789abcdef", CM_EFORMAT},
+        {"shape", "1x 1x3", CM_EFORMAT},
+        {"shape", "1x+1x3", CM_EFORMAT},
         {"time", "nan", CM_EFORMAT},
+        {"time", "-1", CM_EFORMAT},
+        {"time", "0x10", CM_EFORMAT},
+        {"time", "1.2.3", CM_EFORMAT},
+        {"time", "1000000000000", CM_EFORMAT},
         {"time", "noon", CM_EFORMAT},
         {"time", "0000000000000000000000000000000000000001", CM_EFORMAT},
         {"classes", "", CM_EFORMAT},
@@ -157,9 +167,12 @@ static void test_encode_refuses(void **state)
     c = f->capture;
     c.version = 0;
     assert_int_equal(wi_capture_encode(&f->fields, &c), CM_EINVAL);
-    c = f->capture;
-    c.utc_s = (double)NAN;
-    assert_int_equal(wi_capture_encode(&f->fields, &c), CM_EINVAL);
+    static const double no_times[] = {(double)NAN, -1, 1e12, (double)INFINITY};
+    for (size_t i = 0; i < sizeof(no_times) / sizeof(no_times[0]); i++) {
+        c = f->capture;
+        c.utc_s = no_times[i];
+        assert_int_equal(wi_capture_encode(&f->fields, &c), CM_EINVAL);
+    }
 }
 
 int main(void)
