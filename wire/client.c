@@ -331,7 +331,9 @@ cm_status wi_client_poll(struct wi_client *c, struct wi_answer *out, struct cm_d
             return st;
         if (expire(c, out))
             return CM_OK;
-        if (st == CM_ETIMEDOUT && cm_deadline_passed(deadline))
+        /* Also behind a message that was no answer, or a peer that sends nothing but those would
+         * keep the caller here. */
+        if (cm_deadline_passed(deadline))
             return CM_FAIL(CM_ETIMEDOUT, "client: no answer yet, %d requests are outstanding",
                            wi_client_outstanding(c));
     }

@@ -328,6 +328,34 @@ static void test_garbage_from_the_gateway(void **state)
     assert_int_equal(stats.dropped, 2);
 }
 
+/* A peer that sends nothing but messages that answer nothing does not hold a call past its
+ * deadline: each one that has passed looks at one message. */
+static void test_flood_ends_at_the_deadline(void **state)
+{
+    enum { FLOOD = 100 };
+    struct fixture *f = *state;
+    struct wi_answer a;
+    submit(f, 1, LONG_MS);
+    serve_until(f, 1);
+    struct cm_message m = {.nframes = 2};
+    m.frame[0] = f->kept[0].message.frame[0];
+    m.frame[1].data = "junk";
+    m.frame[1].n = 4;
+    for (int i = 0; i < FLOOD; i++)
+        assert_int_equal(cm_socket_send(f->router, &m, cm_deadline_in_ms(LONG_MS)), CM_OK);
+    struct cm_deadline patience = cm_deadline_in_ms(LONG_MS);
+    for (uint64_t seen = 0; seen < FLOOD;) {
+        assert_false(cm_deadline_passed(patience));
+        assert_int_equal(wi_client_poll(f->client, &a, cm_deadline_in_ms(0)), CM_ETIMEDOUT);
+        uint64_t now = wi_client_stats(f->client).malformed;
+        assert_in_range(now, seen, seen + 1);
+        seen = now;
+    }
+    gateway_answer(f, 0, "good");
+    a = poll_ok(f);
+    assert_int_equal(a.tag, 1);
+}
+
 static void test_refusals(void **state)
 {
     struct fixture *f = *state;
@@ -372,6 +400,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_deadlines, setup, teardown),
         cmocka_unit_test_setup_teardown(test_garbage_from_the_gateway, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_flood_ends_at_the_deadline, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
