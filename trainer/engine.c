@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/file.h"
 #include "common/lane.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -16,7 +17,7 @@
 #define STEP_TIMEOUT_MS 600000 /* of the lanes' own work; the group has deadlines of its own */
 #define MAX_LEVELS      12     /* of the tree inside a lane: up to 2^11 shards */
 
-/* One virtual shard held by this rank; written by the caller's thread, read by its lane. */
+/* One virtual shard held by this rank; written and read by its lane. */
 struct shard {
     struct nn_batch batch;
     struct nn_result result;
@@ -52,16 +53,18 @@ struct tr_engine {
     struct tr_order order;
     struct nn_plan *plan;
     struct tr_optimizer *optimizer;
-    float *weights, *gradients; /* layout->ntotal floats */
-    int nshards, nlanes, first_shard;
+    float *weights, *gradients;       /* layout->ntotal floats */
+    uint32_t all_shards;              /* V */
+    int nshards, nlanes, first_shard; /* of this rank */
     struct shard *shards;
     struct lane *lanes;
-    uint32_t *rows; /* of a global batch */
     int nbuckets;
     struct bucket *buckets;
     struct ln_event *statistics_ready;
-    struct tr_update update; /* of the step that is being enqueued */
+    /* The step that runs; written while the lanes are idle. */
     int64_t step;
+    struct tr_slice slice;
+    struct tr_update update;
     bool timing;
     struct tr_op_time *times; /* written by lanes; with one lane only */
 };
@@ -78,9 +81,7 @@ static int power_of_two_up_to(int limit)
 
 static cm_status open_shards(struct tr_engine *self)
 {
-    uint32_t batch = self->order.batch, shards = (uint32_t)self->cfg.train->shards;
-    size_t largest = (batch + shards - 1) / shards;
-    CM_TRY(cm_alloc(&self->rows, batch, sizeof *self->rows, "sample numbers"));
+    size_t largest = (self->order.batch + self->all_shards - 1) / self->all_shards;
     CM_TRY(cm_alloc(&self->shards, (size_t)self->nshards, sizeof *self->shards, "shards"));
     for (int i = 0; i < self->nshards; i++) {
         struct shard *s = &self->shards[i];
@@ -150,7 +151,7 @@ static cm_status open_plan(struct tr_engine *self)
 {
     const struct tr_train_config *train = self->cfg.train;
     int sizes[TR_SHARD_SIZES];
-    int nsizes = tr_shard_sizes(&self->order, (uint32_t)train->shards, sizes);
+    int nsizes = tr_shard_sizes(&self->order, self->all_shards, sizes);
     if (nsizes == 0)
         return CM_FAIL(CM_ECONFIG, "train.batch %u: no step has a sample (%u training samples%s)",
                        self->order.batch, self->order.n,
@@ -176,7 +177,9 @@ cm_status tr_engine_open(struct tr_engine **out, const struct tr_engine_config *
 {
     *out = NULL;
     int ranks = ar_group_size(cfg->group);
-    CM_TRY(tr_shard_check(ranks, cfg->train->shards));
+    uint32_t shards;
+    CM_TRY(
+        tr_shard_count(&shards, cfg->allreduce->order == AR_ORDER_FAST, ranks, cfg->train->shards));
     if (cfg->samples.n == 0)
         return CM_FAIL(CM_ECONFIG, "no training sample is left (holdout or limit too large?)");
 
@@ -188,9 +191,13 @@ cm_status tr_engine_open(struct tr_engine **out, const struct tr_engine_config *
                                     .n = cfg->samples.n,
                                     .batch = (uint32_t)cfg->train->batch,
                                     .drop_last = cfg->train->drop_last};
-    self->nshards = (int)cfg->train->shards / ranks;
+    self->all_shards = shards;
+    self->nshards = (int)shards / ranks;
     self->first_shard = ar_group_rank(cfg->group) * self->nshards;
     self->nlanes = power_of_two_up_to(cfg->nlanes < self->nshards ? cfg->nlanes : self->nshards);
+    if (self->nlanes < power_of_two_up_to(cfg->nlanes))
+        cm_log_info("this rank has %d of %u shards: it uses %d of its %d threads", self->nshards,
+                    shards, self->nlanes, cfg->nlanes);
 
     cm_status st;
     CM_GOTO(st, open_plan(self), out);
@@ -244,7 +251,6 @@ void tr_engine_close(struct tr_engine **e)
         ln_event_close(&self->buckets[i].ready);
     ln_event_close(&self->statistics_ready);
     cm_free(&self->buckets);
-    cm_free(&self->rows);
     cm_free(&self->weights);
     cm_free(&self->gradients);
     cm_free(&self->times);
@@ -276,11 +282,6 @@ const struct nn_plan *tr_engine_plan(const struct tr_engine *e)
 int tr_engine_nlanes(const struct tr_engine *e)
 {
     return e->nlanes;
-}
-
-struct ln_lane *tr_engine_lane(struct tr_engine *e, int i)
-{
-    return e->lanes[i].run;
 }
 
 cm_status tr_engine_prepare(struct tr_engine *e)
@@ -316,6 +317,35 @@ static void note_time(struct tr_engine *self, int row, bool backward, int64_t si
         self->times[row].forward_s += s;
 }
 
+/* Which samples a shard takes, and how they look: functions of the step and the position, so every
+ * lane works out its own. */
+static void fill_shard(struct tr_engine *self, int shard)
+{
+    const struct tr_samples *samples = &self->cfg.samples;
+    const struct tr_slice *slice = &self->slice;
+    struct shard *s = &self->shards[shard];
+    uint32_t count;
+    tr_shard_range(slice->n, self->all_shards, (uint32_t)(self->first_shard + shard), &s->first,
+                   &count);
+    if (self->cfg.draw)
+        self->cfg.draw(self->cfg.draw_ctx, self->step, slice->first + s->first, count, s->rows);
+    for (uint32_t i = 0; i < count; i++) {
+        if (!self->cfg.draw)
+            s->rows[i] =
+                samples
+                    ->id[tr_order_sample(&self->order, slice->epoch, slice->first + s->first + i)];
+        s->labels[i] = samples->labels[s->rows[i]];
+        s->augment[i] =
+            tr_augment(self->cfg.train, slice->epoch, s->rows[i], self->cfg.spec->input.h);
+    }
+    s->result = (struct nn_result){0};
+    s->batch = (struct nn_batch){.n = (int)count,
+                                 .images = samples->images,
+                                 .index = s->rows,
+                                 .augment = s->augment,
+                                 .labels = s->labels};
+}
+
 static cm_status task_input(void *ctx, int64_t shard, int64_t unused)
 {
     (void)unused;
@@ -323,6 +353,8 @@ static cm_status task_input(void *ctx, int64_t shard, int64_t unused)
     struct shard *s = &self->shards[shard];
     int lane = lane_of(self, (int)shard);
     int64_t t = cm_now_ns();
+    CM_TRY(cm_fault("train.input"));
+    fill_shard(self, (int)shard);
     CM_TRY(nn_plan_input(self->plan, (int)shard, self->lanes[lane].run, lane, &s->batch,
                          (uint32_t)self->step, s->first));
     note_time(self, nn_plan_nops(self->plan), false, t);
@@ -432,40 +464,6 @@ static cm_status task_prepare(void *ctx, int64_t op, int64_t unused)
 }
 
 /* ---- the step ---- */
-
-/* Which samples each local shard takes, and how they look. Returns the size of the global batch. */
-static uint32_t fill_shards(struct tr_engine *self, int64_t step)
-{
-    const struct tr_samples *samples = &self->cfg.samples;
-    const struct tr_train_config *train = self->cfg.train;
-    struct tr_slice slice = tr_order_slice(&self->order, step);
-    if (self->cfg.draw)
-        self->cfg.draw(self->cfg.draw_ctx, step, slice.first, slice.n, self->rows);
-    else
-        for (uint32_t i = 0; i < slice.n; i++)
-            self->rows[i] =
-                samples->id[tr_order_sample(&self->order, slice.epoch, slice.first + i)];
-
-    for (int k = 0; k < self->nshards; k++) {
-        struct shard *s = &self->shards[k];
-        uint32_t count;
-        tr_shard_range(slice.n, (uint32_t)train->shards, (uint32_t)(self->first_shard + k),
-                       &s->first, &count);
-        for (uint32_t i = 0; i < count; i++) {
-            uint32_t row = self->rows[s->first + i];
-            s->rows[i] = row;
-            s->labels[i] = samples->labels[row];
-            s->augment[i] = tr_augment(train, slice.epoch, row, self->cfg.spec->input.h);
-        }
-        s->result = (struct nn_result){0};
-        s->batch = (struct nn_batch){.n = (int)count,
-                                     .images = samples->images,
-                                     .index = s->rows,
-                                     .augment = s->augment,
-                                     .labels = s->labels};
-    }
-    return slice.n;
-}
 
 static void enqueue_forward(struct tr_engine *self)
 {
@@ -620,8 +618,7 @@ cm_status tr_engine_step(struct tr_engine *e, int64_t step, double lr, uint32_t 
 {
     int64_t began = cm_now_ns();
     e->step = step;
-    ar_group_set_phase(e->cfg.group, "step", step);
-    fill_shards(e, step);
+    e->slice = tr_order_slice(&e->order, step);
     if (e->timing)
         memset(e->times, 0, ((size_t)nn_plan_nops(e->plan) + TR_TIMES_EXTRA) * sizeof *e->times);
 
@@ -629,10 +626,12 @@ cm_status tr_engine_step(struct tr_engine *e, int64_t step, double lr, uint32_t 
     enqueue_forward(e);
     enqueue_backward(e);
     cm_status own = sync_lanes(e);
-    if (own != CM_OK)
-        return own; /* the caller ends the job: peers are waiting in the reduction */
-    struct ar_tail tail = local_tail(e, raise);
+    if (own == CM_ETIMEDOUT)
+        return own; /* lanes still write what would be summed: only leaving is left */
+    struct ar_tail tail = local_tail(e, own == CM_OK ? raise : raise | TR_BIT_FAILED);
     CM_TRY(ar_step_end(e->cfg.group, &tail));
+    if (tail.bits & TR_BIT_FAILED)
+        return ar_group_agree(e->cfg.group, own, "computing a step");
 
     double count = tail.sum[SUM_COUNT];
     *outcome = (struct tr_outcome){.loss = tail.sum[SUM_LOSS],

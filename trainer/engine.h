@@ -41,9 +41,9 @@ struct tr_engine_config {
     struct ar_group *group;
     int nlanes; /* at most; a power of two of them is used */
     struct tr_samples samples;
-    /* Share of samples that the caller draws itself instead of the epoch's order (replay); NULL:
-     * the epoch's order. Gives row numbers for the n samples of global step `step` from position
-     * first on. */
+    /* Where the caller draws samples itself, instead of the epoch's order (replay); NULL: it does
+     * not. Gives row numbers for positions [first, first + n) of the epoch that step lies in: a
+     * function of step and position, called by all lanes at once. */
     void (*draw)(void *ctx, int64_t step, uint32_t first, uint32_t n, uint32_t *rows);
     void *draw_ctx;
 };
@@ -59,10 +59,13 @@ struct tr_optimizer *tr_engine_optimizer(struct tr_engine *e);
 const struct tr_order *tr_engine_order(const struct tr_engine *e);
 const struct nn_plan *tr_engine_plan(const struct tr_engine *e);
 int tr_engine_nlanes(const struct tr_engine *e);
-struct ln_lane *tr_engine_lane(struct tr_engine *e, int i); /* for evaluation, while no step runs */
 
 /* After weights were written (initial values, a checkpoint): the plan takes them up. */
 CM_MUST_CHECK cm_status tr_engine_prepare(struct tr_engine *e);
+
+/* Control bits. Callers choose their own from the lower ones; the engine's: a rank could not do its
+ * part. */
+#define TR_BIT_FAILED 0x80000000u
 
 /* What all ranks know after a step. */
 struct tr_outcome {
@@ -77,7 +80,9 @@ struct tr_outcome {
 
 /* Runs step number `step` (0-based, of the whole run) at learning rate lr. raise: control bits of
  * this rank. Collective. A loss or gradient that is not finite: CM_ENUMERIC on all ranks in the
- * same step, names the tensor where it began, and weights and optimiser are as before the step. */
+ * same step; it names the first tensor on backward's way that is not finite. A rank that cannot do
+ * its part: its own fault there, CM_EPEER on the others. Weights and optimiser are then as before
+ * the step. After CM_ETIMEDOUT and faults of the group the job can only be left. */
 CM_MUST_CHECK cm_status tr_engine_step(struct tr_engine *e, int64_t step, double lr, uint32_t raise,
                                        struct tr_outcome *outcome);
 

@@ -74,19 +74,23 @@ static bool is_power_of_two(int64_t x)
     return x > 0 && (x & (x - 1)) == 0;
 }
 
-cm_status tr_shard_check(int ranks, int64_t shards)
+cm_status tr_shard_count(uint32_t *out, bool fast, int ranks, int64_t configured)
 {
-    if (!is_power_of_two(shards))
-        return CM_FAIL(CM_ECONFIG, "train.shards: %lld is not a power of two", (long long)shards);
+    *out = (uint32_t)(fast ? ranks : configured);
+    if (fast)
+        return CM_OK;
+    if (!is_power_of_two(configured))
+        return CM_FAIL(CM_ECONFIG, "train.shards: %lld is not a power of two",
+                       (long long)configured);
     if (!is_power_of_two(ranks))
         return CM_FAIL(CM_ECONFIG,
                        "%d ranks: with allreduce.order \"fixed\" the number of ranks must be a "
                        "power of two (1, 2, 4, …)",
                        ranks);
-    if (ranks > shards)
+    if (ranks > configured)
         return CM_FAIL(CM_ECONFIG,
                        "%d ranks but train.shards is %lld: a rank needs at least one shard; start "
                        "fewer ranks or raise train.shards (which changes the run)",
-                       ranks, (long long)shards);
+                       ranks, (long long)configured);
     return CM_OK;
 }

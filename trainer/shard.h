@@ -40,7 +40,9 @@ void tr_shard_range(uint32_t b, uint32_t shards, uint32_t k, uint32_t *first, ui
 #define TR_SHARD_SIZES 4
 int tr_shard_sizes(const struct tr_order *o, uint32_t shards, int sizes[TR_SHARD_SIZES]);
 
-/* W ranks and V shards: both powers of two, W <= V. CM_ECONFIG says which of them is not. */
-CM_MUST_CHECK cm_status tr_shard_check(int ranks, int64_t shards);
+/* V, the shards of a run on W ranks. In the fixed order it is what the config says, both are powers
+ * of two and W <= V; in the fast one V = W, whatever that is, and the config's number does not
+ * count. CM_ECONFIG says what does not fit. */
+CM_MUST_CHECK cm_status tr_shard_count(uint32_t *out, bool fast, int ranks, int64_t configured);
 
 #endif

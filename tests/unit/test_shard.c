@@ -102,12 +102,22 @@ static void sizes_list_every_size_that_occurs(void **state)
 static void rank_counts_are_checked(void **state)
 {
     (void)state;
-    assert_int_equal(tr_shard_check(4, 8), CM_OK);
-    assert_int_equal(tr_shard_check(3, 8), CM_ECONFIG);
+    uint32_t shards;
+    assert_int_equal(tr_shard_count(&shards, false, 4, 8), CM_OK);
+    assert_int_equal(shards, 8);
+    assert_int_equal(tr_shard_count(&shards, false, 3, 8), CM_ECONFIG);
     assert_non_null(strstr(cm_error_text(), "3 ranks"));
-    assert_int_equal(tr_shard_check(16, 8), CM_ECONFIG);
-    assert_int_equal(tr_shard_check(2, 6), CM_ECONFIG);
+    assert_int_equal(tr_shard_count(&shards, false, 16, 8), CM_ECONFIG);
+    assert_int_equal(tr_shard_count(&shards, false, 2, 6), CM_ECONFIG);
     assert_non_null(strstr(cm_error_text(), "train.shards: 6"));
+}
+
+static void in_the_fast_order_every_rank_is_a_shard(void **state)
+{
+    (void)state;
+    uint32_t shards;
+    assert_int_equal(tr_shard_count(&shards, true, 3, 8), CM_OK);
+    assert_int_equal(shards, 3);
 }
 
 int main(void)
@@ -120,6 +130,7 @@ int main(void)
         cmocka_unit_test(shards_cover_a_batch),
         cmocka_unit_test(sizes_list_every_size_that_occurs),
         cmocka_unit_test(rank_counts_are_checked),
+        cmocka_unit_test(in_the_fast_order_every_rank_is_a_shard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
