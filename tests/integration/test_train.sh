@@ -198,6 +198,22 @@ kill -CONT $pid
 ends 0
 same "$run"
 
+# ---- one rank of two fails alone: nobody waits for its deadline (two minutes), and the fault is told ----
+for point in train.step@7 train.input@30 train.evaluate@1; do
+    SECONDS=0
+    want 1 mpirun -np 1 "$train" train "$config" --run "$work/alone" -q --resume never : \
+        -np 1 -x FLYWHEEL_INJECT="${point/@/=eio@}" "$train" train "$config" --run "$work/alone" -q --resume never
+    [ $SECONDS -lt 60 ] || fail "$point: the others waited"
+    says "injected at ${point%@*}"
+done
+echo "lone failures end the job"
+
+# ---- the fast order: any number of ranks, the same bits for reruns only ----
+fast=(-q --set allreduce.order=fast --set train.epochs=0.3 --set data.test_limit=50 --resume never)
+want 0 mpirun -np 3 "$train" train "$config" --run "$work/fast1" "${fast[@]}"
+want 0 mpirun -np 3 "$train" train "$config" --run "$work/fast2" "${fast[@]}"
+[ "$(sha_of "$work/fast1")" = "$(sha_of "$work/fast2")" ] || fail "fast: a rerun gives other bits"
+
 # ---- bad input ----
 want 2 mpirun -np 3 "$train" train "$config" --run "$work/bad" -q
 says "3 ranks"
