@@ -1,0 +1,171 @@
+#include "serve/rollout.h"
+
+#include <string.h>
+
+static bool same(struct sv_version a, struct sv_version b)
+{
+    return a.number == b.number && a.hash == b.hash;
+}
+
+static int find_ban(const struct sv_rollout *r, struct sv_version v)
+{
+    for (int i = 0; i < r->nquarantine; i++)
+        if (same(r->quarantine[i], v))
+            return i;
+    return -1;
+}
+
+static void remove_ban(struct sv_rollout *r, int i)
+{
+    r->nquarantine--;
+    memmove(&r->quarantine[i], &r->quarantine[i + 1],
+            (size_t)(r->nquarantine - i) * sizeof r->quarantine[0]);
+}
+
+static void drop_candidate(struct sv_rollout *r)
+{
+    r->candidate = (struct sv_version){0};
+    for (int w = 0; w < SV_WORKERS_MAX; w++)
+        r->worker[w].has_candidate = false;
+}
+
+enum sv_aim sv_rollout_aim(struct sv_rollout *r, struct sv_version v, bool anew, int64_t now_ns)
+{
+    int ban = find_ban(r, v);
+    if (ban >= 0 && !anew)
+        return SV_AIM_QUARANTINED;
+    if (ban >= 0)
+        remove_ban(r, ban);
+    if (same(v, r->candidate))
+        return SV_AIM_KNOWN;
+    drop_candidate(r);
+    if (same(v, r->serving))
+        return SV_AIM_KNOWN;
+    r->candidate = v;
+    r->impatient_ns = now_ns + r->load_timeout_ns;
+    return SV_AIM_NEW;
+}
+
+void sv_rollout_ban(struct sv_rollout *r, struct sv_version v)
+{
+    if (same(v, r->candidate))
+        drop_candidate(r);
+    if (find_ban(r, v) >= 0)
+        return;
+    if (r->nquarantine == SV_QUARANTINE_MAX)
+        remove_ban(r, 0);
+    r->quarantine[r->nquarantine++] = v;
+}
+
+bool sv_rollout_is_banned(const struct sv_rollout *r, struct sv_version v)
+{
+    return find_ban(r, v) >= 0;
+}
+
+void sv_rollout_join(struct sv_rollout *r, int w)
+{
+    r->worker[w] = (struct sv_rollout_worker){.live = true};
+}
+
+void sv_rollout_part(struct sv_rollout *r, int w)
+{
+    r->worker[w] = (struct sv_rollout_worker){0};
+}
+
+void sv_rollout_loaded(struct sv_rollout *r, int w, struct sv_version v)
+{
+    struct sv_rollout_worker *worker = &r->worker[w];
+    if (worker->asked == v.number)
+        worker->asked = 0;
+    if (v.number && same(v, r->serving))
+        worker->has_serving = true;
+    if (v.number && same(v, r->candidate))
+        worker->has_candidate = true;
+}
+
+enum sv_refusal sv_rollout_refused(struct sv_rollout *r, int w, struct sv_version v)
+{
+    struct sv_rollout_worker *worker = &r->worker[w];
+    if (worker->asked == v.number)
+        worker->asked = 0;
+    if (v.number && same(v, r->candidate)) {
+        sv_rollout_ban(r, v);
+        return SV_REFUSED_CANDIDATE;
+    }
+    if (v.number && same(v, r->serving)) {
+        worker->refused_serving = true;
+        return SV_REFUSED_SERVING;
+    }
+    return SV_REFUSED_OTHER;
+}
+
+void sv_rollout_lacks(struct sv_rollout *r, int w)
+{
+    r->worker[w].has_serving = false;
+}
+
+struct sv_version sv_rollout_ask(struct sv_rollout *r, int w)
+{
+    struct sv_rollout_worker *worker = &r->worker[w];
+    struct sv_version v = {0};
+    if (!worker->live || worker->asked)
+        return v;
+    if (r->serving.number && !worker->has_serving && !worker->refused_serving)
+        v = r->serving;
+    else if (r->candidate.number && !worker->has_candidate)
+        v = r->candidate;
+    worker->asked = v.number;
+    return v;
+}
+
+bool sv_rollout_can_serve(const struct sv_rollout *r, int w)
+{
+    return r->serving.number && r->worker[w].live && r->worker[w].has_serving;
+}
+
+bool sv_rollout_is_ready(const struct sv_rollout *r)
+{
+    for (int w = 0; w < SV_WORKERS_MAX; w++)
+        if (sv_rollout_can_serve(r, w))
+            return true;
+    return false;
+}
+
+static int count_candidate(const struct sv_rollout *r)
+{
+    int n = 0;
+    for (int w = 0; w < SV_WORKERS_MAX; w++)
+        n += r->worker[w].live && r->worker[w].has_candidate;
+    return n;
+}
+
+bool sv_rollout_may_switch(const struct sv_rollout *r, int64_t now_ns)
+{
+    int have = r->candidate.number ? count_candidate(r) : 0, live = sv_rollout_live(r);
+    if (have == 0)
+        return false;
+    if (have == live || !sv_rollout_is_ready(r))
+        return true;
+    return now_ns >= r->impatient_ns && 2 * have > live;
+}
+
+struct sv_version sv_rollout_switch(struct sv_rollout *r)
+{
+    struct sv_version before = r->serving;
+    r->serving = r->candidate;
+    r->candidate = (struct sv_version){0};
+    for (int w = 0; w < SV_WORKERS_MAX; w++) {
+        struct sv_rollout_worker *worker = &r->worker[w];
+        worker->has_serving = worker->has_candidate;
+        worker->has_candidate = worker->refused_serving = false;
+    }
+    return before;
+}
+
+int sv_rollout_live(const struct sv_rollout *r)
+{
+    int n = 0;
+    for (int w = 0; w < SV_WORKERS_MAX; w++)
+        n += r->worker[w].live;
+    return n;
+}

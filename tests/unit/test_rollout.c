@@ -1,0 +1,251 @@
+/* Which version serves: a new one takes over only when enough workers proved it, a refused one
+ * never, and the old one goes on meanwhile. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "serve/rollout.h"
+
+#define TIMEOUT 1000
+
+static const struct sv_version v1 = {1, 11}, v2 = {2, 22}, v3 = {3, 33};
+
+static struct sv_rollout rollout(int workers)
+{
+    struct sv_rollout r = {.load_timeout_ns = TIMEOUT};
+    for (int w = 0; w < workers; w++)
+        sv_rollout_join(&r, w);
+    return r;
+}
+
+/* Asked for v, and has it. */
+static void load(struct sv_rollout *r, int w, struct sv_version v)
+{
+    assert_int_equal(sv_rollout_ask(r, w).number, v.number);
+    sv_rollout_loaded(r, w, v);
+}
+
+static struct sv_rollout serving_v1(int workers)
+{
+    struct sv_rollout r = rollout(workers);
+    assert_int_equal(sv_rollout_aim(&r, v1, true, 0), SV_AIM_NEW);
+    for (int w = 0; w < workers; w++)
+        load(&r, w, v1);
+    assert_true(sv_rollout_may_switch(&r, 0));
+    assert_int_equal(sv_rollout_switch(&r).number, 0);
+    assert_true(sv_rollout_is_ready(&r));
+    return r;
+}
+
+static void test_starts_with_the_first_worker(void **state)
+{
+    struct sv_rollout r = rollout(2);
+    (void)state;
+    assert_int_equal(sv_rollout_ask(&r, 0).number, 0);
+    assert_false(sv_rollout_is_ready(&r));
+    sv_rollout_aim(&r, v1, true, 0);
+    assert_false(sv_rollout_may_switch(&r, TIMEOUT));
+    load(&r, 0, v1);
+    assert_true(sv_rollout_may_switch(&r, 0));
+    sv_rollout_switch(&r);
+    assert_true(sv_rollout_can_serve(&r, 0));
+    assert_false(sv_rollout_can_serve(&r, 1));
+    load(&r, 1, v1);
+    assert_true(sv_rollout_can_serve(&r, 1));
+}
+
+static void test_waits_for_all(void **state)
+{
+    struct sv_rollout r = serving_v1(3);
+    (void)state;
+    assert_int_equal(sv_rollout_aim(&r, v2, true, 100), SV_AIM_NEW);
+    load(&r, 0, v2);
+    load(&r, 1, v2);
+    assert_false(sv_rollout_may_switch(&r, 100));
+    assert_int_equal(r.serving.number, 1);
+    load(&r, 2, v2);
+    assert_true(sv_rollout_may_switch(&r, 100));
+    assert_int_equal(sv_rollout_switch(&r).number, 1);
+    assert_int_equal(r.serving.number, 2);
+    for (int w = 0; w < 3; w++) {
+        assert_true(sv_rollout_can_serve(&r, w));
+        assert_int_equal(sv_rollout_ask(&r, w).number, 0);
+    }
+}
+
+static void test_most_are_enough_after_a_while(void **state)
+{
+    struct sv_rollout r = serving_v1(3);
+    (void)state;
+    sv_rollout_aim(&r, v2, true, 100);
+    load(&r, 0, v2);
+    assert_false(sv_rollout_may_switch(&r, 100 + TIMEOUT)); /* one of three */
+    load(&r, 1, v2);
+    assert_false(sv_rollout_may_switch(&r, 99 + TIMEOUT));
+    assert_true(sv_rollout_may_switch(&r, 100 + TIMEOUT));
+    sv_rollout_switch(&r);
+    assert_false(sv_rollout_can_serve(&r, 2)); /* the slow one gets no batch until it has it */
+}
+
+static void test_a_dead_worker_holds_nothing_up(void **state)
+{
+    struct sv_rollout r = serving_v1(2);
+    (void)state;
+    sv_rollout_aim(&r, v2, true, 0);
+    load(&r, 0, v2);
+    assert_int_equal(sv_rollout_ask(&r, 1).number, 2);
+    assert_false(sv_rollout_may_switch(&r, 0));
+    sv_rollout_part(&r, 1);
+    assert_true(sv_rollout_may_switch(&r, 0));
+}
+
+static void test_one_refusal_quarantines(void **state)
+{
+    struct sv_rollout r = serving_v1(2);
+    (void)state;
+    sv_rollout_aim(&r, v2, true, 0);
+    load(&r, 0, v2);
+    assert_int_equal(sv_rollout_ask(&r, 1).number, 2);
+    assert_int_equal(sv_rollout_refused(&r, 1, v2), SV_REFUSED_CANDIDATE);
+    assert_true(sv_rollout_is_banned(&r, v2));
+    assert_false(sv_rollout_may_switch(&r, INT64_MAX));
+    assert_true(sv_rollout_can_serve(&r, 0) && sv_rollout_can_serve(&r, 1));
+    assert_int_equal(sv_rollout_ask(&r, 0).number, 0);
+    assert_int_equal(sv_rollout_aim(&r, v2, false, 0), SV_AIM_QUARANTINED);
+    /* A late word about it changes nothing. */
+    sv_rollout_loaded(&r, 0, v2);
+    assert_false(sv_rollout_may_switch(&r, INT64_MAX));
+    assert_int_equal(sv_rollout_refused(&r, 0, v2), SV_REFUSED_OTHER);
+    /* A person may decide to try again. */
+    assert_int_equal(sv_rollout_aim(&r, v2, true, 0), SV_AIM_NEW);
+    assert_false(sv_rollout_is_banned(&r, v2));
+}
+
+static void test_same_number_other_bytes(void **state)
+{
+    struct sv_rollout r = serving_v1(1);
+    const struct sv_version forged = {1, 99};
+    (void)state;
+    assert_int_equal(sv_rollout_aim(&r, forged, true, 0), SV_AIM_NEW);
+    sv_rollout_loaded(&r, 0, v1);
+    assert_false(sv_rollout_may_switch(&r, 0));
+    assert_int_equal(sv_rollout_refused(&r, 0, forged), SV_REFUSED_CANDIDATE);
+    assert_false(sv_rollout_is_banned(&r, v1));
+}
+
+static void test_back_and_forth(void **state)
+{
+    struct sv_rollout r = serving_v1(1);
+    (void)state;
+    sv_rollout_aim(&r, v2, true, 0);
+    assert_int_equal(sv_rollout_aim(&r, v1, true, 0), SV_AIM_KNOWN); /* the alias went back */
+    assert_int_equal(r.candidate.number, 0);
+    sv_rollout_aim(&r, v3, true, 0);
+    load(&r, 0, v3);
+    sv_rollout_switch(&r);
+    assert_int_equal(sv_rollout_aim(&r, v1, true, 0), SV_AIM_NEW); /* a rollback */
+    load(&r, 0, v1);
+    assert_true(sv_rollout_may_switch(&r, 0));
+    assert_int_equal(sv_rollout_switch(&r).number, 3);
+}
+
+static void test_a_newer_candidate_replaces(void **state)
+{
+    struct sv_rollout r = serving_v1(1);
+    (void)state;
+    sv_rollout_aim(&r, v2, true, 0);
+    assert_int_equal(sv_rollout_ask(&r, 0).number, 2);
+    sv_rollout_aim(&r, v3, true, 0);
+    assert_int_equal(sv_rollout_ask(&r, 0).number, 0); /* still loading the other */
+    sv_rollout_loaded(&r, 0, v2);
+    assert_false(sv_rollout_may_switch(&r, 0));
+    load(&r, 0, v3);
+    assert_true(sv_rollout_may_switch(&r, 0));
+}
+
+static void test_a_new_worker_gets_what_serves_first(void **state)
+{
+    struct sv_rollout r = serving_v1(1);
+    (void)state;
+    sv_rollout_aim(&r, v2, true, 0);
+    sv_rollout_join(&r, 1);
+    load(&r, 1, v1);
+    assert_true(sv_rollout_can_serve(&r, 1));
+    load(&r, 1, v2);
+    assert_false(sv_rollout_may_switch(&r, 0));
+    load(&r, 0, v2);
+    assert_true(sv_rollout_may_switch(&r, 0));
+}
+
+static void test_a_worker_that_cannot_load_what_serves(void **state)
+{
+    struct sv_rollout r = serving_v1(1);
+    (void)state;
+    sv_rollout_join(&r, 1);
+    assert_int_equal(sv_rollout_ask(&r, 1).number, 1);
+    assert_int_equal(sv_rollout_refused(&r, 1, v1), SV_REFUSED_SERVING);
+    assert_int_equal(r.serving.number, 1);
+    assert_true(sv_rollout_can_serve(&r, 0));
+    assert_int_equal(sv_rollout_ask(&r, 1).number, 0);
+    sv_rollout_aim(&r, v2, true, 0);
+    load(&r, 1, v2); /* the next version gets its chance */
+}
+
+static void test_lost_what_it_had(void **state)
+{
+    struct sv_rollout r = serving_v1(1);
+    (void)state;
+    sv_rollout_lacks(&r, 0);
+    assert_false(sv_rollout_is_ready(&r));
+    load(&r, 0, v1);
+    assert_true(sv_rollout_is_ready(&r));
+}
+
+static void test_all_dead_then_only_the_candidate(void **state)
+{
+    struct sv_rollout r = serving_v1(2);
+    (void)state;
+    sv_rollout_aim(&r, v2, true, 0);
+    sv_rollout_part(&r, 0);
+    sv_rollout_part(&r, 1);
+    assert_false(sv_rollout_may_switch(&r, INT64_MAX));
+    sv_rollout_join(&r, 0);
+    assert_int_equal(sv_rollout_ask(&r, 0).number, 1);
+    sv_rollout_refused(&r, 0, v1); /* its files are gone */
+    load(&r, 0, v2);
+    assert_true(sv_rollout_may_switch(&r, 0));
+}
+
+static void test_quarantine_forgets_the_oldest(void **state)
+{
+    struct sv_rollout r = serving_v1(1);
+    (void)state;
+    for (int64_t i = 0; i <= SV_QUARANTINE_MAX; i++)
+        sv_rollout_ban(&r, (struct sv_version){100 + i, 1});
+    assert_false(sv_rollout_is_banned(&r, (struct sv_version){100, 1}));
+    assert_true(sv_rollout_is_banned(&r, (struct sv_version){101, 1}));
+    assert_int_equal(r.nquarantine, SV_QUARANTINE_MAX);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_starts_with_the_first_worker),
+        cmocka_unit_test(test_waits_for_all),
+        cmocka_unit_test(test_most_are_enough_after_a_while),
+        cmocka_unit_test(test_a_dead_worker_holds_nothing_up),
+        cmocka_unit_test(test_one_refusal_quarantines),
+        cmocka_unit_test(test_same_number_other_bytes),
+        cmocka_unit_test(test_back_and_forth),
+        cmocka_unit_test(test_a_newer_candidate_replaces),
+        cmocka_unit_test(test_a_new_worker_gets_what_serves_first),
+        cmocka_unit_test(test_a_worker_that_cannot_load_what_serves),
+        cmocka_unit_test(test_lost_what_it_had),
+        cmocka_unit_test(test_all_dead_then_only_the_candidate),
+        cmocka_unit_test(test_quarantine_forgets_the_oldest),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
