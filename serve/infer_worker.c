@@ -1,0 +1,456 @@
+/* A batch's way: received, queued here while another one computes, computed on its lane with the
+ * version that it names, answered. A version's way: asked for, loaded beside, kept while the
+ * gateway serves it or may switch to it, closed when no batch uses it any more. */
+#include "serve/infer_worker.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/lane.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "common/socket.h"
+#include "serve/endpoints.h"
+#include "serve/loader.h"
+#include "wire/worker.h"
+
+#define MODELS       4 /* two are kept; one may still compute, one has just been loaded */
+#define PENDING      8 /* batches; a gateway sends one at a time, a restarted one may send more */
+#define RETRY_MS     50
+#define LINGER_MS    500
+#define FRAME_NBYTES (WI_BODY_MAX + 4096)
+
+struct job { /* the compute lane's while it runs */
+    bool running;
+    atomic_bool finished;
+    struct cm_message message; /* [header][items] */
+    struct wi_header header;
+    struct sv_model *model;
+    struct wi_buffer answer;
+    cm_status st;
+    char reason[256];
+    int64_t ns;
+};
+
+struct worker {
+    const struct sv_worker_config *cfg;
+    int batches[SV_BATCH_SIZES], nbatches;
+    struct cm_socket_ctx *ctx;
+    struct cm_socket *socket; /* NULL: the gateway's endpoint is not known */
+    bool introduced;          /* READY went out on this socket */
+    struct wi_id id;
+    int64_t heard_ns, beat_ns, tried_ns;
+    bool told_away;
+
+    struct sv_model *models[MODELS];
+    int64_t served, wanted; /* versions: what the gateway serves, what it asked for last */
+    struct sv_version to_load;
+    struct sv_loader *loader;
+    struct ln_lane *lane;
+    struct job job;
+    struct cm_message pending[PENDING];
+    int npending;
+
+    int done_fd;
+    struct wi_buffer body;
+    bool stopping;
+    struct cm_deadline stop_by;
+};
+
+/* ---- sending ---- */
+
+/* What cannot be sent is lost like anything on a broken link: the gateway gives the batch to
+ * another, asks again, or takes this worker for dead. */
+static bool send_message(struct worker *w, const struct wi_header *h, const void *body)
+{
+    uint8_t header[WI_HEADER_NBYTES];
+    struct cm_message m = {.nframes = h->body_nbytes ? 2 : 1};
+    if (!w->socket)
+        return false;
+    wi_header_encode(header, h);
+    m.frame[0].data = header;
+    m.frame[0].n = sizeof header;
+    m.frame[1].data = body;
+    m.frame[1].n = h->body_nbytes;
+    cm_status st = cm_socket_send(w->socket, &m, cm_deadline_in_ms(0));
+    if (st != CM_OK)
+        cm_log_debug("message %d not sent: %s", h->type, cm_error_text());
+    return st == CM_OK;
+}
+
+static void send_text(struct worker *w, struct wi_header h, const char *text)
+{
+    h.body = WI_BODY_TEXT;
+    h.body_nbytes = (uint32_t)strlen(text);
+    send_message(w, &h, text);
+}
+
+static bool send_description(struct worker *w, enum wi_type type)
+{
+    struct wi_worker self = {.max_batch = (uint32_t)w->batches[w->nbatches - 1],
+                             .pid = (uint32_t)getpid(),
+                             .heartbeat_ms = (uint16_t)w->cfg->serve->heartbeat_ms};
+    snprintf(self.name, sizeof self.name, "%s", w->cfg->name);
+    w->body.n = 0;
+    if (wi_worker_encode(&w->body, &self) != CM_OK)
+        return false;
+    struct wi_header h = {.type = (uint8_t)type,
+                          .id = w->id,
+                          .version = w->served,
+                          .body = WI_BODY_WORKER,
+                          .body_nbytes = (uint32_t)w->body.n};
+    return send_message(w, &h, w->body.data);
+}
+
+/* ---- models ---- */
+
+static struct sv_model *find_model(const struct worker *w, int64_t version)
+{
+    for (int i = 0; i < MODELS; i++)
+        if (w->models[i] && sv_model_version(w->models[i]).number == version)
+            return w->models[i];
+    return NULL;
+}
+
+static void drop_unused(struct worker *w)
+{
+    for (int i = 0; i < MODELS; i++) {
+        if (!w->models[i] || (w->job.running && w->job.model == w->models[i]))
+            continue;
+        int64_t version = sv_model_version(w->models[i]).number;
+        if (version != w->served && version != w->wanted)
+            sv_model_close(&w->models[i]);
+    }
+}
+
+static void keep_model(struct worker *w, struct sv_model *model)
+{
+    for (int i = 0; i < MODELS; i++) {
+        if (!w->models[i]) {
+            w->models[i] = model;
+            return;
+        }
+    }
+    sv_model_close(&model); /* cannot be: all but three were dropped */
+}
+
+static void start_load(struct worker *w)
+{
+    if (!w->to_load.number || sv_loader_is_busy(w->loader) || w->stopping)
+        return;
+    drop_unused(w);
+    sv_loader_start(w->loader, w->to_load);
+    w->to_load = (struct sv_version){0};
+}
+
+static void end_load(struct worker *w)
+{
+    struct sv_load load;
+    if (!sv_loader_take(w->loader, &load))
+        return;
+    struct wi_header h = {.type = load.model ? WI_LOADED : WI_REFUSED,
+                          .id = w->id,
+                          .version = load.version.number,
+                          .manifest_hash = load.version.hash};
+    if (load.model) {
+        cm_log_info("version %lld is loaded (%s)", (long long)load.version.number,
+                    nn_dtype_name(sv_model_dtype(load.model)));
+        keep_model(w, load.model);
+        send_message(w, &h, NULL);
+    } else {
+        cm_log_warn("version %lld is refused: %s", (long long)load.version.number, load.reason);
+        send_text(w, h, load.reason);
+    }
+    drop_unused(w);
+    start_load(w);
+}
+
+static void on_load(struct worker *w, const struct wi_header *h)
+{
+    struct sv_version v = {h->version, h->manifest_hash};
+    const struct sv_model *have = find_model(w, v.number);
+    w->wanted = v.number;
+    if (have && sv_model_version(have).hash == v.hash) {
+        struct wi_header loaded = {
+            .type = WI_LOADED, .id = w->id, .version = v.number, .manifest_hash = v.hash};
+        send_message(w, &loaded, NULL);
+        return;
+    }
+    w->to_load = v;
+    start_load(w);
+}
+
+/* ---- batches ---- */
+
+static cm_status compute(void *ctx, int64_t a, int64_t b)
+{
+    struct job *job = ctx;
+    const uint64_t one = 1;
+    int64_t began_ns = cm_now_ns();
+    (void)a;
+    job->answer.n = 0;
+    job->st = sv_model_answer(job->model, job->message.frame[1].data, job->message.frame[1].n,
+                              job->header.count, &job->answer);
+    if (job->st != CM_OK)
+        snprintf(job->reason, sizeof job->reason, "%s", cm_error_text());
+    job->ns = cm_now_ns() - began_ns;
+    atomic_store(&job->finished, true);
+    if (write((int)b, &one, sizeof one) < 0)
+        cm_log_debug("the batch is noticed at the next look");
+    return CM_OK;
+}
+
+static void refuse_batch(struct worker *w, const struct wi_header *batch, enum wi_status status,
+                         const char *text)
+{
+    struct wi_header h = {
+        .type = WI_ANSWER, .status = (uint16_t)status, .id = batch->id, .version = batch->version};
+    send_text(w, h, text);
+}
+
+static void start_batch(struct worker *w)
+{
+    struct job *job = &w->job;
+    while (!job->running && w->npending > 0) {
+        cm_message_move(&job->message, &w->pending[0]);
+        w->npending--;
+        for (int i = 0; i < w->npending; i++)
+            cm_message_move(&w->pending[i], &w->pending[i + 1]);
+        if (wi_header_decode(&job->header, job->message.frame[0].data, job->message.frame[0].n,
+                             job->message.frame[1].n) != CM_OK)
+            continue; /* cannot be: it was looked at when it came */
+        job->model = find_model(w, job->header.version);
+        if (!job->model) {
+            refuse_batch(w, &job->header, WI_NOT_READY, "the version is not loaded here");
+            continue;
+        }
+        w->served = job->header.version;
+        job->running = true;
+        atomic_store(&job->finished, false);
+        ln_lane_run(w->lane, compute, job, 0, w->done_fd);
+    }
+}
+
+static void end_batch(struct worker *w)
+{
+    struct job *job = &w->job;
+    if (!job->running || !atomic_load(&job->finished))
+        return;
+    job->running = false;
+    struct sv_version v = sv_model_version(job->model);
+    int64_t us = job->ns / 1000;
+    struct wi_header h = {.type = WI_ANSWER,
+                          .id = job->header.id,
+                          .version = v.number,
+                          .manifest_hash = v.hash,
+                          .infer_us = us < UINT32_MAX ? (uint32_t)us : UINT32_MAX,
+                          .count = job->header.count,
+                          .body = WI_BODY_ITEMS,
+                          .body_nbytes = (uint32_t)job->answer.n};
+    if (job->st == CM_OK && job->answer.n <= WI_BODY_MAX)
+        send_message(w, &h, job->answer.data);
+    else
+        refuse_batch(w, &job->header, WI_FAILED,
+                     job->st == CM_OK ? "the answers are too large" : job->reason);
+    cm_message_release(&job->message);
+    drop_unused(w);
+    start_batch(w);
+}
+
+/* Takes the message over. */
+static void on_batch(struct worker *w, const struct wi_header *h, struct cm_message *m)
+{
+    if (m->nframes != 2 || h->body != WI_BODY_ITEMS)
+        return refuse_batch(w, h, WI_UNSUPPORTED, "a batch without items");
+    if (w->npending == PENDING)
+        return refuse_batch(w, h, WI_OVERLOADED, "too many batches");
+    cm_message_move(&w->pending[w->npending++], m);
+    start_batch(w);
+}
+
+/* ---- the loop ---- */
+
+static void stop(struct worker *w, const char *why)
+{
+    if (w->stopping)
+        return;
+    cm_log_info("%s: finishing %d batches", why, w->npending + w->job.running);
+    w->stopping = true;
+    w->stop_by = cm_deadline_in_ms(w->cfg->serve->drain_ms);
+}
+
+static void on_message(struct worker *w, struct cm_message *m)
+{
+    struct wi_header h;
+    if (m->nframes > 2 || wi_header_decode(&h, m->frame[0].data, m->frame[0].n,
+                                           m->nframes == 2 ? m->frame[1].n : 0) != CM_OK) {
+        cm_error_report(CM_LOG_WARN, CM_EFORMAT, "message from the gateway");
+        return;
+    }
+    w->heard_ns = cm_now_ns();
+    if (w->told_away)
+        cm_log_info("the gateway is there");
+    w->told_away = false;
+    switch (h.type) {
+    case WI_HEARTBEAT:
+        w->served = h.version;
+        drop_unused(w);
+        break;
+    case WI_LOAD:
+        on_load(w, &h);
+        break;
+    case WI_BATCH:
+        on_batch(w, &h, m);
+        break;
+    case WI_DRAIN:
+        stop(w, "the gateway asks to stop");
+        break;
+    default: /* of a later minor */
+        break;
+    }
+}
+
+static void receive(struct worker *w)
+{
+    struct cm_message m = {0};
+    cm_status st;
+    while ((st = cm_socket_recv(w->socket, &m, cm_deadline_in_ms(0))) == CM_OK)
+        on_message(w, &m);
+    if (st != CM_ETIMEDOUT)
+        cm_error_report(CM_LOG_WARN, st, "message from the gateway");
+    cm_message_release(&m);
+}
+
+/* Opens a link to wherever the gateway is now; without one, a later look tries again. */
+static cm_status reconnect(struct worker *w)
+{
+    struct cm_socket_config socket = {
+        .type = CM_SOCKET_DEALER, .max_frame_nbytes = FRAME_NBYTES, .linger_ms = LINGER_MS};
+    struct sv_endpoints there;
+    const char *endpoint = w->cfg->endpoint;
+    cm_socket_close(&w->socket);
+    w->introduced = false;
+    if (!endpoint) {
+        CM_TRY(sv_endpoints_read(&there, w->cfg->run_dir));
+        endpoint = there.workers;
+    }
+    CM_TRY(cm_socket_open(&w->socket, w->ctx, &socket));
+    return cm_socket_connect(w->socket, endpoint);
+}
+
+static int64_t beat_ns(const struct worker *w)
+{
+    return w->cfg->serve->heartbeat_ms * INT64_C(1000000);
+}
+
+static void keep_link(struct worker *w)
+{
+    int64_t now_ns = cm_now_ns();
+    bool silent = now_ns - w->heard_ns > WI_SILENT_BEATS * beat_ns(w);
+    bool tried = now_ns - w->tried_ns <
+                 (w->socket ? WI_SILENT_BEATS * beat_ns(w) : RETRY_MS * INT64_C(1000000));
+    if (silent && !tried) {
+        w->tried_ns = now_ns;
+        cm_status st = reconnect(w);
+        if (!w->told_away)
+            cm_log_info("waiting for a gateway%s%s", st == CM_OK ? "" : ": ",
+                        st == CM_OK ? "" : cm_error_text());
+        w->told_away = true;
+    }
+    if (!w->socket)
+        return;
+    if (!w->introduced) {
+        w->introduced = send_description(w, WI_READY);
+        w->beat_ns = now_ns;
+    } else if (now_ns - w->beat_ns >= beat_ns(w)) {
+        send_description(w, WI_HEARTBEAT);
+        w->beat_ns = now_ns;
+    }
+}
+
+static void wait_for_something(struct worker *w)
+{
+    struct cm_poll_item items[3] = {{.fd = w->done_fd},
+                                    {.socket = w->socket, .fd = w->done_fd},
+                                    {.fd = w->stopping ? w->done_fd : w->cfg->stop_fd}};
+    uint64_t n;
+    int64_t ms = w->cfg->serve->heartbeat_ms / 2 + 1;
+    if (!w->introduced || ms > RETRY_MS)
+        ms = RETRY_MS;
+    cm_status st = cm_poll(items, 3, cm_deadline_in_ms(ms));
+    if (st != CM_OK && st != CM_ETIMEDOUT)
+        cm_error_report(CM_LOG_WARN, st, "waiting");
+    if (items[0].ready && read(w->done_fd, &n, sizeof n) < 0)
+        cm_log_debug("nothing was done");
+    if (items[1].ready && w->socket)
+        receive(w);
+    if (items[2].ready && !w->stopping)
+        stop(w, "told to stop");
+}
+
+static bool is_done(const struct worker *w)
+{
+    return w->stopping && ((!w->job.running && w->npending == 0) || cm_deadline_passed(w->stop_by));
+}
+
+static cm_status open_worker(struct worker *w, const struct sv_worker_config *cfg)
+{
+    struct sv_model_config model = {.store_dir = cfg->store_dir,
+                                    .threads = cfg->threads,
+                                    .precision = (enum nn_precision)cfg->serve->precision,
+                                    .batches = w->batches};
+    struct ln_config lane = {.name = "compute", .core = -1};
+    struct cm_uuid id = cm_uuid_make();
+    w->cfg = cfg;
+    memcpy(w->id.byte, id.byte, sizeof w->id.byte);
+    w->heard_ns = w->tried_ns = INT64_MIN / 2;
+    w->done_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (w->done_fd < 0)
+        return CM_FAIL_ERRNO("eventfd");
+    CM_TRY(sv_config_batches(cfg->serve, w->batches, &w->nbatches));
+    model.nbatches = w->nbatches;
+    CM_TRY(cm_socket_ctx_open(&w->ctx));
+    CM_TRY(ln_lane_open(&w->lane, &lane));
+    return sv_loader_open(&w->loader, &model, w->done_fd);
+}
+
+static void close_worker(struct worker *w)
+{
+    ln_lane_close(&w->lane);
+    sv_loader_close(&w->loader);
+    for (int i = 0; i < MODELS; i++)
+        sv_model_close(&w->models[i]);
+    for (int i = 0; i < PENDING; i++)
+        cm_message_release(&w->pending[i]);
+    cm_message_release(&w->job.message);
+    wi_buffer_release(&w->job.answer);
+    wi_buffer_release(&w->body);
+    cm_socket_close(&w->socket);
+    cm_socket_ctx_close(&w->ctx);
+    if (w->done_fd >= 0)
+        close(w->done_fd);
+}
+
+cm_status sv_worker_run(const struct sv_worker_config *cfg)
+{
+    struct worker *w;
+    CM_TRY(cm_alloc(&w, 1, sizeof *w, "worker"));
+    w->done_fd = -1;
+    cm_status st = open_worker(w, cfg);
+    while (st == CM_OK && !is_done(w)) {
+        keep_link(w);
+        wait_for_something(w);
+        end_batch(w);
+        end_load(w);
+    }
+    struct wi_header goodbye = {.type = WI_GOODBYE, .id = w->id};
+    if (st == CM_OK)
+        send_message(w, &goodbye, NULL);
+    close_worker(w);
+    cm_free(&w);
+    return st;
+}

@@ -1,0 +1,93 @@
+#include "serve/loader.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "common/lane.h"
+#include "common/log.h"
+#include "common/mem.h"
+
+#define NICE 10 /* batches come first; a load takes what they leave */
+
+struct sv_loader {
+    struct sv_model_config cfg;
+    struct ln_lane *lane;
+    int done_fd;
+    bool busy;
+    struct sv_load load; /* the lane's until finished */
+    atomic_bool finished;
+};
+
+static void lower_priority(void *unused)
+{
+    (void)unused;
+    /* Of this thread only, and of those that it starts. */
+    if (setpriority(PRIO_PROCESS, (id_t)gettid(), NICE) < 0)
+        cm_log_debug("the loader runs at full priority");
+}
+
+static cm_status load(void *ctx, int64_t a, int64_t b)
+{
+    struct sv_loader *l = ctx;
+    const uint64_t one = 1;
+    (void)a;
+    (void)b;
+    if (sv_model_open(&l->load.model, l->load.version.number, l->load.version.hash, &l->cfg) !=
+        CM_OK)
+        snprintf(l->load.reason, sizeof l->load.reason, "%s", cm_error_text());
+    atomic_store(&l->finished, true);
+    if (write(l->done_fd, &one, sizeof one) < 0)
+        cm_log_debug("the load is noticed at the next look");
+    return CM_OK;
+}
+
+cm_status sv_loader_open(struct sv_loader **out, const struct sv_model_config *cfg, int done_fd)
+{
+    struct ln_config lane = {.name = "load", .core = -1, .on_start = lower_priority};
+    struct sv_loader *l = NULL;
+    cm_status st;
+    *out = NULL;
+    CM_TRY(cm_alloc(&l, 1, sizeof *l, "loader"));
+    l->cfg = *cfg;
+    l->done_fd = done_fd;
+    CM_GOTO(st, ln_lane_open(&l->lane, &lane), out);
+    *out = l;
+    l = NULL;
+out:
+    sv_loader_close(&l);
+    return st;
+}
+
+void sv_loader_close(struct sv_loader **l)
+{
+    if (!*l)
+        return;
+    ln_lane_close(&(*l)->lane);
+    sv_model_close(&(*l)->load.model);
+    cm_free(l);
+}
+
+bool sv_loader_is_busy(const struct sv_loader *l)
+{
+    return l->busy;
+}
+
+void sv_loader_start(struct sv_loader *l, struct sv_version v)
+{
+    l->busy = true;
+    l->load = (struct sv_load){.version = v};
+    atomic_store(&l->finished, false);
+    ln_lane_run(l->lane, load, l, 0, 0);
+}
+
+bool sv_loader_take(struct sv_loader *l, struct sv_load *out)
+{
+    if (!l->busy || !atomic_load(&l->finished))
+        return false;
+    *out = l->load;
+    l->load.model = NULL;
+    l->busy = false;
+    return true;
+}

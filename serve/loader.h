@@ -1,0 +1,28 @@
+/* Loads one version at a time on a thread of its own at low priority, so that the thread that
+ * serves is never stalled. */
+#ifndef SERVE_LOADER_H
+#define SERVE_LOADER_H
+
+#include <stdbool.h>
+
+#include "common/status.h"
+#include "serve/served_model.h"
+
+struct sv_loader; /* one thread at a time */
+/* done_fd: an eventfd that is written when a load has ended. cfg's texts and sizes are borrowed. */
+CM_MUST_CHECK
+cm_status sv_loader_open(struct sv_loader **out, const struct sv_model_config *cfg, int done_fd);
+void sv_loader_close(struct sv_loader **l); /* waits for a load under way; NULL is fine */
+
+bool sv_loader_is_busy(const struct sv_loader *l);
+/* Not busy. */
+void sv_loader_start(struct sv_loader *l, struct sv_version v);
+struct sv_load {
+    struct sv_version version;
+    struct sv_model *model; /* the caller's; NULL: refused */
+    char reason[512];
+};
+/* Is a load finished? Then it is told once. */
+bool sv_loader_take(struct sv_loader *l, struct sv_load *out);
+
+#endif

@@ -1,0 +1,340 @@
+/* Weights are copied out of the store's files, which may be removed while they are served. */
+#include "serve/served_model.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "common/mem.h"
+#include "model/golden.h"
+#include "model/image.h"
+#include "model/layout.h"
+#include "model/preprocess.h"
+#include "parameter/agree.h"
+#include "parameter/store.h"
+#include "serve/serve_config.h"
+#include "serve/version_spec.h"
+#include "wire/classes.h"
+#include "wire/item.h"
+
+#define MAX_GOLDEN  4096 /* images; a version carries NN_GOLDEN_IMAGES */
+#define MAX_CLASSES WI_CLASSES_MAX
+
+struct sv_model {
+    struct sv_version version;
+    struct nn_spec *spec;
+    struct nn_layout *layout;
+    float *weights; /* the arena */
+    struct nn_plan *plan;
+    int batches[SV_BATCH_SIZES], nbatches;
+    size_t image_nbytes;
+    uint8_t *images;    /* (largest batch, H, W, C) */
+    float *logits;      /* (largest batch, classes) */
+    float *probability; /* (classes) */
+    uint16_t *order;    /* (classes): scratch of the encoding */
+    const char **names; /* (classes): of spec */
+    int *row;           /* (largest batch): of an item among the good images, or -1 */
+    struct wi_buffer text;
+};
+
+/* ---- loading ---- */
+
+static cm_status read_weights(struct sv_model *m, const struct ps_version *v)
+{
+    const struct nn_layout *layout = m->layout;
+    struct ps_tensor_file *file;
+    struct ps_tensors want = {0};
+    cm_status st;
+    CM_TRY(ps_version_map(&file, v, "model.safetensors"));
+    const struct ps_tensors *have = ps_tensor_file_set(file);
+    for (size_t i = 0; i < layout->ntensors; i++) {
+        const struct nn_tensor *t = &layout->tensors[i];
+        CM_GOTO(st, ps_tensors_append(&want, t->name, PS_F32, t->ndim, t->dim, NULL), out);
+    }
+    CM_GOTO(st, ps_agree_tensors(have, &want, true, "model.safetensors"), out);
+    for (size_t i = 0; i < layout->ntensors; i++) {
+        const struct nn_tensor *t = &layout->tensors[i];
+        memcpy(m->weights + t->offset, ps_tensors_find(have, t->name)->data, t->n * sizeof(float));
+    }
+out:
+    ps_tensors_release(&want);
+    ps_tensor_file_close(&file);
+    return st;
+}
+
+static cm_status allocate(struct sv_model *m)
+{
+    const struct nn_spec *spec = m->spec;
+    size_t most = (size_t)m->batches[m->nbatches - 1], classes = (size_t)spec->nclasses;
+    if (spec->nclasses > MAX_CLASSES)
+        return CM_FAIL(CM_EUNSUPPORTED, "%d classes, at most %d can be answered", spec->nclasses,
+                       MAX_CLASSES);
+    m->image_nbytes = nn_shape_count(spec->input);
+    CM_TRY(cm_alloc_aligned(&m->images, most, m->image_nbytes, "images"));
+    CM_TRY(cm_alloc(&m->logits, most, classes * sizeof(float), "logits"));
+    CM_TRY(cm_alloc(&m->probability, classes, sizeof(float), "probabilities"));
+    CM_TRY(cm_alloc(&m->order, classes, sizeof(uint16_t), "classes"));
+    CM_TRY(cm_alloc(&m->names, classes, sizeof(char *), "classes"));
+    CM_TRY(cm_alloc(&m->row, most, sizeof(int), "items"));
+    for (size_t i = 0; i < classes; i++)
+        m->names[i] = spec->classes[i];
+    return CM_OK;
+}
+
+/* ---- computing ---- */
+
+/* Logits of the first n of m->images, padded up to the next size with what lies behind them. */
+static cm_status infer(struct sv_model *m, int n)
+{
+    int i = 0;
+    while (m->batches[i] < n)
+        i++;
+    struct nn_batch batch = {.n = m->batches[i], .images = m->images};
+    return nn_plan_infer(m->plan, &batch, m->logits);
+}
+
+static cm_status warm_up(struct sv_model *m)
+{
+    for (int i = 0; i < m->nbatches; i++)
+        CM_TRY(infer(m, m->batches[i]));
+    return CM_OK;
+}
+
+static cm_status check_golden_set(struct sv_model *m, const struct ps_tensors *set)
+{
+    const struct nn_shape in = m->spec->input;
+    const struct ps_tensor *images = ps_tensors_find(set, "images"), *logits;
+    int64_t n = images && images->ndim > 0 ? images->dim[0] : 0;
+    if (n < 1 || n > MAX_GOLDEN)
+        return CM_FAIL(CM_EFORMAT, "golden.safetensors: no 'images', or %lld of them",
+                       (long long)n);
+    const int64_t image_dim[] = {n, in.h, in.w, in.c}, logit_dim[] = {n, m->spec->nclasses};
+    CM_TRY(ps_tensors_need(set, "images", PS_U8, 4, image_dim, &images));
+    CM_TRY(ps_tensors_need(set, "logits", PS_F32, 2, logit_dim, &logits));
+
+    size_t classes = (size_t)m->spec->nclasses;
+    int most = m->batches[m->nbatches - 1];
+    float *want, *got = NULL; /* (n, classes) */
+    cm_status st = CM_OK;
+    CM_TRY(cm_alloc(&want, (size_t)n, classes * sizeof *want, "golden logits"));
+    CM_GOTO(st, cm_alloc(&got, (size_t)n, classes * sizeof *got, "golden logits"), out);
+    memcpy(want, logits->data, logits->nbytes);
+    for (int done = 0; done < n;) {
+        int some = n - done < most ? (int)(n - done) : most;
+        memcpy(m->images, (const uint8_t *)images->data + (size_t)done * m->image_nbytes,
+               (size_t)some * m->image_nbytes);
+        CM_GOTO(st, infer(m, some), out);
+        memcpy(got + (size_t)done * classes, m->logits, (size_t)some * classes * sizeof *got);
+        done += some;
+    }
+    st = nn_golden_check(want, got, (int)n, m->spec->nclasses, nn_plan_dtype(m->plan));
+out:
+    cm_free(&want);
+    cm_free(&got);
+    return st;
+}
+
+static cm_status check_golden(struct sv_model *m, const struct ps_version *v)
+{
+    struct ps_tensor_file *file;
+    CM_TRY(ps_version_map(&file, v, "golden.safetensors"));
+    cm_status st = check_golden_set(m, ps_tensor_file_set(file));
+    ps_tensor_file_close(&file);
+    return st;
+}
+
+static cm_status fill(struct sv_model *m, const struct ps_version *v,
+                      const struct sv_model_config *cfg)
+{
+    struct nn_plan_config plan = {.backend = nn_backend_cpu(),
+                                  .precision = cfg->precision,
+                                  .nshards = 1,
+                                  .batches = m->batches,
+                                  .nbatches = m->nbatches,
+                                  .nlanes = 1,
+                                  .threads = cfg->threads};
+    CM_TRY(sv_version_spec(&m->spec, v));
+    CM_TRY(allocate(m));
+    CM_TRY(nn_layout_open(&m->layout, m->spec));
+    CM_TRY(cm_alloc_aligned(&m->weights, m->layout->ntotal, sizeof(float), "weights"));
+    CM_TRY(read_weights(m, v));
+    CM_TRY(nn_plan_open(&m->plan, m->spec, m->layout, &plan));
+    CM_TRY(nn_plan_prepare_all(m->plan, m->weights));
+    CM_TRY(check_golden(m, v));
+    return warm_up(m);
+}
+
+cm_status sv_model_open(struct sv_model **out, int64_t version, uint64_t hash,
+                        const struct sv_model_config *cfg)
+{
+    struct ps_store *store = NULL;
+    struct ps_version *v = NULL;
+    struct sv_model *m = NULL;
+    cm_status st;
+    *out = NULL;
+    CM_GOTO(st, ps_store_open(&store, cfg->store_dir, 'v'), out);
+    CM_GOTO(st, ps_version_open(&v, store, version), out);
+    const struct ps_manifest *manifest = ps_version_manifest(v);
+    if (hash && manifest->hash != hash) {
+        st = CM_FAIL(CM_EMISMATCH, "the manifest has hash %016llx, %016llx was asked for",
+                     (unsigned long long)manifest->hash, (unsigned long long)hash);
+        goto out;
+    }
+    CM_GOTO(st, cm_alloc(&m, 1, sizeof *m, "model"), out);
+    m->version = (struct sv_version){version, manifest->hash};
+    m->nbatches = cfg->nbatches;
+    memcpy(m->batches, cfg->batches, (size_t)cfg->nbatches * sizeof *cfg->batches);
+    CM_GOTO(st, fill(m, v, cfg), out);
+    *out = m;
+    m = NULL;
+out:
+    sv_model_close(&m);
+    ps_version_close(&v);
+    ps_store_close(&store);
+    return st == CM_OK ? st : CM_CONTEXT(st, "version %lld", (long long)version);
+}
+
+void sv_model_close(struct sv_model **model)
+{
+    struct sv_model *m = *model;
+    if (!m)
+        return;
+    nn_plan_close(&m->plan);
+    nn_layout_close(&m->layout);
+    nn_spec_close(&m->spec);
+    cm_free(&m->weights);
+    cm_free(&m->images);
+    cm_free(&m->logits);
+    cm_free(&m->probability);
+    cm_free(&m->order);
+    cm_free(&m->names);
+    cm_free(&m->row);
+    wi_buffer_release(&m->text);
+    cm_free(model);
+}
+
+struct sv_version sv_model_version(const struct sv_model *m)
+{
+    return m->version;
+}
+
+const struct nn_spec *sv_model_spec(const struct sv_model *m)
+{
+    return m->spec;
+}
+
+enum nn_dtype sv_model_dtype(const struct sv_model *m)
+{
+    return nn_plan_dtype(m->plan);
+}
+
+/* ---- answering ---- */
+
+/* Pixels in the shape of the model's input are taken as they are; all else goes through the
+ * preprocessing that travels with the weights. */
+static cm_status decode(struct sv_model *m, const struct wi_image *image, uint8_t *out)
+{
+    const struct nn_shape in = m->spec->input;
+    bool as_input = !image->height ||
+                    (image->height == in.h && image->width == in.w && image->channels == in.c);
+    struct nn_image decoded = {0};
+    CM_TRY(wi_image_check(image));
+    if (image->kind == WI_IMAGE_PIXELS && as_input) {
+        if (image->n != m->image_nbytes)
+            return CM_FAIL(CM_EFORMAT, "%zu bytes are not the %zu of %d x %d x %d pixels", image->n,
+                           m->image_nbytes, in.h, in.w, in.c);
+        memcpy(out, image->data, image->n);
+        return CM_OK;
+    }
+    if (image->kind == WI_IMAGE_PIXELS) {
+        decoded = (struct nn_image){image->height, image->width, image->channels, NULL};
+        CM_TRY(cm_alloc(&decoded.pixels, image->n, 1, "pixels"));
+        memcpy(decoded.pixels, image->data, image->n);
+    } else {
+        CM_TRY(nn_image_decode(&decoded, image->data, image->n, &nn_image_limits_default));
+    }
+    cm_status st = nn_preprocess_image(&m->spec->preprocess, in.c, in.h, in.w, &decoded, out);
+    nn_image_release(&decoded);
+    return st;
+}
+
+static cm_status add_failure(struct wi_buffer *answer, uint32_t slot, enum wi_status status,
+                             const char *text)
+{
+    struct wi_item item = {.slot = slot,
+                           .status = (uint16_t)status,
+                           .body = WI_BODY_TEXT,
+                           .data = text,
+                           .n = strlen(text)};
+    return wi_item_add(answer, &item);
+}
+
+/* In double, from the largest logit down; a row with a NaN gives NaN and is refused as such. */
+static void softmax(float *probability, const float *logits, int n)
+{
+    double largest = (double)logits[0], sum = 0;
+    for (int i = 1; i < n; i++)
+        largest = fmax(largest, (double)logits[i]);
+    for (int i = 0; i < n; i++)
+        sum += exp((double)logits[i] - largest);
+    for (int i = 0; i < n; i++)
+        probability[i] = (float)(exp((double)logits[i] - largest) / sum);
+}
+
+static cm_status add_result(struct sv_model *m, struct wi_buffer *answer,
+                            const struct wi_item *image, int row)
+{
+    int classes = m->spec->nclasses;
+    softmax(m->probability, m->logits + (size_t)row * (size_t)classes, classes);
+    m->text.n = 0;
+    if (wi_classes_encode(&m->text, m->probability, m->names, classes, image->top_k, m->order) !=
+        CM_OK)
+        return add_failure(answer, image->slot, WI_FAILED, cm_error_text());
+    struct wi_item item = {.slot = image->slot,
+                           .status = WI_OK,
+                           .body = WI_BODY_CLASSES,
+                           .data = m->text.data,
+                           .n = m->text.n};
+    return wi_item_add(answer, &item);
+}
+
+/* Good images move up to m->images, in order; bad ones have their answer at once. So results come
+ * in two groups, each with its slots. */
+static cm_status decode_all(struct sv_model *m, struct wi_items items, struct wi_buffer *answer,
+                            int *ngood)
+{
+    *ngood = 0;
+    for (int i = 0; items.left > 0; i++) {
+        struct wi_item item;
+        CM_TRY(wi_item_next(&items, &item));
+        struct wi_image image = wi_item_image(&item);
+        m->row[i] = -1;
+        if (decode(m, &image, m->images + (size_t)*ngood * m->image_nbytes) == CM_OK)
+            m->row[i] = (*ngood)++;
+        else
+            CM_TRY(add_failure(answer, item.slot, WI_BAD_INPUT, cm_error_text()));
+    }
+    return CM_OK;
+}
+
+cm_status sv_model_answer(struct sv_model *m, const void *body, size_t nbody, uint32_t count,
+                          struct wi_buffer *answer)
+{
+    struct wi_items items = {body, nbody, count};
+    int ngood;
+    if (count < 1 || count > (uint32_t)m->batches[m->nbatches - 1])
+        return CM_FAIL(CM_EFORMAT, "a batch of %u images, 1 to %d are expected", count,
+                       m->batches[m->nbatches - 1]);
+    CM_TRY(decode_all(m, items, answer, &ngood));
+    if (ngood == 0)
+        return CM_OK;
+    cm_status st = infer(m, ngood);
+    for (int i = 0; items.left > 0; i++) {
+        struct wi_item item;
+        CM_TRY(wi_item_next(&items, &item));
+        if (m->row[i] < 0)
+            continue;
+        CM_TRY(st == CM_OK ? add_result(m, answer, &item, m->row[i])
+                           : add_failure(answer, item.slot, WI_FAILED, cm_error_text()));
+    }
+    return CM_OK;
+}

@@ -1,0 +1,43 @@
+/* A version of the store, ready to answer: verified, loaded, shown to compute what its trainer
+ * computed, and warmed up at every batch size. */
+#ifndef SERVE_SERVED_MODEL_H
+#define SERVE_SERVED_MODEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/status.h"
+#include "model/plan.h"
+#include "model/spec.h"
+#include "serve/rollout.h"
+#include "wire/bytes.h"
+#include "wire/frame.h"
+
+struct sv_model; /* opened on any thread; then one thread at a time */
+
+struct sv_model_config {
+    const char *store_dir;
+    const int *batches; /* ascending */
+    int nbatches;
+    int threads; /* inside one op */
+    enum nn_precision precision;
+};
+
+/* Borrows nothing. CM_EMISMATCH: another manifest than hash (0: any), or the golden images come out
+ * otherwise; CM_ECORRUPT: a file's bytes; each says what. */
+CM_MUST_CHECK
+cm_status sv_model_open(struct sv_model **out, int64_t version, uint64_t hash,
+                        const struct sv_model_config *cfg);
+void sv_model_close(struct sv_model **m); /* NULL is fine */
+struct sv_version sv_model_version(const struct sv_model *m);
+const struct nn_spec *sv_model_spec(const struct sv_model *m);
+enum nn_dtype sv_model_dtype(const struct sv_model *m);
+
+/* Answers a BATCH: count items with images, of which each gets its own result, in their order,
+ * appended to *answer. A bad image fails itself only. CM_EFORMAT: the body is no batch, or one of
+ * more images than the largest size. */
+CM_MUST_CHECK
+cm_status sv_model_answer(struct sv_model *m, const void *body, size_t nbody, uint32_t count,
+                          struct wi_buffer *answer);
+
+#endif
