@@ -1,0 +1,318 @@
+/* The loop: wait for a socket, a letter, a signal or a moment; take what came; end what expired;
+ * move versions on; send batches. Nothing in it blocks: the store is read by the follower's thread,
+ * Redis written by the captures', models loaded in the workers. */
+#include "serve/gateway.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "serve/gateway_private.h"
+#include "serve/http_reply.h"
+#include "wire/announce.h"
+
+#define MIB              (1024.0 * 1024.0)
+#define TICK_MS          20 /* heartbeats, phases and time-outs are looked at as often */
+#define LINGER_MS        1000
+#define BATCH_NBYTES     ((size_t)48 << 20) /* of images; a frame takes 64 MiB */
+#define CAPTURE_NBYTES   ((size_t)64 << 20)
+#define CAPTURE_DRAIN_MS 2000
+#define HTTP_IDLE_S      60
+#define MAX_REMEMBERED   4096
+
+/* ---- letters and announcements ---- */
+
+static void take_letters(struct sv_gateway *g)
+{
+    struct sv_letter *next;
+    for (struct sv_letter *letter = sv_mailbox_take(&g->mailbox); letter; letter = next) {
+        next = letter->next;
+        if (letter->kind == SV_LETTER_NEWS)
+            sv_versions_news(g, (struct sv_news *)letter);
+        else
+            sv_http_take(g, (struct sv_call *)letter);
+    }
+}
+
+/* The store is the truth; an announcement only says when to look. */
+static void take_announcements(struct sv_gateway *g)
+{
+    struct cm_message m = {0};
+    struct wi_announce a;
+    cm_status st;
+    while ((st = cm_socket_recv(g->announce, &m, cm_deadline_in_ms(0))) != CM_ETIMEDOUT) {
+        if (st == CM_OK && m.nframes == 1 &&
+            wi_announce_decode(&a, m.frame[0].data, m.frame[0].n) == CM_OK)
+            sv_follower_kick(g->follower);
+        else
+            cm_metric_add(g->metrics.malformed, 1);
+    }
+    cm_message_release(&m);
+}
+
+/* ---- the end ---- */
+
+static void on_signal(struct sv_gateway *g)
+{
+    struct signalfd_siginfo info;
+    if (read(g->cfg->stop_fd, &info, sizeof info) != (ssize_t)sizeof info)
+        return;
+    if (g->phase != SV_RUNNING) {
+        cm_log_info("told again: ending at once");
+        g->phase = SV_DRAINING;
+        g->phase_end = cm_deadline_in_ms(0);
+        return;
+    }
+    cm_log_info("told to stop: not ready any more");
+    g->phase = SV_NOTICE;
+    g->phase_end = cm_deadline_in_ms(g->serve->drain_notice_ms);
+}
+
+static void advance_phase(struct sv_gateway *g)
+{
+    int active = sv_batcher_count(g->batcher, SV_QUEUED) + sv_batcher_count(g->batcher, SV_SENT);
+    if (g->phase == SV_NOTICE && cm_deadline_passed(g->phase_end)) {
+        cm_log_info("draining: %d requests are under way", active);
+        g->phase = SV_DRAINING;
+        g->phase_end = cm_deadline_in_ms(g->serve->drain_ms);
+        if (g->http)
+            cm_http_quiesce(g->http);
+    }
+    if (g->phase == SV_DRAINING && (active == 0 || cm_deadline_passed(g->phase_end)))
+        g->done = true;
+}
+
+/* Every request still here gets its one answer; HTTP threads find the mailbox closed. */
+static void end_requests(struct sv_gateway *g)
+{
+    struct sv_letter *next;
+    g->phase = SV_DRAINING;
+    sv_clients_end_all(g, WI_STOPPING, "the server has stopped");
+    sv_mailbox_close(&g->mailbox);
+    for (struct sv_letter *letter = sv_mailbox_take(&g->mailbox); letter; letter = next) {
+        next = letter->next;
+        if (letter->kind == SV_LETTER_NEWS) {
+            struct sv_news *news = (struct sv_news *)letter;
+            sv_news_close(&news);
+        } else {
+            struct sv_call *call = (struct sv_call *)letter;
+            sv_http_fail(call->request, 503, "the server has stopped", 1);
+            cm_free(&call);
+        }
+    }
+}
+
+/* ---- the loop ---- */
+
+static struct cm_deadline wake_up(const struct sv_gateway *g)
+{
+    bool may_send = sv_workers_any_free(g) && !sv_versions_is_switching(g);
+    int64_t at_ns = sv_batcher_wake_ns(g->batcher, may_send);
+    struct cm_deadline tick = cm_deadline_in_ms(TICK_MS);
+    return at_ns < tick.at_ns ? (struct cm_deadline){at_ns} : tick;
+}
+
+static void wait_and_take(struct sv_gateway *g)
+{
+    struct cm_poll_item items[] = {{.socket = g->workers},
+                                   {.socket = g->clients},
+                                   {.socket = g->announce},
+                                   {.fd = g->mailbox.fd},
+                                   {.fd = g->cfg->stop_fd}};
+    cm_status st = cm_poll(items, sizeof items / sizeof items[0], wake_up(g));
+    if (st != CM_OK && st != CM_ETIMEDOUT)
+        cm_error_report(CM_LOG_WARN, st, "waiting");
+    if (items[0].ready)
+        sv_workers_receive(g);
+    if (items[1].ready)
+        sv_clients_receive(g);
+    if (items[2].ready)
+        take_announcements(g);
+    if (items[3].ready)
+        take_letters(g);
+    if (items[4].ready)
+        on_signal(g);
+}
+
+static void show(struct sv_gateway *g)
+{
+    cm_metric_set(g->metrics.queued, sv_batcher_count(g->batcher, SV_QUEUED));
+    cm_metric_set(g->metrics.inflight, sv_batcher_count(g->batcher, SV_SENT));
+    cm_metric_set(g->metrics.ready,
+                  g->phase == SV_RUNNING && sv_rollout_is_ready(&g->rollout) ? 1 : 0);
+}
+
+static void run(struct sv_gateway *g)
+{
+    while (!g->done) {
+        wait_and_take(g);
+        int64_t now_ns = cm_now_ns();
+        sv_clients_expire(g, now_ns);
+        sv_workers_tend(g, now_ns);
+        sv_versions_advance(g, now_ns);
+        sv_workers_dispatch(g, now_ns);
+        advance_phase(g);
+        show(g);
+    }
+}
+
+/* ---- opening ---- */
+
+static cm_status open_socket(struct sv_gateway *g, struct cm_socket **out, enum cm_socket_type type,
+                             size_t max_frame_nbytes, const char *address, char *endpoint)
+{
+    struct cm_socket_config cfg = {.type = type,
+                                   .max_frame_nbytes = max_frame_nbytes,
+                                   .queue_messages = (int)g->serve->queue_requests,
+                                   .linger_ms = LINGER_MS};
+    CM_TRY(cm_socket_open(out, g->ctx, &cfg));
+    return cm_socket_bind(*out, address, endpoint, SV_ENDPOINT);
+}
+
+/* A client may send up to 4 times what is taken and still be told so; past that its link is cut. */
+static cm_status open_sockets(struct sv_gateway *g)
+{
+    const struct sv_config *serve = g->serve;
+    char address[SV_ENDPOINT];
+    size_t frame = g->max_body_nbytes * 4 < WI_BODY_MAX ? g->max_body_nbytes * 4 : WI_BODY_MAX;
+    CM_TRY(cm_socket_ctx_open(&g->ctx));
+    CM_TRY(
+        open_socket(g, &g->clients, CM_SOCKET_ROUTER, frame, serve->listen, g->endpoints.clients));
+    sv_endpoint_choose(address, serve->workers_listen, g->cfg->run_dir, "workers.sock");
+    CM_TRY(
+        open_socket(g, &g->workers, CM_SOCKET_ROUTER, WI_BODY_MAX, address, g->endpoints.workers));
+    sv_endpoint_choose(address, serve->announce_listen, g->cfg->run_dir, "announce.sock");
+    CM_TRY(
+        open_socket(g, &g->announce, CM_SOCKET_SUB, WI_HEADER_MAX, address, g->endpoints.announce));
+    return cm_socket_subscribe(g->announce, WI_ANNOUNCE_TOPIC);
+}
+
+static cm_status open_http(struct sv_gateway *g)
+{
+    const struct sv_config *serve = g->serve;
+    struct cm_http_config cfg = {.host = serve->http_host,
+                                 .port = (int)serve->http_port,
+                                 .threads = (int)serve->http_threads,
+                                 .max_body_nbytes = g->max_body_nbytes,
+                                 .max_connections = (int)serve->http_connections,
+                                 .timeout_s = HTTP_IDLE_S,
+                                 .handler = sv_http_handle,
+                                 .ctx = g};
+    if (serve->http_port < 0)
+        return CM_OK;
+    CM_TRY(cm_http_open(&g->http, &cfg));
+    g->endpoints.http_port = cm_http_port(g->http);
+    snprintf(g->endpoints.http_host, sizeof g->endpoints.http_host, "%s", serve->http_host);
+    return CM_OK;
+}
+
+static cm_status open_queue(struct sv_gateway *g)
+{
+    const struct sv_config *serve = g->serve;
+    struct sv_batcher_config cfg = {.max_requests = (int)serve->queue_requests,
+                                    .max_nbytes = (size_t)(serve->queue_mib * MIB),
+                                    .max_batch = (int)serve->max_batch,
+                                    .max_batch_nbytes = BATCH_NBYTES,
+                                    .max_wait_ns = (int64_t)(serve->max_wait_ms * 1e6)};
+    cfg.remembered = cfg.max_requests < MAX_REMEMBERED ? cfg.max_requests : MAX_REMEMBERED;
+    CM_TRY(sv_batcher_open(&g->batcher, &cfg));
+    return cm_alloc(&g->requests, (size_t)sv_batcher_nslots(g->batcher), sizeof *g->requests,
+                    "requests");
+}
+
+static cm_status open_captures(struct sv_gateway *g)
+{
+    struct sv_captures_config cfg = {.redis = g->serve->redis,
+                                     .user = getenv("FLYWHEEL_REDIS_USER"),
+                                     .password = getenv("FLYWHEEL_REDIS_PASSWORD"),
+                                     .ttl_s = g->serve->capture_ttl_s,
+                                     .queue = (int)g->serve->capture_queue,
+                                     .max_nbytes = CAPTURE_NBYTES,
+                                     .written = g->metrics.captures,
+                                     .dropped = g->metrics.captures_dropped};
+    return g->serve->capture ? sv_captures_start(&g->captures, &cfg) : CM_OK;
+}
+
+static cm_status open_gateway(struct sv_gateway *g)
+{
+    struct sv_follower_config follower = {.store_dir = g->cfg->store_dir,
+                                          .alias = g->serve->alias,
+                                          .poll_ms = (int)g->serve->poll_ms,
+                                          .mailbox = &g->mailbox,
+                                          .letter_kind = SV_LETTER_NEWS};
+    char path[CM_PATH];
+    g->life = cm_uuid_make();
+    g->started_ns = cm_now_ns();
+    g->max_body_nbytes = (size_t)(g->serve->max_body_mib * MIB);
+    g->rollout.load_timeout_ns = g->serve->load_timeout_ms * INT64_C(1000000);
+    g->endpoints.pid = getpid();
+    cm_uuid_format(g->endpoints.life, g->life);
+    CM_TRY(cm_dir_make(g->cfg->run_dir));
+    CM_TRY(sv_run_lock(&g->lock_fd, g->cfg->run_dir));
+    CM_TRY(cm_path_join(path, g->cfg->run_dir, "events.jsonl"));
+    CM_TRY(cm_events_open(&g->events, path, 0));
+    CM_TRY(sv_metrics_open(&g->metrics));
+    CM_TRY(open_queue(g));
+    CM_TRY(sv_workers_open(g));
+    CM_TRY(sv_mailbox_init(&g->mailbox));
+    CM_TRY(open_sockets(g));
+    CM_TRY(open_captures(g));
+    CM_TRY(open_http(g));
+    CM_TRY(sv_follower_start(&g->follower, &follower));
+    CM_TRY(sv_endpoints_write(&g->endpoints, g->cfg->run_dir));
+    cm_log_info("clients at %s, workers at %s", g->endpoints.clients, g->endpoints.workers);
+    if (g->http)
+        cm_log_info("http://%s:%d", g->serve->http_host, g->endpoints.http_port);
+    return CM_OK;
+}
+
+static void close_gateway(struct sv_gateway *g)
+{
+    sv_follower_stop(&g->follower);
+    if (g->mailbox.tail)
+        end_requests(g);
+    if (g->http)
+        cm_http_quiesce(g->http);
+    cm_http_close(&g->http);
+    sv_captures_stop(&g->captures, CAPTURE_DRAIN_MS);
+    for (int i = 0; g->requests && i < sv_batcher_nslots(g->batcher); i++) {
+        cm_message_release(&g->requests[i].message);
+        wi_buffer_release(&g->requests[i].reply_body);
+    }
+    cm_free(&g->requests);
+    sv_batcher_close(&g->batcher);
+    sv_workers_close(g);
+    cm_socket_close(&g->clients);
+    cm_socket_close(&g->workers);
+    cm_socket_close(&g->announce);
+    cm_socket_ctx_close(&g->ctx);
+    sv_mailbox_release(&g->mailbox);
+    sv_card_close(&g->serving);
+    sv_card_close(&g->candidate);
+    sv_metrics_close(&g->metrics);
+    cm_events_close(&g->events);
+    sv_run_unlock(&g->lock_fd);
+}
+
+cm_status sv_gateway_run(const struct sv_gateway_config *cfg)
+{
+    struct sv_gateway *g;
+    CM_TRY(cm_alloc(&g, 1, sizeof *g, "gateway"));
+    g->cfg = cfg;
+    g->serve = cfg->serve;
+    g->lock_fd = -1;
+    cm_status st = open_gateway(g);
+    if (st == CM_OK) {
+        run(g);
+        sv_endpoints_remove(cfg->run_dir);
+        cm_log_info("stopped");
+    }
+    close_gateway(g);
+    cm_free(&g);
+    return st;
+}

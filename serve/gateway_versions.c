@@ -1,0 +1,138 @@
+/* The rollout (rollout.h) acted out: what the follower and the workers tell goes in, LOADs and the
+ * switch come out. At a switch no batch of the new version leaves before those of the old one are
+ * back, so no client sees the new version and then the old one; a batch that takes too long is
+ * computed again by the new version instead. */
+#include "serve/gateway_private.h"
+
+#include <inttypes.h>
+
+#include "common/hash.h"
+#include "common/log.h"
+
+static void record(struct sv_gateway *g, const char *event, struct sv_version v, const char *why)
+{
+    struct cm_jw w;
+    char hash[CM_XXH_TEXT];
+    cm_xxh_format(hash, v.hash);
+    cm_events_begin(g->events, &w, event);
+    cm_jw_i64(&w, "version", v.number);
+    cm_jw_string(&w, "manifest_hash", hash);
+    if (why)
+        cm_jw_string(&w, "why", why);
+    cm_events_put(g->events, &w);
+}
+
+static void refuse(struct sv_gateway *g, struct sv_version v, const char *why)
+{
+    cm_log_warn("version %" PRId64 " is in quarantine: %s", v.number, why);
+    cm_metric_add(g->metrics.refusals, 1);
+    cm_metric_set(g->metrics.quarantined, g->rollout.nquarantine);
+    record(g, "version_refused", v, why);
+    if (!g->rollout.serving.number)
+        sv_follower_fall_back(g->follower, v.number);
+    else
+        cm_log_info("version %" PRId64 " goes on serving", g->rollout.serving.number);
+}
+
+void sv_versions_news(struct sv_gateway *g, struct sv_news *news)
+{
+    struct sv_version v = news->version;
+    bool anew = !news->fell_back && news->change > g->last_change;
+    if (!news->card) {
+        refuse(g, v, news->reason);
+        sv_news_close(&news);
+        return;
+    }
+    if (news->fell_back && g->rollout.serving.number) {
+        sv_news_close(&news);
+        return;
+    }
+    if (anew)
+        g->last_change = news->change;
+    switch (sv_rollout_aim(&g->rollout, v, anew, cm_now_ns())) {
+    case SV_AIM_NEW:
+        cm_log_info("version %" PRId64 " is next%s", v.number,
+                    news->fell_back ? ", as what the alias names now cannot serve" : "");
+        sv_card_close(&g->candidate);
+        g->candidate = news->card;
+        news->card = NULL;
+        g->aimed_ns = cm_now_ns();
+        break;
+    case SV_AIM_QUARANTINED:
+        refuse(g, v, "it was refused before");
+        break;
+    case SV_AIM_KNOWN:
+        break;
+    }
+    if (!g->rollout.candidate.number)
+        sv_card_close(&g->candidate);
+    cm_metric_set(g->metrics.quarantined, g->rollout.nquarantine);
+    sv_news_close(&news);
+}
+
+void sv_versions_refused(struct sv_gateway *g, int w, struct sv_version v, const char *why)
+{
+    switch (sv_rollout_refused(&g->rollout, w, v)) {
+    case SV_REFUSED_CANDIDATE:
+        cm_log_warn("worker %s refuses version %" PRId64, g->backends[w].self.name, v.number);
+        sv_card_close(&g->candidate);
+        refuse(g, v, why);
+        break;
+    case SV_REFUSED_SERVING:
+        cm_log_error("worker %s cannot load version %" PRId64 ", which others serve: %s",
+                     g->backends[w].self.name, v.number, why);
+        break;
+    case SV_REFUSED_OTHER:
+        break;
+    }
+}
+
+static void ask_workers(struct sv_gateway *g)
+{
+    for (int w = 0; w < SV_WORKERS_MAX; w++) {
+        struct sv_version v = sv_rollout_ask(&g->rollout, w);
+        if (!v.number)
+            continue;
+        struct wi_header h = {
+            .type = WI_LOAD, .id = g->backends[w].id, .version = v.number, .manifest_hash = v.hash};
+        sv_workers_send(g, w, &h, NULL);
+    }
+}
+
+static void make_switch(struct sv_gateway *g, int64_t now_ns)
+{
+    struct sv_version before = sv_rollout_switch(&g->rollout);
+    sv_card_close(&g->serving);
+    g->serving = g->candidate;
+    g->candidate = NULL;
+    cm_metric_observe(g->metrics.switch_pause_s, (double)(now_ns - g->switching_ns) * 1e-9);
+    cm_metric_observe(g->metrics.load_s, (double)(now_ns - g->aimed_ns) * 1e-9);
+    cm_metric_add(g->metrics.switches, 1);
+    cm_metric_set(g->metrics.version, (double)g->rollout.serving.number);
+    cm_metric_set(g->metrics.version_created, g->serving->created_utc_s);
+    g->switching_ns = 0;
+    cm_log_info("version %" PRId64 " serves, after %" PRId64, g->rollout.serving.number,
+                before.number);
+    record(g, "version_served", g->rollout.serving, NULL);
+    sv_workers_beat_all(g); /* tells them what to keep */
+}
+
+bool sv_versions_is_switching(const struct sv_gateway *g)
+{
+    return g->switching_ns != 0;
+}
+
+void sv_versions_advance(struct sv_gateway *g, int64_t now_ns)
+{
+    ask_workers(g);
+    if (!sv_rollout_may_switch(&g->rollout, now_ns)) {
+        g->switching_ns = 0;
+        return;
+    }
+    if (!g->switching_ns)
+        g->switching_ns = now_ns;
+    if (now_ns - g->switching_ns >= g->serve->switch_ms * INT64_C(1000000))
+        sv_workers_abandon(g);
+    if (!sv_workers_any_busy(g))
+        make_switch(g, now_ns);
+}
