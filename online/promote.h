@@ -1,0 +1,31 @@
+/* From a candidate that passed to the new champion: the version, then the alias. Each step first
+ * looks whether it was done already, so that after a crash between any two the same batch ends in
+ * the same version. Rank 0 only. */
+#ifndef ONLINE_PROMOTE_H
+#define ONLINE_PROMOTE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/status.h"
+#include "online/feedback_batch.h"
+#include "online/trial.h"
+#include "trainer/publish.h"
+
+/* The version that this very batch, as logged, has made of this champion; 0: none. Its bytes are
+ * verified. */
+CM_MUST_CHECK
+cm_status ol_promote_find(int64_t *version, const struct ps_store *store, const struct ol_batch *b);
+
+struct ol_promotion {
+    int64_t version;
+    bool moved; /* the alias names something else meanwhile: nothing was changed */
+};
+/* alias: from b->champion to the version of the candidate in trial, which is written unless found.
+ * champion: the manifest of b->champion. */
+CM_MUST_CHECK
+cm_status ol_promote(struct ol_promotion *out, struct tr_publisher *publisher,
+                     const struct ol_trial *trial, const struct ol_batch *b,
+                     const struct ps_manifest *champion, const char *alias);
+
+#endif

@@ -1,0 +1,52 @@
+#include "online/stream_facts.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SCAN_COUNT "1000" /* keys that one answer looks at */
+
+cm_status ol_facts_get(struct ol_facts *f, struct cm_redis *redis, const char *key)
+{
+    const struct cm_redis_value *v;
+    *f = (struct ol_facts){0};
+    cm_status st = cm_redis_call(redis, &v, "XINFO", "STREAM", key, NULL);
+    if (st == CM_EINVAL && strstr(cm_error_text(), "no such key"))
+        return CM_OK;
+    CM_TRY(st);
+    f->there = true;
+    for (size_t i = 0; i + 1 < v->n; i += 2) {
+        const struct cm_redis_value *name = &v->element[i], *value = &v->element[i + 1];
+        if (name->type != CM_REDIS_STRING)
+            continue;
+        if (strcmp(name->string, "length") == 0)
+            f->length = value->integer;
+        else if (strcmp(name->string, "entries-added") == 0)
+            f->added = value->integer;
+        else if (strcmp(name->string, "last-generated-id") == 0 &&
+                 (value->type != CM_REDIS_STRING ||
+                  !ol_id_parse(&f->last, value->string, value->n)))
+            return CM_FAIL(CM_EFORMAT, "%s: the last id that Redis tells is none", key);
+    }
+    return CM_OK;
+}
+
+cm_status ol_facts_operators(struct cm_redis *redis,
+                             cm_status (*found)(void *ctx, const char *operator_name), void *ctx)
+{
+    char cursor[32] = "0";
+    do {
+        const struct cm_redis_value *v;
+        CM_TRY(cm_redis_call(redis, &v, "SCAN", cursor, "MATCH", WI_KEY_FEEDBACK_GLOB, "COUNT",
+                             SCAN_COUNT, "TYPE", "stream", NULL));
+        if (v->n != 2 || v->element[0].type != CM_REDIS_STRING || v->element[0].n >= sizeof cursor)
+            return CM_FAIL(CM_EFORMAT, "an answer to SCAN that is none");
+        snprintf(cursor, sizeof cursor, "%s", v->element[0].string);
+        for (size_t i = 0; i < v->element[1].n; i++) {
+            const struct cm_redis_value *key = &v->element[1].element[i];
+            char name[WI_OPERATOR];
+            if (wi_key_operator(name, key->string, key->n))
+                CM_TRY(found(ctx, name));
+        }
+    } while (strcmp(cursor, "0") != 0);
+    return CM_OK;
+}

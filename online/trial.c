@@ -1,0 +1,128 @@
+#include "online/trial.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "common/mem.h"
+#include "common/vec.h"
+
+cm_status ol_trial_open(struct ol_trial *t, const struct tr_session *s, const struct ol_config *cfg)
+{
+    *t = (struct ol_trial){.session = s, .cfg = cfg};
+    const struct tr_split *split = &s->data.split;
+    size_t n = (size_t)split->n_holdout;
+    struct tr_evaluator_config evaluator = {.spec = s->spec,
+                                            .layout = s->layout,
+                                            .backend = tr_session_backend(s),
+                                            .precision = (enum nn_precision)s->model.precision,
+                                            .group = s->group,
+                                            .nlanes = tr_session_nlanes(s)};
+    CM_TRY(tr_evaluator_open(&t->evaluator, &evaluator));
+    CM_TRY(ol_replay_init(&t->replay, s->data.set.labels, split->train, (uint32_t)split->n_train,
+                          s->spec->nclasses, cfg->replay == OL_REPLAY_BALANCED));
+    CM_TRY(cm_alloc_aligned(&t->champion, s->layout->ntotal, sizeof(float), "champion"));
+    CM_TRY(cm_alloc_aligned(&t->moved, s->layout->ntotal, sizeof(float), "an update"));
+    CM_TRY(cm_alloc(&t->label, n, sizeof *t->label, "holdout labels"));
+    CM_TRY(cm_alloc(&t->by_champion, n, sizeof *t->by_champion, "holdout answers"));
+    CM_TRY(cm_alloc(&t->by_candidate, n, sizeof *t->by_candidate, "holdout answers"));
+    for (size_t i = 0; i < n; i++)
+        t->label[i] = s->data.set.labels[split->holdout[i]];
+    return CM_OK;
+}
+
+void ol_trial_close(struct ol_trial *t)
+{
+    ol_trial_end(t);
+    tr_evaluator_close(&t->evaluator);
+    ol_replay_release(&t->replay);
+    cm_free(&t->champion);
+    cm_free(&t->moved);
+    cm_free(&t->label);
+    cm_free(&t->by_champion);
+    cm_free(&t->by_candidate);
+    cm_free(&t->feedback);
+}
+
+void ol_trial_end(struct ol_trial *t)
+{
+    ol_tuner_close(&t->tuner);
+}
+
+const float *ol_trial_candidate(const struct ol_trial *t)
+{
+    return t->tuner.engine ? tr_engine_weights(t->tuner.engine) : NULL;
+}
+
+static cm_status answer_holdout(struct ol_trial *t, const float *weights, int32_t *said)
+{
+    const struct tr_data *data = &t->session->data;
+    struct tr_score score;
+    return tr_evaluate(t->evaluator, weights, data->set.images, data->set.labels,
+                       data->split.holdout, (uint32_t)data->split.n_holdout, said, &score);
+}
+
+static cm_status answer_feedback(struct ol_trial *t, const float *weights, const struct ol_batch *b,
+                                 int32_t *said, double *accuracy)
+{
+    struct tr_score score;
+    CM_TRY(tr_evaluate(t->evaluator, weights, b->pixels, b->labels, NULL, (uint32_t)b->nimages,
+                       said, &score));
+    *accuracy = score.accuracy;
+    return CM_OK;
+}
+
+/* |candidate - champion| / |champion| over the parameters, in the fixed order of sums. */
+static double update_norm(struct ol_trial *t, const float *candidate)
+{
+    size_t n = t->session->layout->nparam;
+    memcpy(t->moved, candidate, n * sizeof *candidate);
+    cm_vec_axpby(t->moved, -1, t->champion, 1, n);
+    double champion = sqrt(cm_vec_sum_squares(t->champion, n));
+    double moved = sqrt(cm_vec_sum_squares(t->moved, n));
+    return champion > 0 ? moved / champion : (double)INFINITY;
+}
+
+static cm_status judge(struct ol_trial *t, const struct ol_batch *b, bool finite)
+{
+    const float *candidate = ol_trial_candidate(t);
+    struct ol_gate_verdict *v = &t->verdict;
+    if (!finite || !cm_vec_finite(candidate, t->session->layout->ntotal)) {
+        ol_gate_refuse(v, OL_GATE_NOT_FINITE, "a loss, gradient or weight was not finite");
+        return CM_OK;
+    }
+    v->update = update_norm(t, candidate);
+    CM_TRY(answer_holdout(t, candidate, t->by_candidate));
+    CM_TRY(answer_feedback(t, candidate, b, NULL, &v->feedback_candidate));
+    const struct ol_config *cfg = t->cfg;
+    struct ol_gate_limits limits = {.margin = cfg->margin,
+                                    .recall_drop = cfg->recall_drop,
+                                    .recall_floor = cfg->recall_floor,
+                                    .max_update = cfg->max_update,
+                                    .min_gain = cfg->min_gain};
+    struct ol_gate_case holdout = {.n = (size_t)t->session->data.split.n_holdout,
+                                   .nclasses = t->session->spec->nclasses,
+                                   .label = t->label,
+                                   .champion = t->by_champion,
+                                   .candidate = t->by_candidate};
+    ol_gate_judge(v, &limits, &holdout);
+    return CM_OK;
+}
+
+cm_status ol_trial_run(struct ol_trial *t, const struct ol_batch *b, bool (*stop)(void))
+{
+    bool finite;
+    ol_trial_end(t);
+    t->verdict = (struct ol_gate_verdict){0};
+    cm_free(&t->feedback);
+    if (b->nimages == 0) {
+        ol_gate_refuse(&t->verdict, OL_GATE_NOTHING, "no entry to train on");
+        return CM_OK;
+    }
+    CM_TRY(cm_alloc(&t->feedback, b->nimages, sizeof *t->feedback, "answers to feedback"));
+    CM_TRY(answer_holdout(t, t->champion, t->by_champion));
+    CM_TRY(answer_feedback(t, t->champion, b, t->feedback, &t->verdict.feedback_champion));
+    CM_TRY(ol_tuner_open(&t->tuner, t->session, t->cfg, &t->replay, b, t->champion));
+    CM_TRY(ol_tuner_run(&t->tuner, stop, &finite));
+    CM_TRY(cm_fault("online.trained"));
+    return judge(t, b, finite);
+}
