@@ -61,11 +61,28 @@ static void print_score(const struct values *v, const struct ps_version *version
     cm_free(&text);
 }
 
-static cm_status score_version(struct tr_session *s, const struct values *v,
-                               const struct ps_version *version, struct tr_score *score)
+/* Rank 0 says which version is meant: the newest may be another one a moment later. */
+static cm_status open_version(struct tr_session *s, const struct values *v, struct ps_store *store,
+                              struct ps_version **version)
 {
-    float *weights = NULL;
-    struct tr_evaluator *evaluator = NULL;
+    struct ar_group *g = s->group;
+    bool root = ar_group_rank(g) == 0;
+    cm_status st = root ? ps_version_open_ref(version, store, v->version) : CM_OK;
+    CM_TRY(ar_group_agree(g, st, "opening the version"));
+    int64_t number = root ? ps_version_number(*version) : 0;
+    CM_TRY(ar_group_broadcast(g, &number, sizeof number, 0));
+    if (!root)
+        st = ps_version_open(version, store, number);
+    CM_TRY(ar_group_agree(g, st, "opening the version"));
+    char hash[32];
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)ps_version_manifest(*version)->hash);
+    return ar_group_same(g, "version (is the run directory on shared storage?)", hash);
+}
+
+static cm_status prepare(struct tr_session *s, const struct values *v,
+                         const struct ps_version *version, float **weights,
+                         struct tr_evaluator **evaluator)
+{
     struct tr_evaluator_config cfg = {.spec = s->spec,
                                       .layout = s->layout,
                                       .backend = tr_session_backend(s),
@@ -73,33 +90,49 @@ static cm_status score_version(struct tr_session *s, const struct values *v,
                                       .group = s->group,
                                       .nlanes = tr_session_nlanes(s),
                                       .views = v->views};
-    cm_status st;
-    CM_GOTO(st, cm_alloc_aligned(&weights, s->layout->ntotal, sizeof(float), "weights"), out);
-    CM_GOTO(st, tr_checkpoint_get_weights(version, s->layout, weights), out);
-    CM_GOTO(st, tr_evaluator_open(&evaluator, &cfg), out);
-    st = tr_evaluate(evaluator, weights, tr_session_test_images(s), tr_session_test_labels(s), NULL,
-                     (uint32_t)s->data.n_test, NULL, score);
-out:
+    CM_TRY(cm_alloc_aligned(weights, s->layout->ntotal, sizeof(float), "weights"));
+    CM_TRY(tr_checkpoint_get_weights(version, s->layout, *weights));
+    return tr_evaluator_open(evaluator, &cfg);
+}
+
+static cm_status score_version(struct tr_session *s, const struct values *v,
+                               const struct ps_version *version, struct tr_score *score)
+{
+    float *weights = NULL;
+    struct tr_evaluator *evaluator = NULL;
+    cm_status st = prepare(s, v, version, &weights, &evaluator);
+    st = ar_group_agree(s->group, st, "preparing the evaluation");
+    if (st == CM_OK)
+        st = tr_evaluate(evaluator, weights, tr_session_test_images(s), tr_session_test_labels(s),
+                         NULL, (uint32_t)s->data.n_test, NULL, score);
     tr_evaluator_close(&evaluator);
     cm_free(&weights);
     return st;
 }
 
+/* Each step is agreed on: a rank that failed alone would leave the others waiting. */
 static cm_status evaluate_version(struct tr_session *s, const struct values *v)
 {
     struct ps_store *store = NULL;
     struct ps_version *version = NULL;
-    struct nn_spec *spec;
+    struct nn_spec *spec = NULL;
     struct tr_score score;
     cm_status st;
-    CM_GOTO(st, ps_store_open(&store, s->store_dir, 'v'), out);
-    CM_GOTO(st, ps_version_open_ref(&version, store, v->version), out);
-    CM_GOTO(st, tr_checkpoint_get_spec(version, &spec), out);
-    CM_GOTO(st, tr_session_load(s, spec), out);
+    CM_GOTO(st,
+            ar_group_agree(s->group, ps_store_open(&store, s->store_dir, 'v'), "opening the store"),
+            out);
+    CM_GOTO(st, open_version(s, v, store, &version), out);
+    CM_GOTO(st,
+            ar_group_agree(s->group, tr_checkpoint_get_spec(version, &spec), "reading the network"),
+            out);
+    struct nn_spec *taken = spec;
+    spec = NULL;
+    CM_GOTO(st, tr_session_load(s, taken), out);
     CM_GOTO(st, score_version(s, v, version, &score), out);
     if (ar_group_rank(s->group) == 0)
         print_score(v, version, &score);
 out:
+    nn_spec_close(&spec);
     ps_version_close(&version);
     ps_store_close(&store);
     return st;

@@ -49,9 +49,9 @@ struct tr_evaluator {
     const int32_t *labels;
     const uint32_t *rows;
     uint32_t n;
-    struct chunk *mine; /* this rank's chunks, in order */
-    size_t capacity;
-    atomic_bool stopped; /* a lane saw the wish to stop and left chunks out */
+    struct chunk *mine, *all; /* this rank's chunks, in order; those of all ranks, by rank */
+    size_t capacity;          /* of a rank */
+    atomic_bool stopped;      /* a lane saw the wish to stop and left chunks out */
 };
 
 cm_status tr_evaluator_open(struct tr_evaluator **out, const struct tr_evaluator_config *cfg)
@@ -103,6 +103,7 @@ void tr_evaluator_close(struct tr_evaluator **e)
     }
     cm_free(&(*e)->desks);
     cm_free(&(*e)->mine);
+    cm_free(&(*e)->all);
     nn_plan_close(&(*e)->plan);
     cm_free(e);
 }
@@ -171,6 +172,20 @@ static cm_status task_chunk(void *ctx, int64_t number, int64_t lane)
     return CM_OK;
 }
 
+static cm_status make_room(struct tr_evaluator *self, size_t per_rank)
+{
+    if (per_rank <= self->capacity)
+        return CM_OK;
+    size_t ranks = (size_t)ar_group_size(self->cfg.group);
+    cm_free(&self->mine);
+    cm_free(&self->all);
+    self->capacity = 0;
+    CM_TRY(cm_alloc(&self->mine, per_rank, sizeof *self->mine, "scores"));
+    CM_TRY(cm_alloc(&self->all, ranks * per_rank, sizeof *self->all, "scores of all ranks"));
+    self->capacity = per_rank;
+    return CM_OK;
+}
+
 static cm_status run_chunks(struct tr_evaluator *self, uint32_t nchunks)
 {
     int rank = ar_group_rank(self->cfg.group), ranks = ar_group_size(self->cfg.group);
@@ -186,20 +201,17 @@ static cm_status run_chunks(struct tr_evaluator *self, uint32_t nchunks)
         if (st == CM_OK)
             st = own;
     }
-    CM_TRY(ar_group_agree(self->cfg.group, st, "evaluating"));
-    double stopped = atomic_load(&self->stopped);
-    CM_TRY(ar_group_sum_f64(self->cfg.group, &stopped, 1));
-    return stopped > 0 ? CM_FAIL(CM_EPREEMPTED, "evaluation abandoned: told to stop") : CM_OK;
+    return st;
 }
 
 /* Chunk c is element c / W of rank c % W: sums go over chunks in order, so W does not matter. */
-static void add_up(const struct tr_evaluator *self, const struct chunk *all, size_t per_rank,
-                   uint32_t nchunks, int32_t *predicted, struct tr_score *score)
+static void add_up(const struct tr_evaluator *self, size_t per_rank, uint32_t nchunks,
+                   int32_t *predicted, struct tr_score *score)
 {
     uint32_t ranks = (uint32_t)ar_group_size(self->cfg.group);
     *score = (struct tr_score){.count = self->n};
     for (uint32_t c = 0; c < nchunks; c++) {
-        const struct chunk *chunk = &all[(c % ranks) * per_rank + c / ranks];
+        const struct chunk *chunk = &self->all[(c % ranks) * per_rank + c / ranks];
         score->loss += chunk->loss;
         for (uint32_t i = 0; i < TR_EVAL_CHUNK && c * TR_EVAL_CHUNK + i < self->n; i++) {
             uint32_t position = c * TR_EVAL_CHUNK + i;
@@ -224,20 +236,17 @@ cm_status tr_evaluate(struct tr_evaluator *e, const float *weights, const uint8_
     e->labels = labels;
     e->rows = rows;
     e->n = n;
-    if (per_rank > e->capacity) {
-        cm_free(&e->mine);
-        e->capacity = 0;
-        CM_TRY(cm_alloc(&e->mine, per_rank, sizeof *e->mine, "scores"));
-        e->capacity = per_rank;
-    }
-    CM_TRY(nn_plan_prepare_all(e->plan, weights));
-    CM_TRY(run_chunks(e, nchunks));
-
-    struct chunk *all;
-    CM_TRY(cm_alloc(&all, ranks * per_rank, sizeof *all, "scores of all ranks"));
-    cm_status st = ar_group_gather(e->cfg.group, e->mine, per_rank * sizeof *e->mine, all);
+    cm_status st = make_room(e, per_rank);
     if (st == CM_OK)
-        add_up(e, all, per_rank, nchunks, predicted, score);
-    cm_free(&all);
-    return st;
+        st = nn_plan_prepare_all(e->plan, weights);
+    if (st == CM_OK)
+        st = run_chunks(e, nchunks);
+    CM_TRY(ar_group_agree(e->cfg.group, st, "evaluating"));
+    double stopped = atomic_load(&e->stopped);
+    CM_TRY(ar_group_sum_f64(e->cfg.group, &stopped, 1));
+    if (stopped > 0)
+        return CM_FAIL(CM_EPREEMPTED, "evaluation abandoned: told to stop");
+    CM_TRY(ar_group_gather(e->cfg.group, e->mine, per_rank * sizeof *e->mine, e->all));
+    add_up(e, per_rank, nchunks, predicted, score);
+    return CM_OK;
 }

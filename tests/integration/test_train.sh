@@ -259,6 +259,8 @@ accuracy=$(sed -n 's/.*"accuracy":\([0-9.]*\).*/\1/p' "$work/log" | tail -1)
 want 0 mpirun -np 4 "$train" eval "$config" --run "$work/one" --json
 says "\"accuracy\":$accuracy"
 grep -q "\"accuracy\": $accuracy" "$work/one/summary.json" || fail "summary.json has another accuracy than eval"
+want 1 mpirun -np 1 "$train" eval "$config" --run "$work/one" : -np 1 "$train" eval "$config" --run "$work/half1"
+says "shared storage"
 want 0 "$train" train "$config" --check
 says '"batch": 31'
 echo "bad input refused, evaluation exact"
