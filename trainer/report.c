@@ -37,15 +37,25 @@ cm_status tr_report_open(struct tr_report *r, const char *run_dir, bool quiet)
                              "Versions written since this process started.");
 }
 
+/* Metrics never stop a run. */
+static void write_metrics(struct tr_report *r)
+{
+    char path[CM_PATH];
+    cm_status st = cm_path_join(path, r->run_dir, "metrics.prom");
+    if (st == CM_OK)
+        st = cm_metrics_write(r->metrics, path);
+    if (st != CM_OK)
+        cm_error_report(CM_LOG_WARN, st, "metrics");
+    r->metrics_written = cm_utc_now();
+}
+
 void tr_report_release(struct tr_report *r)
 {
     if (!r->on)
         return;
     tr_report_break(r);
-    char path[CM_PATH];
-    if (r->metrics && cm_path_join(path, r->run_dir, "metrics.prom") == CM_OK &&
-        cm_metrics_write(r->metrics, path) != CM_OK)
-        cm_error_report(CM_LOG_WARN, CM_EIO, "metrics");
+    if (r->metrics)
+        write_metrics(r);
     cm_events_close(&r->events);
     cm_metrics_close(&r->metrics);
     r->on = false;
@@ -70,19 +80,13 @@ static void refresh_metrics(struct tr_report *r, const struct tr_outcome *o, int
     cm_metric_set(r->lr, o->lr);
     cm_metric_set(r->images_per_s, count / o->seconds);
     cm_metric_add(r->images, count);
-    double now = cm_utc_now();
-    char path[CM_PATH];
-    if (now - r->metrics_written < METRICS_EVERY_S ||
-        cm_path_join(path, r->run_dir, "metrics.prom") != CM_OK)
-        return;
-    r->metrics_written = now;
-    if (cm_metrics_write(r->metrics, path) != CM_OK)
-        cm_error_report(CM_LOG_WARN, CM_EIO, "metrics");
+    if (cm_utc_now() - r->metrics_written >= METRICS_EVERY_S)
+        write_metrics(r);
 }
 
-static void end_epoch(struct tr_report *r, const char *note, int64_t step)
+static void end_epoch(struct tr_report *r, int64_t step)
 {
-    cm_progress_end(&r->progress, note);
+    tr_report_break(r);
     struct cm_jw w = {0};
     cm_events_begin(r->events, &w, "epoch");
     cm_jw_i64(&w, "epoch", r->epoch);
@@ -99,34 +103,35 @@ void tr_report_step(struct tr_report *r, const struct tr_outcome *o, int64_t ste
 {
     if (!r->on)
         return;
-    if (r->epoch != epoch) {
+    if (!r->line_open) { /* a new epoch, or one that goes on below a line of the log */
         snprintf(r->label, sizeof r->label, "epoch %lld/%g", (long long)epoch + 1, epochs);
         cm_progress_begin(&r->progress, r->label, steps_per_epoch, !r->quiet);
+        r->line_open = true;
+    }
+    if (r->epoch != epoch) {
         r->epoch = epoch;
         r->loss_sum = r->seconds = 0;
-        r->correct = r->count = r->steps = 0;
+        r->correct = r->count = 0;
     }
     r->loss_sum += o->loss;
     r->correct += o->correct;
     r->count += o->count;
     r->seconds += o->seconds;
-    r->steps++;
-    char note[128];
-    snprintf(note, sizeof note, "%.0f images/s  loss %.3f  accuracy %.2f %%",
+    snprintf(r->note, sizeof r->note, "%.0f images/s  loss %.3f  accuracy %.2f %%",
              (double)r->count / r->seconds, r->loss_sum / (double)r->count,
              100 * (double)r->correct / (double)r->count);
-    cm_progress_update(&r->progress, within + 1, note);
+    cm_progress_update(&r->progress, within + 1, r->note);
     refresh_metrics(r, o, step);
     if (within + 1 == steps_per_epoch)
-        end_epoch(r, note, step);
+        end_epoch(r, step);
 }
 
 void tr_report_break(struct tr_report *r)
 {
-    if (!r->on || r->epoch < 0)
+    if (!r->on || !r->line_open)
         return;
-    cm_progress_end(&r->progress, "");
-    r->epoch = -1;
+    cm_progress_end(&r->progress, r->note);
+    r->line_open = false;
 }
 
 void tr_report_score(struct tr_report *r, const char *which, int64_t step,

@@ -22,11 +22,12 @@ struct tr_report {
     struct cm_metric *step, *images, *loss, *accuracy, *lr, *images_per_s, *checkpoints;
     struct cm_metric *test_accuracy, *holdout_accuracy;
     struct cm_progress progress;
-    char label[64];
-    int64_t epoch; /* the one that is shown; -1: none */
+    char label[64], note[128];
+    bool line_open; /* the progress line */
+    int64_t epoch;  /* the one that the sums are of; -1: none */
     double loss_sum, seconds;
-    int64_t correct, count, steps; /* of the epoch */
-    double metrics_written;        /* utc seconds */
+    int64_t correct, count; /* of the epoch's steps that this process ran */
+    double metrics_written; /* utc seconds */
 };
 
 /* rank 0 only; the run directory is there. quiet: no progress line. */
