@@ -113,7 +113,10 @@ static cm_status meet(struct ar_group *g, struct cm_deadline deadline)
     CM_GOTO(st, st, out);
     g->met = true;
     CM_GOTO(st, compare_greetings(g, all), out);
-    CM_GOTO(st, start_watch(g, all), out);
+    st = start_watch(g, all);
+    g->met =
+        st == CM_OK; /* without a watchdog nobody would notice how long the others take to part */
+    CM_GOTO(st, st, out);
     ar_reducer_set_watch(g->reducer, g->size > 1 ? g->watch : NULL);
 out:
     cm_free(&all);
@@ -160,7 +163,10 @@ cm_status ar_group_open(struct ar_group **out, const struct ar_config *cfg)
     g = NULL;
 out:
     if (st == CM_ETIMEDOUT)
-        st = CM_CONTEXT(st, "start of the ranks within %lld ms", (long long)cfg->start_timeout_ms);
+        st = CM_CONTEXT(st,
+                        "start of the ranks within %lld ms (did one fail before it got here? see "
+                        "its log; allreduce.start_timeout_ms is the deadline)",
+                        (long long)cfg->start_timeout_ms);
     ar_group_close(&g);
     return st;
 }
