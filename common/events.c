@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -16,6 +17,7 @@ struct cm_events {
     int fd;
     int rank;
     atomic_bool warned;
+    atomic_bool torn; /* the last write was cut: the next one ends that line first */
     char *path;
 };
 
@@ -84,11 +86,15 @@ void cm_events_put(struct cm_events *ev, struct cm_jw *w)
     cm_jw_end(w);
     cm_status st = cm_jw_take(w, &line, &n);
     if (st == CM_OK && ev) {
-        line[n] =
-            '\n'; /* in place of the NUL: O_APPEND keeps lines whole only when each is one write */
-        ssize_t written = write(ev->fd, line, n + 1);
-        if (written != (ssize_t)(n + 1))
+        /* In one call, which is what makes O_APPEND keep lines whole. */
+        line[n] = '\n'; /* in place of the NUL */
+        ssize_t lead = atomic_exchange(&ev->torn, false);
+        struct iovec part[] = {{line + n, (size_t)lead}, {line, n + 1}};
+        ssize_t written = writev(ev->fd, part, 2);
+        if (written != lead + (ssize_t)(n + 1)) {
             warn_once(ev, written < 0 ? strerrordesc_np(errno) : "written in part");
+            atomic_store(&ev->torn, written > 0 ? written > lead : lead > 0);
+        }
     } else if (ev) {
         warn_once(ev, cm_error_text());
     }

@@ -147,12 +147,22 @@ static void test_faults(void **state)
     void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
     put_epoch(ev, 1);
+    none.rlim_cur = 5; /* then one that is cut: what follows it has lines of its own */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    put_epoch(ev, 2);
     put_epoch(ev, 2);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
     signal(SIGXFSZ, handler);
     put_epoch(ev, 3);
+    put_epoch(ev, 4);
     cm_events_close(&ev);
-    assert_int_equal(for_each_line(expect_event), 1);
+    char *text;
+    size_t n;
+    expect_ok(cm_file_read(&text, &n, path, 1 << 20));
+    assert_memory_equal(text, "{\"t\":\n{\"t\":", 11);
+    expect_ok(cm_file_replace(path, text + 6, n - 6));
+    cm_free(&text);
+    assert_int_equal(for_each_line(expect_event), 2);
 }
 
 int main(void)
