@@ -113,9 +113,9 @@ static cm_status meet(struct ar_group *g, struct cm_deadline deadline)
     CM_GOTO(st, st, out);
     g->met = true;
     CM_GOTO(st, compare_greetings(g, all), out);
+    /* Without a watchdog nobody would notice how long the others take to part. */
     st = start_watch(g, all);
-    g->met =
-        st == CM_OK; /* without a watchdog nobody would notice how long the others take to part */
+    g->met = st == CM_OK;
     CM_GOTO(st, st, out);
     ar_reducer_set_watch(g->reducer, g->size > 1 ? g->watch : NULL);
 out:
