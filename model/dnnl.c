@@ -69,10 +69,12 @@ void nn_dnnl_version(char *text, size_t size)
 }
 
 /* The calling thread's OpenMP thread count becomes threads; returns what it was. Primitives split
- * their work by the count at creation, so a run must have the same. */
+ * their work by the count at creation: a run that gets fewer threads leaves parts undone, or waits
+ * for ever in oneDNN's own barriers. So OpenMP may not choose (OMP_DYNAMIC). */
 static int switch_threads(int threads)
 {
     int before = omp_get_max_threads();
+    omp_set_dynamic(0);
     if (before != threads)
         omp_set_num_threads(threads);
     return before;
@@ -348,6 +350,10 @@ cm_status nn_dnnl_open(struct nn_dnnl_layer **out, const struct nn_dnnl_config *
     dnnl_primitive_attr_t attr = NULL;
     cm_status st = CM_OK;
     *out = NULL;
+    if (cfg->desc->threads > omp_get_thread_limit())
+        return CM_FAIL(CM_ECONFIG,
+                       "%d threads are wanted in an op, the environment's OMP_THREAD_LIMIT is %d",
+                       cfg->desc->threads, omp_get_thread_limit());
     CM_TRY(cm_alloc(&self, 1, sizeof *self, "oneDNN layer"));
     self->pass = cfg->pass;
     self->threads = cfg->desc->threads;

@@ -33,7 +33,8 @@ struct nn_dnnl_config {
 
 struct nn_dnnl_layer; /* opaque; owned by its op */
 
-/* CM_EUNSUPPORTED: oneDNN has no kernel for the pass, or in bf16 only its reference loops. */
+/* CM_EUNSUPPORTED: oneDNN has no kernel for the pass, or in bf16 only its reference loops.
+ * CM_ECONFIG: OpenMP may not start as many threads. */
 CM_MUST_CHECK cm_status nn_dnnl_open(struct nn_dnnl_layer **out, const struct nn_dnnl_config *cfg);
 /* NULL is fine; sets *layer to NULL. */
 void nn_dnnl_close(struct nn_dnnl_layer **layer);
