@@ -21,9 +21,8 @@ const struct tr_idx_facts tr_fashion_mnist_facts = {
     .nclasses = 10,
     .classes = fashion_classes,
     .folder = "/usr/share/datasets/fashion-mnist",
-    .remedy =
-        "install the package dataset-fashion-mnist (non-free), or put the four *-ubyte.gz files "
-        "there",
+    .remedy = "install the package dataset-fashion-mnist, or put the four *-ubyte.gz files "
+              "there",
 };
 
 #define MAX_DIMENSIONS 3
