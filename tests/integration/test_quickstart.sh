@@ -1,0 +1,114 @@
+#!/bin/bash
+# scripts/quickstart in small: a network and a data set that need seconds. The whole loop once with --keep, its
+# summary, the cluster that stays and goes; then a second run that starts from the same model and is interrupted, and a
+# third whose script is killed. FLYWHEEL_BIN: where the programs are.
+set -euo pipefail
+
+export FLYWHEEL_BIN=${FLYWHEEL_BIN:?}
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+fw=$FLYWHEEL_BIN/flywheel
+work=$(mktemp -d "${TMPDIR:-/tmp}/fwq.XXXXXX")
+run=$work/run
+export FW_QUICKSTART_TEST=$work TMPDIR=$work
+failures=0
+
+# Every process that was started here carries the token in its environment.
+marked()
+{
+    local file pid
+    for file in /proc/[0-9]*/environ; do
+        pid=$(basename "$(dirname "$file")")
+        [ "$pid" != "$$" ] && [ "$pid" != "$BASHPID" ] &&
+            { tr '\0' '\n' <"$file" | grep -qxF "FW_QUICKSTART_TEST=$work"; } 2>/dev/null && echo "$pid"
+    done
+    true
+}
+# Of these, the programs of a cluster: not the shells and greps of this test itself.
+cluster() { for pid in $(marked); do grep -slE '^(flywheel|redis-server|mpirun|quickstart)' "/proc/$pid/comm"; done; true; }
+finish()
+{
+    local left
+    left=$(cluster | cut -d/ -f3)
+    [ -z "$left" ] || kill -9 $left 2>/dev/null || true
+    rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+check() # WHAT COMMAND...
+{
+    local what=$1
+    shift
+    if "$@"; then
+        echo "ok: $what"
+    else
+        echo "not ok: $what ($*)"
+        failures=$((failures + 1))
+    fi
+}
+await() # SECONDS COMMAND...
+{
+    local until=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ "$SECONDS" -lt "$until" ] || return 1
+        sleep 0.1
+    done
+}
+same() { [ "$1" = "$2" ]; }
+none_left() { [ -z "$(cluster)" ]; }
+holds() { jq -e "$1" "$run/summary.json" >/dev/null; }
+# Not a function: in the background $! would be a subshell around it, which ignores SIGINT besides.
+quickstart=(env --default-signal=INT,QUIT "$root/scripts/quickstart" --config "$work/small.json" --minutes 0.3 --dir "$run")
+
+jq '.data = {dataset: "synthetic:10:2000:32x32x3", holdout: 500, dir: "data"} | .model.network = "zoo:lenet" |
+    .train = {epochs: 6, batch: 64, lr: 0.05, momentum: 0.9, schedule: "linear", warmup: 0.3} |
+    .online += {entries: 128, max_wait_s: 5, epochs: 4, batch: 64, lr: 0.02, margin: 0.03}' \
+    "$root/cluster-configs/quickstart.json" >"$work/small.json"
+
+cd /
+check "an unknown option is a usage error" same "$(code=0; "$root/scripts/quickstart" --kep >/dev/null 2>&1 || code=$?; echo $code)" 2
+
+echo "== the loop, kept"
+code=0
+"${quickstart[@]}" --keep >"$work/log" 2>&1 || code=$?
+[ "$code" -eq 0 ] || cat "$work/log" "$run/quickstart.log" "$run"/logs/*.log || true
+check "it succeeds" same "$code" 0
+check "the summary has its shape" holds '[.images_per_s, .accuracy, .requests.sent, .requests.answered, .requests.failed,
+    .versions, .shift.before, .shift.after, .unshifted.before, .unshifted.after, .seconds, .phases[]] |
+    all(type == "number")'
+check "no request was lost" holds '.requests.sent > 0 and .requests.failed == 0'
+check "two versions answered" holds '.versions == 2'
+check "the shift hurts" holds '.shift.before < .unshifted.before - 0.1'
+check "learning helps" holds '.shift.after > .shift.before + 0.1'
+check "what was known stays" holds '.unshifted.after > .unshifted.before - 0.1'
+check "seconds are those of the phases" holds '(.seconds - (.phases | add) | fabs) < 0.001'
+check "it says how to stop it" grep -qF "$fw down $run/quickstart.json" "$work/log"
+check "the cluster runs" "$fw" status "$run/quickstart.json"
+refused=$("${quickstart[@]}" 2>&1) && code=0 || code=$?
+check "a second one beside it is refused" same "$code" 1
+check "and told what to do" grep -q "flywheel down" <<<"$refused"
+"$fw" down "$run/quickstart.json"
+check "down leaves nothing" none_left
+
+echo "== again, interrupted"
+"${quickstart[@]}" >"$work/log" 2>&1 &
+pid=$!
+check "it comes to the learning" await 60 grep -q "^== Operators" "$work/log"
+check "from the model that was there" grep -q "trained before" "$work/log"
+kill -INT "$pid"
+code=0
+wait "$pid" || code=$?
+check "Ctrl-C is its exit code" same "$code" 130
+check "and leaves nothing" none_left
+
+echo "== again, killed"
+"${quickstart[@]}" >"$work/log" 2>&1 &
+pid=$!
+await 60 grep -q "^== Asking" "$work/log"
+kill -KILL "$pid"
+wait "$pid" 2>/dev/null || true
+check "a killed script leaves nothing" await 40 none_left
+
+echo "$failures failures"
+[ "$failures" -eq 0 ]
