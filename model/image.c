@@ -12,6 +12,7 @@ const struct nn_image_limits nn_image_limits_default = {
     .max_side = 16384,
     .max_pixels = (int64_t)64 << 20,
     .max_scans = 100,
+    .max_scan_pixels = (int64_t)1 << 30,
 };
 
 static const uint8_t png_signature[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};

@@ -6,6 +6,7 @@
 #define MODEL_IMAGE_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/status.h"
 #include "model/preprocess.h"
@@ -14,9 +15,11 @@ struct nn_image_limits {
     size_t max_nbytes; /* of the encoded image */
     int max_side;      /* pixels */
     int64_t max_pixels;
-    int max_scans; /* progressive JPEG */
+    int max_scans;           /* progressive JPEG */
+    int64_t max_scan_pixels; /* scans times pixels: the time that a few bytes can cost */
 };
-extern const struct nn_image_limits nn_image_limits_default; /* 16 MiB, 16,384, 64 Mpixel, 100 */
+/* 16 MiB, 16,384, 64 Mpixel, 100, 1 Gpixel (about a second; 16 scans of the largest image) */
+extern const struct nn_image_limits nn_image_limits_default;
 
 /* CM_EFORMAT: neither JPEG nor PNG (says what the first bytes are), damaged, or past a limit (says
  * which). Any colour mode becomes (h, w, 3): alpha is dropped and CMYK inverted as PIL's

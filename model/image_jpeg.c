@@ -2,6 +2,7 @@
  * means pixels that nobody sent. Everything that must survive the jump lives in struct jpeg_reader,
  * not in locals. The orientation that EXIF may ask for is ignored, as PIL and torchvision ignore
  * it. */
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,7 +18,7 @@ struct jpeg_reader {
     struct jpeg_progress_mgr progress;
     jmp_buf escape;
     char fault[JMSG_LENGTH_MAX + 64];
-    int max_scans;
+    const struct nn_image_limits *limits;
     uint8_t *pixels;  /* (h, w, 3) */
     uint8_t *ink_row; /* (w, 4), CMYK only */
 };
@@ -35,16 +36,22 @@ static void on_message(j_common_ptr info, int level)
         on_error(info);
 }
 
-/* Each scan of a progressive file walks the whole image: their number bounds the time a small file
- * can cost. */
+/* Each scan of a progressive file walks the whole image, and may be a few bytes of "nothing new":
+ * scans times pixels is the time that a small file can cost. */
 static void on_progress(j_common_ptr info)
 {
     struct jpeg_reader *r = info->client_data;
     int scans = r->info.input_scan_number;
-    if (scans > r->max_scans) {
-        snprintf(r->fault, sizeof r->fault, "more scans than the limit %d", r->max_scans);
-        longjmp(r->escape, 1);
-    }
+    int64_t pixels = (int64_t)r->info.image_width * r->info.image_height;
+    if (scans <= r->limits->max_scans && scans * pixels <= r->limits->max_scan_pixels)
+        return;
+    if (scans > r->limits->max_scans)
+        snprintf(r->fault, sizeof r->fault, "more scans than the limit %d", r->limits->max_scans);
+    else
+        snprintf(r->fault, sizeof r->fault,
+                 "%d scans of %" PRId64 " pixels, more work than the limit %" PRId64, scans, pixels,
+                 r->limits->max_scan_pixels);
+    longjmp(r->escape, 1);
 }
 
 static void reader_init(struct jpeg_reader *r, const struct nn_image_limits *limits)
@@ -54,7 +61,7 @@ static void reader_init(struct jpeg_reader *r, const struct nn_image_limits *lim
     r->errors.emit_message = on_message;
     r->info.client_data = r;
     r->progress.progress_monitor = on_progress;
-    r->max_scans = limits->max_scans;
+    r->limits = limits;
 }
 
 static uint8_t multiply_255(uint8_t a, uint8_t b)

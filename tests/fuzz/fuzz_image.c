@@ -10,8 +10,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     /* Small limits: the fuzzer looks for faults, not for slow big pictures. */
-    static const struct nn_image_limits limits = {
-        .max_nbytes = 1 << 16, .max_side = 512, .max_pixels = 1 << 16, .max_scans = 10};
+    static const struct nn_image_limits limits = {.max_nbytes = 1 << 16,
+                                                  .max_side = 512,
+                                                  .max_pixels = 1 << 16,
+                                                  .max_scans = 10,
+                                                  .max_scan_pixels = 1 << 20};
     static const struct nn_preprocess pre = {.resize = 16, .crop = 16, .grey = true};
     struct nn_image image;
     uint8_t out[16 * 16];

@@ -284,8 +284,11 @@ static void truncated_everywhere(void **state)
 /* One to three damaged bytes: an image or CM_EFORMAT, never anything else. */
 static void mutations(struct bytes b, uint32_t seed)
 {
-    const struct nn_image_limits limits = {
-        .max_nbytes = 1 << 20, .max_side = 1024, .max_pixels = 1 << 18, .max_scans = 20};
+    const struct nn_image_limits limits = {.max_nbytes = 1 << 20,
+                                           .max_side = 1024,
+                                           .max_pixels = 1 << 18,
+                                           .max_scans = 20,
+                                           .max_scan_pixels = 1 << 20};
     for (uint32_t round = 0; round < 1500; round++) {
         struct cm_rng4 r = cm_rng_block(seed, CM_RNG_SYNTHETIC, 0, round, 0);
         size_t at[3];
@@ -374,6 +377,9 @@ static void tight_limits(void **state)
 
     limits.max_scans = 3;
     refuses(b.data, b.n, &limits, "more scans than the limit 3");
+    limits = nn_image_limits_default;
+    limits.max_scan_pixels = 3 * W * H;
+    refuses(b.data, b.n, &limits, "4 scans of 437 pixels, more work than the limit 1311");
     limits.max_nbytes = b.n - 1;
     refuses(b.data, b.n, &limits, "more than the limit");
     limits = nn_image_limits_default;
