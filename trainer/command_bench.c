@@ -133,15 +133,10 @@ static void print_json(const struct bench *b, const struct values *v)
 static cm_status open_engine(struct bench *b, const struct values *v)
 {
     struct tr_session *s = &b->session;
-    struct tr_engine_config cfg = {.spec = s->spec,
-                                   .layout = s->layout,
-                                   .model = &s->model,
-                                   .train = &s->train,
-                                   .allreduce = &s->allreduce,
-                                   .group = s->group,
-                                   .nlanes = tr_session_nlanes(s),
-                                   .samples = tr_session_samples(s)};
+    struct tr_engine_config cfg = tr_session_engine(s);
     CM_TRY(tr_engine_open(&b->engine, &cfg));
+    if (v->ops && tr_engine_nlanes(b->engine) > 1)
+        return CM_FAIL(CM_EUSAGE, "--ops tells ops apart on one thread: add --set train.threads=1");
     CM_TRY(nn_init_weights(tr_engine_weights(b->engine), s->layout, s->spec,
                            (uint64_t)s->train.seed, s->data.set.images, s->data.set.n_train));
     CM_TRY(tr_engine_prepare(b->engine));
@@ -161,7 +156,7 @@ static cm_status run_bench(struct bench *b, const struct values *v)
     CM_TRY(st);
     if (ar_group_rank(b->session.group) != 0)
         return CM_OK;
-    if (v->ops && tr_engine_nlanes(b->engine) == 1)
+    if (v->ops)
         CM_TRY(print_ops(b, v->steps));
     printf("%s: %.0f images/s (%.0f … %.0f) on %d ranks x %d threads\n", b->session.spec->name,
            b->rates[v->steps / 2], b->rates[0], b->rates[v->steps - 1],

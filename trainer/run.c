@@ -60,14 +60,7 @@ static struct tr_state state_of(struct run *r)
 static cm_status open_engine(struct run *r)
 {
     struct tr_session *s = &r->session;
-    struct tr_engine_config engine = {.spec = s->spec,
-                                      .layout = s->layout,
-                                      .model = &s->model,
-                                      .train = &s->train,
-                                      .allreduce = &s->allreduce,
-                                      .group = s->group,
-                                      .nlanes = tr_session_nlanes(s),
-                                      .samples = tr_session_samples(s)};
+    struct tr_engine_config engine = tr_session_engine(s);
     CM_TRY(tr_engine_open(&r->engine, &engine));
     struct tr_evaluator_config evaluator = {.spec = s->spec,
                                             .layout = s->layout,

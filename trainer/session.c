@@ -1,5 +1,6 @@
 #include "trainer/session.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -123,11 +124,14 @@ static cm_status load_network(struct tr_session *s, struct nn_spec *spec)
 static cm_status load_data(struct tr_session *s)
 {
     CM_TRY(tr_data_open(&s->data, &s->data_config, s->spec));
-    const char *names[1024];
+    const char **names;
     int n = s->data.set.nclasses;
-    for (int c = 0; c < n && c < 1024; c++)
+    CM_TRY(cm_alloc(&names, (size_t)n, sizeof *names, "class names"));
+    for (int c = 0; c < n; c++)
         names[c] = tr_dataset_class(&s->data.set, c);
-    return nn_spec_set_classes(s->spec, names, n);
+    cm_status st = nn_spec_set_classes(s->spec, names, n);
+    cm_free(&names);
+    return st;
 }
 
 /* Rank 0 first: what it unpacks, the others find. */
@@ -224,5 +228,20 @@ int tr_session_nlanes(const struct tr_session *s)
     if (s->train.threads > 0)
         return (int)s->train.threads;
     long cores = sysconf(_SC_NPROCESSORS_ONLN) / ar_group_local_size(s->group);
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) == 0 && CPU_COUNT(&allowed) < cores)
+        cores = CPU_COUNT(&allowed);
     return cores > 1 ? (int)cores : 1;
+}
+
+struct tr_engine_config tr_session_engine(const struct tr_session *s)
+{
+    return (struct tr_engine_config){.spec = s->spec,
+                                     .layout = s->layout,
+                                     .model = &s->model,
+                                     .train = &s->train,
+                                     .allreduce = &s->allreduce,
+                                     .group = s->group,
+                                     .nlanes = tr_session_nlanes(s),
+                                     .samples = tr_session_samples(s)};
 }

@@ -57,10 +57,13 @@ CM_MUST_CHECK cm_status tr_session_open(struct tr_session *s,
 CM_MUST_CHECK cm_status tr_session_load(struct tr_session *s, struct nn_spec *spec);
 void tr_session_release(struct tr_session *s);
 
-/* The run's training samples: the data set's training part without the holdout. */
-/* Lanes of this rank: train.threads, or its share of the cores of the host. */
+/* Lanes of this rank: train.threads, or its share of the cores of the host, but no more than the
+ * cores that it may run on. */
 int tr_session_nlanes(const struct tr_session *s);
+/* The run's training samples: the data set's training part without the holdout. */
 struct tr_samples tr_session_samples(const struct tr_session *s);
+/* An engine for all of that. Borrows s. */
+struct tr_engine_config tr_session_engine(const struct tr_session *s);
 /* The test images and labels, (data.n_test, H, W, C) and (data.n_test). */
 const uint8_t *tr_session_test_images(const struct tr_session *s);
 const int32_t *tr_session_test_labels(const struct tr_session *s);

@@ -261,6 +261,10 @@ says "\"accuracy\":$accuracy"
 grep -q "\"accuracy\": $accuracy" "$work/one/summary.json" || fail "summary.json has another accuracy than eval"
 want 1 mpirun -np 1 "$train" eval "$config" --run "$work/one" : -np 1 "$train" eval "$config" --run "$work/half1"
 says "shared storage"
+want 2 "$train" bench train "$config" -n 1 --ops --set train.threads=2
+says "train.threads=1"
+want 0 "$train" bench train "$config" -n 1 --ops
+says "update and prepare"
 want 0 "$train" train "$config" --check
 says '"batch": 31'
 echo "bad input refused, evaluation exact"
