@@ -471,27 +471,30 @@ cm_status nn_dnnl_export(const struct nn_dnnl_layer *layer, const float *dweight
     return run_reorder(layer, false);
 }
 
-static cm_status find_size(const struct nn_dnnl_layer *l, int n, int lane, struct sized **size,
+/* The primitive for n images, and the lane's handles with x, y and scratch in them; x and y are
+ * values or gradients, as the pass has it. */
+static cm_status begin_run(const struct nn_dnnl_layer *l, int n, int lane, const void *x,
+                           const void *y, void *scratch, dnnl_primitive_t *primitive,
                            struct binding **b)
 {
-    for (int i = 0; i < l->nsizes; i++)
-        if (l->sizes[i].n == n) {
-            *size = &l->sizes[i];
-            *b = &l->sizes[i].lanes[lane];
-            return CM_OK;
-        }
-    return CM_FAIL(CM_EINVAL, "%d images: not one of the op's %d sizes", n, l->nsizes);
+    int i = 0;
+    while (i < l->nsizes && l->sizes[i].n != n)
+        i++;
+    if (i == l->nsizes)
+        return CM_FAIL(CM_EINVAL, "%d images: not one of the op's %d sizes", n, l->nsizes);
+    *primitive = l->sizes[i].primitive;
+    *b = &l->sizes[i].lanes[lane];
+    CM_TRY(bind((*b)->x, x));
+    CM_TRY(bind((*b)->y, y));
+    return bind((*b)->scratch, scratch);
 }
 
 cm_status nn_dnnl_forward(const struct nn_dnnl_layer *layer, int n, int lane, const void *x,
                           const float *bias, void *y, void *scratch)
 {
-    struct sized *size = NULL;
+    dnnl_primitive_t primitive = NULL;
     struct binding *b = NULL;
-    CM_TRY(find_size(layer, n, lane, &size, &b));
-    CM_TRY(bind(b->x, x));
-    CM_TRY(bind(b->y, y));
-    CM_TRY(bind(b->scratch, scratch));
+    CM_TRY(begin_run(layer, n, lane, x, y, scratch, &primitive, &b));
     dnnl_exec_arg_t args[OPERANDS + 1] = {
         {DNNL_ARG_SRC, b->x},     {DNNL_ARG_WEIGHTS, b->weights},
         {DNNL_ARG_DST, b->y},     {DNNL_ARG_SCRATCHPAD, b->scratch},
@@ -499,42 +502,36 @@ cm_status nn_dnnl_forward(const struct nn_dnnl_layer *layer, int n, int lane, co
     };
     if (bias)
         CM_TRY(bind(b->bias, bias));
-    return execute(layer, lane, size->primitive, bias ? OPERANDS + 1 : OPERANDS, args);
+    return execute(layer, lane, primitive, bias ? OPERANDS + 1 : OPERANDS, args);
 }
 
 cm_status nn_dnnl_backward_data(const struct nn_dnnl_layer *layer, int n, int lane, const void *dy,
                                 void *dx, void *scratch)
 {
-    struct sized *size = NULL;
+    dnnl_primitive_t primitive = NULL;
     struct binding *b = NULL;
-    CM_TRY(find_size(layer, n, lane, &size, &b));
-    CM_TRY(bind(b->y, dy));
-    CM_TRY(bind(b->x, dx));
-    CM_TRY(bind(b->scratch, scratch));
+    CM_TRY(begin_run(layer, n, lane, dx, dy, scratch, &primitive, &b));
     const dnnl_exec_arg_t args[] = {
         {DNNL_ARG_DIFF_DST, b->y},
         {DNNL_ARG_WEIGHTS, b->weights},
         {DNNL_ARG_DIFF_SRC, b->x},
         {DNNL_ARG_SCRATCHPAD, b->scratch},
     };
-    return execute(layer, lane, size->primitive, OPERANDS, args);
+    return execute(layer, lane, primitive, OPERANDS, args);
 }
 
 cm_status nn_dnnl_backward_weights(const struct nn_dnnl_layer *layer, int n, int lane,
                                    const void *x, const void *dy, float *dweights, void *scratch)
 {
-    struct sized *size = NULL;
+    dnnl_primitive_t primitive = NULL;
     struct binding *b = NULL;
-    CM_TRY(find_size(layer, n, lane, &size, &b));
-    CM_TRY(bind(b->x, x));
-    CM_TRY(bind(b->y, dy));
+    CM_TRY(begin_run(layer, n, lane, x, dy, scratch, &primitive, &b));
     CM_TRY(bind(b->weights, dweights));
-    CM_TRY(bind(b->scratch, scratch));
     const dnnl_exec_arg_t args[] = {
         {DNNL_ARG_SRC, b->x},
         {DNNL_ARG_DIFF_DST, b->y},
         {DNNL_ARG_DIFF_WEIGHTS, b->weights},
         {DNNL_ARG_SCRATCHPAD, b->scratch},
     };
-    return execute(layer, lane, size->primitive, OPERANDS, args);
+    return execute(layer, lane, primitive, OPERANDS, args);
 }
