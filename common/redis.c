@@ -307,6 +307,46 @@ cm_status cm_redis_command(struct cm_redis *r, const struct cm_redis_value **rep
     return CM_OK;
 }
 
+static cm_status send_all(struct cm_redis *r, const struct cm_redis_args *commands, size_t n)
+{
+    CM_TRY(set_timeout(r, r->timeout_ms));
+    errno = 0;
+    for (size_t i = 0; i < n; i++) {
+        const char **args;
+        memcpy(&args, &commands[i].argv, sizeof(args));
+        if (redisAppendCommandArgv(r->context, commands[i].argc, args, commands[i].argn) !=
+            REDIS_OK)
+            return fail_context(r);
+    }
+    return CM_OK;
+}
+
+cm_status cm_redis_pipeline(struct cm_redis *r, const struct cm_redis_args *commands, size_t n,
+                            size_t *done)
+{
+    *done = 0;
+    drop_reply(r);
+    drop_stale(r);
+    if (!r->context)
+        CM_TRY(connect_once(r));
+    CM_TRY(send_all(r, commands, n));
+    while (*done < n) {
+        void *reply = NULL;
+        size_t nvalues = 0;
+        if (redisGetReply(r->context, &reply) != REDIS_OK)
+            return fail_context(r);
+        r->reply = reply;
+        cm_status st = count_values(r, r->reply, &nvalues);
+        drop_reply(r);
+        if (st != CM_OK) {
+            disconnect(r); /* with the replies that are still to come */
+            return st;
+        }
+        ++*done;
+    }
+    return CM_OK;
+}
+
 cm_status cm_redis_call(struct cm_redis *r, const struct cm_redis_value **reply, ...)
 {
     const char *argv[CALL_ARGS];

@@ -44,6 +44,16 @@ struct cm_redis_value { /* read-only; lives until the next command on the connec
 CM_MUST_CHECK cm_status cm_redis_command(struct cm_redis *r, const struct cm_redis_value **reply,
                                          int argc, const char *const *argv, const size_t *argn,
                                          int extra_ms);
+/* n commands in one round trip, each of whose replies is looked at for an error only. *done: how
+ * many were carried out for sure; after a failure the rest may or may not have been. For replies of
+ * a few bytes: nothing is read before all is sent. */
+struct cm_redis_args {
+    int argc;
+    const char *const *argv;
+    const size_t *argn;
+};
+CM_MUST_CHECK cm_status cm_redis_pipeline(struct cm_redis *r, const struct cm_redis_args *commands,
+                                          size_t n, size_t *done);
 /* The same for arguments without NUL bytes: a NULL-terminated list of strings. */
 CM_MUST_CHECK cm_status cm_redis_call(struct cm_redis *r, const struct cm_redis_value **reply, ...)
     __attribute__((sentinel));

@@ -356,6 +356,32 @@ static void test_bad_addresses(void **state)
     assert_null(r);
 }
 
+/* Many at once; an error in the middle is told with how many came before it, and leaves no reply
+ * behind for the next command to take for its own. */
+static void test_pipeline(void **state)
+{
+    struct cm_redis *r = open_redis(*state, 5000);
+    const struct cm_redis_value *v;
+    const char *push[] = {"RPUSH", "list", "x"}, *wrong[] = {"INCR", "list"};
+    const size_t push_n[] = {5, 4, 1}, wrong_n[] = {4, 4};
+    struct cm_redis_args commands[500];
+    size_t done;
+
+    for (size_t i = 0; i < 500; i++)
+        commands[i] = (struct cm_redis_args){3, push, push_n};
+    assert_int_equal(cm_redis_pipeline(r, commands, 500, &done), CM_OK);
+    assert_int_equal(done, 500);
+    assert_int_equal(cm_redis_call(r, &v, "LLEN", "list", NULL), CM_OK);
+    assert_int_equal(v->integer, 500);
+    commands[7] = (struct cm_redis_args){2, wrong, wrong_n};
+    assert_int_equal(cm_redis_pipeline(r, commands, 10, &done), CM_EINVAL);
+    assert_int_equal(done, 7);
+    assert_int_equal(cm_redis_call(r, &v, "ECHO", "own", NULL), CM_OK);
+    assert_true(is_text(v, "own"));
+    assert_int_equal(cm_redis_pipeline(r, NULL, 0, &done), CM_OK);
+    cm_redis_close(&r);
+}
+
 /* Whatever allocation fails, the call fails with it, and the next one works. */
 static void test_out_of_memory(void **state)
 {
@@ -391,6 +417,7 @@ int main(void)
         cmocka_unit_test(test_kill_and_restart),
         cmocka_unit_test(test_killed_while_waiting),
         cmocka_unit_test(test_garbage_reply),
+        cmocka_unit_test(test_pipeline),
         cmocka_unit_test(test_bad_addresses),
         cmocka_unit_test(test_out_of_memory),
     };
