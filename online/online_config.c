@@ -63,12 +63,8 @@ static const struct cm_key keys[] = {
      "gate: least gain of accuracy on the batch of feedback itself"},
     {"alias", CM_KEY_STRING, AT(alias), "\"champion\"", 0, 0, NULL, NULL,
      "what fine-tuning starts from and what a good candidate becomes"},
-    {"drift_warm_up", CM_KEY_INT, AT(drift_warm_up), "30", 1, 1000000, NULL, "entries",
-     "before drift is judged"},
-    {"drift_warn", CM_KEY_FLOAT, AT(drift_warn), "2", 0.1, 100, NULL, "sigma",
-     "rise of the served error rate above its best that is warned about"},
-    {"drift_level", CM_KEY_FLOAT, AT(drift_level), "3", 0.1, 100, NULL, "sigma",
-     "rise that is called drift; the detector then starts afresh"},
+    {"drift_delta", CM_KEY_FLOAT, AT(drift_delta), "0.002", 1e-12, 0.5, NULL, NULL,
+     "how unlikely by chance a rise of the served error rate must be to be called drift"},
     {"keep_states", CM_KEY_INT, AT(keep_states), "20", 1, 1000000, NULL, "states",
      "newest states that stay"},
     {"keep_logs", CM_KEY_INT, AT(keep_logs), "0", 0, 1000000000, NULL, "batches",
@@ -100,9 +96,6 @@ cm_status ol_config_check(const struct ol_config *cfg, int64_t nholdout, int64_t
     if (cfg->batch < shards)
         return CM_FAIL(CM_ECONFIG, "online.batch: %lld images for %lld shards (train.shards)",
                        (long long)cfg->batch, (long long)shards);
-    if (cfg->drift_warn >= cfg->drift_level)
-        return CM_FAIL(CM_ECONFIG, "online.drift_warn %g is not below online.drift_level %g",
-                       cfg->drift_warn, cfg->drift_level);
     return CM_OK;
 }
 

@@ -34,8 +34,7 @@ struct ol_config {
     double margin, recall_drop, recall_floor, max_update, min_gain;
 
     char alias[CM_CONFIG_STRING];
-    int64_t drift_warm_up;
-    double drift_warn, drift_level;
+    double drift_delta;
     int64_t keep_states, keep_logs, keep_letters;
     bool trim;
 };

@@ -380,10 +380,8 @@ static cm_status conclude_root(struct run *r)
                           ps_version_manifest(root->champion), r->cfg.alias));
     if (made.moved)
         return CM_OK; /* the log's champion is settled anew, and the batch goes again */
-    struct ol_drift_limits limits = {
-        .warm_up = r->cfg.drift_warm_up, .warn = r->cfg.drift_warn, .level = r->cfg.drift_level};
     CM_TRY(ol_state_advance(&root->state, &r->batch, &r->trial.verdict, made.version,
-                            r->trial.feedback, &limits, &drifts));
+                            r->trial.feedback, r->cfg.drift_delta, &drifts));
     CM_TRY(cm_fault("online.commit"));
     CM_TRY(ol_state_commit(&root->state, &root->version, root->states, root->version,
                            tr_publisher_run(root->publisher)));

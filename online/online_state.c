@@ -49,8 +49,7 @@ static cm_status begin_streams(struct ol_state *s, const struct ol_batch *b)
 
 cm_status ol_state_advance(struct ol_state *s, const struct ol_batch *b,
                            const struct ol_gate_verdict *verdict, int64_t weights,
-                           const int32_t *predicted, const struct ol_drift_limits *limits,
-                           int64_t *drifts)
+                           const int32_t *predicted, double drift_delta, int64_t *drifts)
 {
     CM_TRY(begin_streams(s, b));
     int64_t found = 0;
@@ -66,7 +65,7 @@ cm_status ol_state_advance(struct ol_state *s, const struct ol_batch *b,
         if (e->producer)
             ol_dedup_add(&s->dedup, e->producer);
         bool error = ol_entry_was_right(b, e, predicted) == 0;
-        found += ol_drift_observe(&s->drift, limits, error) == OL_DRIFT_DRIFT;
+        found += ol_drift_observe(&s->drift, drift_delta, error);
     }
     s->batch = b->number;
     memcpy(s->epoch, b->epoch, sizeof s->epoch);
@@ -98,6 +97,22 @@ static void write_verdict(struct cm_jw *w, const struct ol_gate_verdict *v)
     cm_jw_end(w);
 }
 
+/* Buckets by size, oldest first. */
+static void write_drift(struct cm_jw *w, const struct ol_drift *d)
+{
+    cm_jw_begin(w, "drift", '{');
+    cm_jw_i64(w, "seen", d->seen);
+    cm_jw_begin(w, "buckets", '[');
+    for (int row = 0; row < OL_DRIFT_ROWS; row++) {
+        cm_jw_begin(w, NULL, '[');
+        for (int i = 0; i < d->count[row]; i++)
+            cm_jw_i64(w, NULL, d->sum[row][i]);
+        cm_jw_end(w);
+    }
+    cm_jw_end(w);
+    cm_jw_end(w);
+}
+
 static cm_status write_state(char **text, size_t *n, const struct ol_state *s)
 {
     struct cm_jw w = {.indent = 1};
@@ -108,13 +123,7 @@ static cm_status write_state(char **text, size_t *n, const struct ol_state *s)
     cm_jw_i64(&w, "champion", s->champion);
     cm_jw_i64(&w, "weights", s->weights);
     write_verdict(&w, &s->verdict);
-    cm_jw_begin(&w, "drift", '{');
-    cm_jw_i64(&w, "n", s->drift.n);
-    cm_jw_i64(&w, "errors", s->drift.errors);
-    cm_jw_bool(&w, "judged", s->drift.judged);
-    cm_jw_f64(&w, "p_min", s->drift.p_min);
-    cm_jw_f64(&w, "s_min", s->drift.s_min);
-    cm_jw_end(&w);
+    write_drift(&w, &s->drift);
     ol_ledger_write(&s->ledger, &w);
     cm_jw_end(&w);
     return cm_jw_take(&w, text, n);
@@ -202,16 +211,35 @@ static cm_status read_verdict(struct ol_gate_verdict *v, const struct cm_json *j
     return CM_OK;
 }
 
+static cm_status read_bucket(struct ol_drift *d, int row, const struct cm_json *v,
+                             const char *where)
+{
+    int64_t errors, size = INT64_C(1) << row;
+    if (d->count[row] == OL_DRIFT_BUCKETS)
+        return CM_FAIL(CM_EFORMAT, "%s: drift: too many buckets of %lld", where, (long long)size);
+    CM_TRY(cm_json_as_i64(v, where, 0, size, &errors));
+    d->sum[row][d->count[row]++] = errors;
+    d->n += size;
+    d->errors += errors;
+    return CM_OK;
+}
+
 static cm_status read_drift(struct ol_drift *d, const struct cm_json *json, const char *where)
 {
-    const struct cm_json *drift, *judged;
+    const struct cm_json *drift, *rows;
+    int row = 0;
+    *d = (struct ol_drift){0};
     CM_TRY(cm_json_need(json, where, "drift", CM_JSON_OBJECT, &drift));
-    CM_TRY(cm_json_need_i64(drift, where, "n", 0, NUMBER_MAX, &d->n));
-    CM_TRY(cm_json_need_i64(drift, where, "errors", 0, d->n, &d->errors));
-    CM_TRY(cm_json_need(drift, where, "judged", CM_JSON_BOOL, &judged));
-    CM_TRY(cm_json_as_bool(judged, where, &d->judged));
-    CM_TRY(cm_json_need_f64(drift, where, "p_min", &d->p_min));
-    return cm_json_need_f64(drift, where, "s_min", &d->s_min);
+    CM_TRY(cm_json_need_i64(drift, where, "seen", 0, NUMBER_MAX, &d->seen));
+    CM_TRY(cm_json_need(drift, where, "buckets", CM_JSON_ARRAY, &rows));
+    CM_JSON_EACH (list, rows) {
+        if (row == OL_DRIFT_ROWS || cm_json_type(list) != CM_JSON_ARRAY)
+            return CM_FAIL(CM_EFORMAT, "%s: drift: no list of buckets", where);
+        CM_JSON_EACH (v, list)
+            CM_TRY(read_bucket(d, row, v, where));
+        row++;
+    }
+    return CM_OK;
 }
 
 static cm_status read_state(struct ol_state *s, const struct cm_json *json, const char *where)

@@ -37,8 +37,7 @@ void ol_state_release(struct ol_state *s); /* zeroed is fine */
 CM_MUST_CHECK
 cm_status ol_state_advance(struct ol_state *s, const struct ol_batch *b,
                            const struct ol_gate_verdict *verdict, int64_t weights,
-                           const int32_t *predicted, const struct ol_drift_limits *limits,
-                           int64_t *drifts);
+                           const int32_t *predicted, double drift_delta, int64_t *drifts);
 
 /* The newest valid state of the chain into *s, which was initialised; its number to *version, 0
  * when there is none and *s stays as it is. */
