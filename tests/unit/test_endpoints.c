@@ -27,15 +27,12 @@ static void test_damaged(void **state)
 {
     struct fixture *f = *state;
     char path[CM_PATH];
-    static const char *const bad[] = {
-        "",
-        "{",
-        "[]",
-        "{}",
-        "{\"format\": \"2.0\"}",
-        "{\"format\": \"1.0\", \"clients\": 7}",
+    static const char bad_port[] =
         "{\"format\": \"1.0\", \"clients\": \"a\", \"workers\": \"b\", \"announce\": \"c\", "
-        "\"http_host\": \"d\", \"life\": \"e\", \"http_port\": 70000, \"pid\": 1}"};
+        "\"http_host\": \"d\", \"life\": \"e\", \"http_port\": 70000, \"pid\": 1}";
+    static const char *const bad[] = {
+        "",      "{", "[]", "{}", "{\"format\": \"2.0\"}", "{\"format\": \"1.0\", \"clients\": 7}",
+        bad_port};
     struct sv_endpoints e;
     assert_ok(cm_path_join(path, f->dir, "serve.json"));
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
