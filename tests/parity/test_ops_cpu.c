@@ -162,6 +162,37 @@ static void test_frozen(void **state)
     }
 }
 
+/* Batch norm where the mean is a thousand times the spread: what the difference of two large
+ * squares would lose (about 2^20 * 2^-24 of the variance) must not be lost. What remains is the
+ * rounding of the mean, 1024 * 2^-25. */
+static void test_norm_of_a_large_mean(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < op_ncases; i++) {
+        struct op_run run[2]; /* cpu, ref */
+        if (op_cases[i].desc.kind != NN_OP_NORM)
+            continue;
+        for (int k = 0; k < 2; k++) {
+            struct op_options options = {.dtype = k ? NN_F64 : NN_F32};
+            const struct nn_backend *backend = k ? nn_backend_ref() : nn_backend_cpu();
+            assert_int_equal(op_run_open(&run[k], backend, &op_cases[i], options), CM_OK);
+            for (size_t j = 0; j < run[k].nx; j++)
+                op_put(&run[k], run[k].x[0], j,
+                       (double)(float)(1024 + op_get(&run[k], run[k].x[0], j)));
+            run_once(&run[k]);
+        }
+        for (enum op_out out = OUT_Y; out <= OUT_VAR; out++)
+            for (size_t j = 0; j < op_out_count(&run[1], out); j++) {
+                double want = op_out_value(&run[1], out, j), got = op_out_value(&run[0], out, j);
+                if (!(fabs(got - want) <= 1e-3 * (fabs(want) + 1)))
+                    fail_msg("%s: %s[%zu] is %.9g, ref has %.9g", op_cases[i].name,
+                             op_out_names[out], j, got, want);
+            }
+        op_run_close(&run[1]);
+        op_run_close(&run[0]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -169,6 +200,7 @@ int main(void)
         cmocka_unit_test(test_bf16_emulated),
         cmocka_unit_test(test_bf16_native),
         cmocka_unit_test(test_frozen),
+        cmocka_unit_test(test_norm_of_a_large_mean),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,7 +15,10 @@
 
 enum { IMAGES = 16, IN = 64, OUT = 32, SIDE = 12, THREADS = 8 };
 enum { PIXELS = IMAGES * SIDE * SIDE, X = PIXELS * IN, Y = PIXELS * OUT, W = OUT * IN };
-#define LIMIT "12"
+#define LIMIT      12
+#define TEXT(x)    #x
+#define TEXT_OF(x) TEXT(x)
+#define LIMIT_TEXT TEXT_OF(LIMIT)
 
 static const int batch = IMAGES;
 
@@ -85,12 +88,12 @@ static void test_no_part_is_left_out(void **state)
 static void test_limit_is_told(void **state)
 {
     (void)state;
-    const struct nn_op_desc desc = describe(atoi(LIMIT) + 1);
+    const struct nn_op_desc desc = describe(LIMIT + 1);
     const struct nn_dnnl_config cfg = config(&desc);
     struct nn_dnnl_layer *layer;
     assert_int_equal(nn_dnnl_open(&layer, &cfg), CM_ECONFIG);
     assert_null(layer);
-    assert_non_null(strstr(cm_error_text(), "OMP_THREAD_LIMIT is " LIMIT));
+    assert_non_null(strstr(cm_error_text(), "OMP_THREAD_LIMIT is " LIMIT_TEXT));
 }
 
 int main(int argc, char **argv)
@@ -101,8 +104,8 @@ int main(int argc, char **argv)
     };
     (void)argc;
     const char *limit = getenv("OMP_THREAD_LIMIT");
-    if (!limit || strcmp(limit, LIMIT) != 0) {
-        if (setenv("OMP_THREAD_LIMIT", LIMIT, 1) || setenv("OMP_DYNAMIC", "true", 1))
+    if (!limit || strcmp(limit, LIMIT_TEXT) != 0) {
+        if (setenv("OMP_THREAD_LIMIT", LIMIT_TEXT, 1) || setenv("OMP_DYNAMIC", "true", 1))
             return 1;
         execv("/proc/self/exe", argv);
         return 1;
