@@ -169,7 +169,7 @@ static cm_status export_image(struct job *j, int64_t i, uint8_t *pixels)
     char name[64], path[CM_PATH];
 
     snprintf(name, sizeof name, "%s-%06" PRId64 ".png", j->v->part, i);
-    if (bsearch(&hash, j->used, j->nused, sizeof hash, by_value))
+    if (j->nused > 0 && bsearch(&hash, j->used, j->nused, sizeof hash, by_value))
         return CM_FAIL(CM_EEXIST, "%s image %" PRId64 " is also in %s", j->v->part, i,
                        j->v->apart_from);
     CM_TRY(cm_path_join(path, j->v->out, name));
