@@ -171,7 +171,7 @@ static void test_many_in_any_order(void **state)
 {
     struct fixture *f = *state;
     struct wi_id id[SLOTS];
-    char text[8];
+    char text[16];
 
     for (int i = 0; i < SLOTS; i++)
         id[i] = submit(f, (uint64_t)i, LONG_MS);
