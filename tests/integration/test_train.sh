@@ -75,13 +75,11 @@ for w in 2 4 8; do
     want 0 mpirun -np $w "$train" train "$config" --run "$work/ranks$w" -q
     same "$work/ranks$w"
 done
-for t in 2 4; do
-    want 0 "$train" train "$config" --run "$work/threads$t" -q --set train.threads=$t
-    same "$work/threads$t"
-done
+want 0 "$train" train "$config" --run "$work/threads4" -q --set train.threads=4
+same "$work/threads4"
 want 0 mpirun -np 2 "$train" train "$config" --run "$work/mixed" -q --set train.threads=2
 same "$work/mixed"
-echo "same bits on 1, 2, 4, 8 ranks, 1, 2, 4 threads, 2 x 2"
+echo "same bits on 1, 2, 4, 8 ranks, 1, 4 threads, 2 x 2"
 
 # Rounded to bf16, activations and weights: other bits, but again the same everywhere.
 bf16=(--set model.precision=bf16-emulated --set train.epochs=0.5 -q)
@@ -243,7 +241,7 @@ says "schema"
 # ---- the edges: every shard but one empty at times; a batch of all; no training at all; another loss ----
 few=(-q --set data.test_limit=50 --set store.every_steps=0 --set train.average_decay=0)
 edges=("train.batch=3 train.epochs=0.1" "train.batch=5000 train.epochs=1" "train.epochs=0"
-    "train.loss=mse train.epochs=0.2" "train.drop_last=true train.epochs=1.1")
+    "train.loss=mse train.drop_last=true train.epochs=1.1")
 for edge in "${edges[@]}"; do
     read -ra sets <<<"${edge//train./--set train.}"
     run=$work/edge
@@ -259,7 +257,7 @@ accuracy=$(sed -n 's/.*"accuracy":\([0-9.]*\).*/\1/p' "$work/log" | tail -1)
 want 0 mpirun -np 4 "$train" eval "$config" --run "$work/one" --json
 says "\"accuracy\":$accuracy"
 grep -q "\"accuracy\": $accuracy" "$work/one/summary.json" || fail "summary.json has another accuracy than eval"
-want 1 mpirun -np 1 "$train" eval "$config" --run "$work/one" : -np 1 "$train" eval "$config" --run "$work/half1"
+want 1 mpirun -np 1 "$train" eval "$config" --run "$work/one" : -np 1 "$train" eval "$config" --run "$work/threads4"
 says "shared storage"
 want 2 "$train" bench train "$config" -n 1 --ops --set train.threads=2
 says "train.threads=1"
