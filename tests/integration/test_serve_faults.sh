@@ -32,9 +32,12 @@ worker 1
 await 20 ready
 await 20 workers_are 2
 
-# A worker is killed while it answers; a new one takes its place.
+# A worker is killed while it answers; a new one takes its place. Stopped first, so that it surely holds a batch.
 mark
 ask
+await 20 busy
+kill -STOP "${pids[worker0]}"
+mark
 await 20 busy
 stop worker0 KILL
 await 10 workers_are 1
