@@ -38,7 +38,7 @@ double ol_gate_statistic(int64_t n, int64_t b, int64_t c, double margin)
     double variance = N * (2 * q + m * (1 - m));
     double difference = worse - better - N * m;
     if (variance <= 0) /* margin 0 and not one answer differs: nothing is shown */
-        return difference < 0 ? -INFINITY : 0;
+        return difference < 0 ? (double)-INFINITY : 0;
     return difference / sqrt(variance);
 }
 

@@ -174,7 +174,7 @@ static cm_status read_number(double *out, const struct cm_json *object, const ch
                              const char *key)
 {
     const struct cm_json *v = cm_json_get(object, key);
-    *out = NAN;
+    *out = (double)NAN;
     if (v && cm_json_type(v) == CM_JSON_NULL)
         return CM_OK;
     return cm_json_need_f64(object, where, key, out);

@@ -146,7 +146,7 @@ static void test_judge(void **state)
     make(&w);
     w.v.update = 0.6;
     expect_reason(&w, OL_GATE_UPDATE);
-    w.v.update = NAN;
+    w.v.update = (double)NAN;
     expect_reason(&w, OL_GATE_UPDATE);
 
     make(&w);

@@ -17,7 +17,7 @@ static void advance(struct ol_state *s, int64_t number, enum ol_gate_reason reas
                                 .worst_class = 2,
                                 .worse = 3,
                                 .candidate_accuracy = 0.75,
-                                .update = NAN};
+                                .update = (double)NAN};
     batch_make(&b, number);
     expect_ok(
         ol_state_advance(s, &b, &v, reason == OL_GATE_PASSED ? 6 : 0, predicted, 0.002, NULL));

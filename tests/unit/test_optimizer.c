@@ -92,7 +92,7 @@ static void compare(struct tr_train_config c)
     struct model m = {0};
     float w[N], cut[N];
     for (int i = 0; i < N; i++)
-        m.w[i] = w[i] = cut[i] = (float)weight_at(i);
+        m.w[i] = (double)(w[i] = cut[i] = (float)weight_at(i));
     for (int step = 0; step < 20; step++)
         reference_step(&c, &m, step);
     run_steps(&c, w, whole, 2);
