@@ -1,0 +1,113 @@
+# What the tests of online learning share: a small world (a data set, a champion, feedback that is right and feedback that
+# is wrong) and a Redis of their own. Sourced.
+command -v mpirun >/dev/null || { echo "skip: no mpirun"; exit 77; }
+command -v redis-server >/dev/null || { echo "skip: no redis-server"; exit 77; }
+
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_oob_tcp_if_include=lo OMPI_MCA_btl_tcp_if_include=lo
+train=$FLYWHEEL_BIN/flywheel-train
+online=$FLYWHEEL_BIN/flywheel-online
+store=$FLYWHEEL_BIN/flywheel-store
+fixture=$FLYWHEEL_BIN/fixture_online
+work=$(mktemp -d)
+socket=$work/redis.sock
+export FLYWHEEL_REDIS=unix:$socket
+redis_pid=
+loop_pid=
+
+cleanup() {
+    [ -z "$redis_pid" ] || stop_redis KILL
+    [ -z "$loop_pid" ] || kill -KILL "$loop_pid" 2>/dev/null || true
+    rm -rf "$work"
+}
+trap cleanup EXIT
+
+fail() {
+    echo "FAILED: $*"
+    tail -40 "$work/log" | sed 's/^/    /'
+    exit 1
+}
+
+# want CODE COMMAND...: runs it into the log.
+want() {
+    local code=$1 got=0
+    shift
+    { "$@" >"$work/log" 2>&1 || got=$?; } 2>/dev/null # bash tells of killed children
+    [ "$got" = "$code" ] || fail "exit code $got instead of $code: $*"
+}
+
+says() {
+    grep -qF -- "$1" "$work/log" || fail "does not say: $1"
+}
+
+# await WHAT COMMAND...: until it succeeds, for at most 60 s.
+await() {
+    local what=$1 i
+    shift
+    for ((i = 0; i < 600; i++)); do
+        ! "$@" >/dev/null 2>&1 || return 0
+        sleep 0.1
+    done
+    fail "waited in vain for $what"
+}
+
+cli() {
+    redis-cli -s "$socket" "$@"
+}
+
+start_redis() { # DIR: its data, made when missing
+    mkdir -p "$1"
+    redis-server --port 0 --unixsocket "$socket" --dir "$1" --appendonly yes --appendfsync always --save "" \
+        >"$work/redis.log" 2>&1 &
+    redis_pid=$!
+    await "Redis" cli ping
+}
+
+stop_redis() { # [SIGNAL]
+    kill "-${1:-TERM}" "$redis_pid" 2>/dev/null || true
+    wait "$redis_pid" 2>/dev/null || true
+    redis_pid=
+}
+
+version_of() { # RUN ALIAS
+    "$store" alias "$1" get "$2" --json | grep -o '"version":[0-9]*' | cut -d: -f2
+}
+
+sha_of() { # RUN ALIAS: of its weights
+    sha256sum "$1/checkpoints/$(printf 'v%06d' "$(version_of "$1" "$2")")/model.safetensors" | cut -c1-64
+}
+
+score() { # RUN: of its champion on shifted images that were not pushed
+    sed "s#\"run\": \"[^\"]*\"#\"run\": \"$1\"#" "$config" >"$work/score.json"
+    "$fixture" score "$work/score.json" champion 300 400 2>>"$work/log"
+}
+
+stat_of() { # RUN KEY: summed over the streams
+    "$online" feedback stats --run "$1" --json 2>/dev/null | grep -o "\"$2\":[0-9]*" | cut -d: -f2 | awk '{ sum += $1 } END { print sum + 0 }'
+}
+
+letters() { # how many dead letters, each once
+    "$online" feedback dlq --count 1000 --json 2>/dev/null | grep -o '"source"' | wc -l
+}
+
+# Every entry that was ever added is accounted for once.
+ledger_closes() { # RUN
+    local added fates=0 fate
+    added=$(stat_of "$1" added)
+    for fate in trained rejected dead duplicate; do
+        fates=$((fates + $(stat_of "$1" $fate)))
+    done
+    [ "$fates" = "$added" ] || fail "$1: $added entries, $fates accounted for"
+    [ "$(stat_of "$1" read)" = "$added" ] || fail "$1: $added entries, $(stat_of "$1" read) read"
+}
+
+config=$work/config.json
+cat >"$config" <<JSON
+{"schema": 1, "run": "$work/run",
+ "model": {"network": "zoo:lenet"},
+ "data": {"dataset": "synthetic:10:3000:32x32x3", "holdout": 400},
+ "train": {"epochs": 6, "batch": 50, "lr": 0.02, "momentum": 0.9, "threads": 1, "eval_epochs": 0},
+ "store": {"keep_last": 100},
+ "online": {"redis": "unix:$socket", "entries": 64, "batch": 64, "epochs": 10, "lr": 0.01, "margin": 0.05,
+            "recall_drop": 0.2, "poll_ms": 50, "retry_max_ms": 200}}
+JSON

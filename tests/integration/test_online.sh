@@ -1,0 +1,135 @@
+#!/bin/bash
+# Learning from feedback: good feedback makes a champion that is better where the world has shifted, wrong feedback is
+# refused and accounted for, garbage is dead-lettered with its reason, and the same entries never count twice.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/online_lib.bash"
+
+# ---- usage and config ----
+want 2 "$online"
+want 0 "$online" online --help
+want 0 "$online" feedback push --help
+want 2 "$online" feedback pusj
+says "did you mean 'push'"
+want 2 "$online" feedback push --label cat
+says "one of the three"
+want 0 "$online" online "$config" --check
+says '"margin": 0.05'
+want 2 "$online" online "$config" --check --set online.entrys=3
+says "entries"
+want 2 "$online" online "$config" --drain --set data.holdout=0
+says "data.holdout"
+want 2 "$online" online "$config" --drain --set data.holdout=50
+says "hold out"
+
+want 1 "$online" online "$config" --drain
+says "train first"
+want 0 "$train" train "$config" -q
+want 0 "$fixture" export "$config" 0 200 "$work/images"
+cp -r "$work/run" "$work/base"
+start_redis "$work/redis"
+
+# ---- good feedback ----
+before=$(score "$work/run")
+split -n l/2 "$work/images/labels.csv" "$work/half." # 100 images each
+want 0 "$online" feedback push --labels "$work/half.aa" --operator ann
+says "100 entries pushed to fw:feedback:ann"
+want 0 "$online" feedback push --labels "$work/half.ab" --operator bob --json
+says '"pushed":100'
+want 0 "$online" feedback stats --config "$config"
+says "no committed state"
+want 0 "$online" online "$config" --drain
+says "new champion"
+after=$(score "$work/run")
+awk "BEGIN { exit !($after > $before + 0.3) }" || fail "shifted accuracy $before -> $after"
+ledger_closes "$work/run"
+want 0 "$store" alias "$work/run" history champion
+says online
+grep -q '"event":"prequential".*"operator":"bob"' "$work/run/events.jsonl" || fail "no prequential accuracy"
+grep -q 'flywheel_online_judged_total{version="[0-9]*",operator="ann"}' "$work/run/metrics.prom" || fail "no metric"
+[ "$(cli XLEN fw:feedback:ann)" = 0 ] || fail "not trimmed behind the committed state"
+[ "$(cli XINFO GROUPS fw:feedback:ann | grep -A1 lag | tail -1)" = 0 ] || fail "the group shows a lag"
+echo "ok: good feedback: shifted accuracy $before -> $after, ledger closed"
+
+# ---- once only ----
+want 0 "$online" feedback push --labels "$work/half.aa" --operator ann
+want 0 "$online" online "$config" --drain
+[ "$(stat_of "$work/run" duplicate)" = 100 ] || fail "$(stat_of "$work/run" duplicate) duplicates, not 100"
+ledger_closes "$work/run"
+echo "ok: what was pushed again counts once"
+
+# ---- wrong feedback ----
+champion=$("$store" alias "$work/run" get champion --json)
+want 0 "$online" feedback push --labels "$work/images/wrong.csv" --operator mallory
+want 0 "$online" online "$config" --drain --set online.replay_ratio=0 --set online.entries=256
+says "champion stays, refused"
+[ "$champion" = "$("$store" alias "$work/run" get champion --json)" ] || fail "wrong feedback made a champion"
+[ "$(stat_of "$work/run" rejected)" = 200 ] || fail "$(stat_of "$work/run" rejected) rejected, not 200"
+[ "$(stat_of "$work/run" lag)" = 0 ] || fail "rejected entries are still to be read"
+ledger_closes "$work/run"
+echo "ok: wrong feedback is refused, and offsets advance"
+
+# ---- garbage ----
+png=$work/images/000150.png
+bad() { # FIELD VALUE...
+    cli XADD fw:feedback:eve '*' "$@" >/dev/null
+}
+bad label nosuch image abc
+bad image abc
+bad label 1
+bad label 1 image abc
+bad label 1 prediction_id 0123
+bad label 1 prediction_id 0123456789abcdef0123456789abcdef
+bad label 99 image abc
+bad nothing at all all
+printf '\377\330\377\340broken' | cli -x XADD fw:feedback:eve '*' label 1 image >/dev/null
+head -c 300 "$png" | cli -x XADD fw:feedback:eve '*' label 1 image >/dev/null
+cli -x XADD fw:feedback:eve '*' label 1 image <"$png" >/dev/null
+cli SET fw:feedback:string "not a stream" >/dev/null
+want 0 "$online" online "$config" --drain
+[ "$(stat_of "$work/run" dead)" = 10 ] || fail "$(stat_of "$work/run" dead) dead, not 10"
+[ "$(letters)" = 10 ] || fail "$(letters) dead letters, not 10"
+want 0 "$online" feedback dlq
+for reason in "'label' 'nosuch' is neither" "'label' is missing" "exactly one is expected" "neither JPEG nor PNG" \
+    "'prediction_id' has 4 bytes" "the captured image is gone" "fw:feedback:eve/"; do
+    says "$reason"
+done
+ledger_closes "$work/run"
+echo "ok: garbage is dead-lettered with reasons, the good entry beside it is not"
+
+# ---- an answer, by its prediction id ----
+id=0193a4000000000000000000000000aa
+cli HSET fw:capture:$id format 1.0 kind file shape 0x0x0 version 5 manifest 0123456789abcdef time 1.5 label 7 >/dev/null
+cli -x HSET fw:capture:$id image <"$work/images/plain000160.png" >/dev/null
+# one class of ten: index 7, name "7", probability 1
+printf '\001\000\012\000\007\000\001\000\000\000\200\0777\000' | cli -x HSET fw:capture:$id classes >/dev/null
+want 0 "$online" feedback label --id $id --label 0 --operator carol
+want 0 "$online" online "$config" --drain
+grep '"event":"prequential"' "$work/run/events.jsonl" | tail -1 | grep -q '"version":5,"operator":"carol","count":1' ||
+    fail "the answer of version 5 was not judged"
+ledger_closes "$work/run"
+echo "ok: an answer is corrected by its id, and judges the version that gave it"
+
+# ---- another lease, and being told to stop ----
+"$online" online "$config" >"$work/loop.log" 2>&1 &
+loop_pid=$!
+await "the loop" grep -q "is next" "$work/loop.log"
+want 1 "$train" train "$config" -q
+says "process $loop_pid"
+kill -TERM "$loop_pid"
+code=0
+wait "$loop_pid" || code=$?
+loop_pid=
+[ "$code" = 75 ] || fail "exit code $code after TERM"
+echo "ok: a second writer is refused, TERM ends the loop with 75"
+
+# ---- a Redis that forgot ----
+want 0 "$online" feedback push --label 3 --operator ann "$work/images/plain000170.png"
+cli SET fw:epoch another >/dev/null
+want 0 "$online" online "$config" --drain
+says "Redis lost data"
+cli DEL fw:feedback:ann >/dev/null
+want 0 "$online" feedback push --label 3 --operator ann "$work/images/plain000171.png"
+want 0 "$online" online "$config" --drain
+says "Redis lost data"
+[ "$(stat_of "$work/run" lag)" = 0 ] || fail "a lag after Redis lost data"
+echo "ok: lost data is told, and reading goes on"
