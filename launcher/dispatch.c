@@ -23,7 +23,7 @@
 const struct la_verb la_verbs[] = {
     TIER("train", NULL, "flywheel-train", "train", true, "train a model; --ranks W runs it on W"),
     TIER("eval", NULL, "flywheel-train", "eval", true, "score a checkpoint on the test set"),
-    TIER("data", NULL, "flywheel-train", "data", false, "get, verify or show a data set"),
+    TIER("data", NULL, "flywheel-train", "data", false, "get, verify, show or export a data set"),
     TIER("checkpoint", NULL, "flywheel-store", NULL, false,
          "list, show, verify, compare, clean up or name versions"),
     OWN("serve", la_command_serve, "a gateway and its workers, in the foreground"),
