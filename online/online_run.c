@@ -173,10 +173,12 @@ static cm_status save_log(struct run *r, const char *path)
     return cm_fault("online.logged");
 }
 
+/* Where rank 0 is with the next batch. */
+enum phase { PHASE_LOG, PHASE_REDIS, PHASE_CHAMPION, PHASE_LETTERS };
 enum word { WORD_WAIT, WORD_BATCH, WORD_STOP, WORD_DRY };
 
-/* One short turn of rank 0's part; *word says what the ranks do next. phase counts its steps. */
-static cm_status root_turn(struct run *r, int *phase, enum word *word)
+/* One short turn of rank 0's part; *word says what the ranks do next. */
+static cm_status root_turn(struct run *r, enum phase *phase, enum word *word)
 {
     struct root *root = &r->root;
     enum ol_intake_said said;
@@ -185,13 +187,13 @@ static cm_status root_turn(struct run *r, int *phase, enum word *word)
     *word = WORD_WAIT;
     CM_TRY(ol_batch_path(path, root->log_dir, root->state.batch + 1));
     switch (*phase) {
-    case 0: /* from the log? */
+    case PHASE_LOG: /* was it logged already? */
         CM_TRY(recover(r, path, &flag));
         if (!flag)
             CM_TRY(ol_intake_begin(root->intake, &root->state));
-        *phase = flag ? 2 : 1;
+        *phase = flag ? PHASE_CHAMPION : PHASE_REDIS;
         return CM_OK;
-    case 1: /* from Redis */
+    case PHASE_REDIS:
         ol_herald_look(&root->herald);
         CM_TRY(ol_intake_turn(root->intake, r->options->drain, &said));
         ol_report_waiting(&root->report, ol_intake_pending(root->intake));
@@ -200,21 +202,22 @@ static cm_status root_turn(struct run *r, int *phase, enum word *word)
         if (said != OL_INTAKE_FULL)
             return CM_OK;
         ol_intake_take(root->intake, &r->batch);
-        *phase = 2;
+        *phase = PHASE_CHAMPION;
         return CM_OK;
-    case 2: /* what it starts from; log it if that is news */
+    case PHASE_CHAMPION: /* what it starts from; logged if that is news */
         CM_TRY(settle_champion(r, &flag));
         if (flag)
             CM_TRY(save_log(r, path));
-        *phase = 3;
+        *phase = PHASE_LETTERS;
         return CM_OK;
-    default: /* tell of the dead, before anything is committed */
+    case PHASE_LETTERS: /* told of before anything is committed */
         CM_TRY(ol_intake_letters(root->intake, &r->batch, &flag));
         if (flag)
             CM_TRY(cm_fault("online.letters"));
         *word = flag ? WORD_BATCH : WORD_WAIT;
         return CM_OK;
     }
+    return CM_OK;
 }
 
 /* Waits, on all ranks, for a logged batch. Others than rank 0 hear of it every turn, so that a wait
@@ -222,7 +225,7 @@ static cm_status root_turn(struct run *r, int *phase, enum word *word)
 static cm_status await_batch(struct run *r, enum word *word)
 {
     struct ar_group *g = r->session.group;
-    int phase = 0;
+    enum phase phase = PHASE_LOG;
     ol_batch_release(&r->batch);
     ar_group_set_phase(g, "feedback", r->root.state.batch);
     do {
