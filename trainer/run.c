@@ -355,8 +355,9 @@ static cm_status one_step(struct run *r, struct tr_outcome *outcome)
     CM_TRY(look_ahead(r));
     r->images += outcome->count;
     r->seconds += outcome->seconds;
-    tr_report_step(&r->report, outcome, step, step / r->steps_per_epoch, train->epochs,
-                   step % r->steps_per_epoch, r->steps_per_epoch);
+    int64_t epoch = step / r->steps_per_epoch, left = r->total - epoch * r->steps_per_epoch;
+    tr_report_step(&r->report, outcome, step, epoch, train->epochs, step % r->steps_per_epoch,
+                   left < r->steps_per_epoch ? left : r->steps_per_epoch);
     return CM_OK;
 }
 
