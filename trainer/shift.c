@@ -20,7 +20,7 @@ const struct tr_shift tr_shifts[] = {
      "poor light through a blue-green cast, with the noise of a sensor turned up",
      {0.35, 0.55, 0.75},
      1.5,
-     8},
+     5},
 };
 const size_t tr_nshifts = sizeof tr_shifts / sizeof *tr_shifts;
 
