@@ -92,10 +92,10 @@ check "and told what to do" grep -q "flywheel down" <<<"$refused"
 check "down leaves nothing" none_left
 
 echo "== again, interrupted"
-"${quickstart[@]}" >"$work/log" 2>&1 &
+"${quickstart[@]}" >"$work/log2" 2>&1 &
 pid=$!
-check "it comes to the learning" await 60 grep -q "^== Operators" "$work/log"
-check "from the model that was there" grep -q "trained before" "$work/log"
+check "it comes to the learning" await 60 grep -q "^== Operators" "$work/log2"
+check "from the model that was there" grep -q "trained before" "$work/log2"
 kill -INT "$pid"
 code=0
 wait "$pid" || code=$?
@@ -103,9 +103,9 @@ check "Ctrl-C is its exit code" same "$code" 130
 check "and leaves nothing" none_left
 
 echo "== again, killed"
-"${quickstart[@]}" >"$work/log" 2>&1 &
+"${quickstart[@]}" >"$work/log3" 2>&1 &
 pid=$!
-await 60 grep -q "^== Asking" "$work/log"
+await 60 grep -q "^== Asking" "$work/log3"
 kill -KILL "$pid"
 wait "$pid" 2>/dev/null || true
 check "a killed script leaves nothing" await 40 none_left
