@@ -173,6 +173,13 @@ static cm_status check_integers(struct ar_group *g, float *buf, size_t n)
 
 /* Floats on 8 virtual shards (or one per rank, where there are more), against the tree drawn on one
  * rank. */
+static uint32_t bits_of(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    return bits;
+}
+
 static cm_status check_order(struct ar_group *g, bool compress, float *buf, float *want, size_t n)
 {
     int world = ar_group_size(g), shards = world > 8 ? world : 8;
@@ -181,7 +188,7 @@ static cm_status check_order(struct ar_group *g, bool compress, float *buf, floa
     CM_TRY(ar_group_sum_f32(g, buf, n));
     ar_pattern_tree(want, n, (struct ar_range){0, (size_t)shards}, compress);
     for (size_t i = 0; i < n; i++)
-        if (memcmp(&buf[i], &want[i], sizeof *buf) != 0)
+        if (bits_of(buf[i]) != bits_of(want[i]))
             return CM_FAIL(CM_ECORRUPT, "sum of %zu floats: element %zu is %.9g, not %.9g", n, i,
                            (double)buf[i], (double)want[i]);
     return CM_OK;

@@ -16,8 +16,8 @@ void ar_pattern_integers(float *buf, size_t n, int rank)
 
 float ar_pattern_integer_sum(size_t i, int world)
 {
-    size_t w = (size_t)world;
-    return (float)(w * (w + 1) / 2 * (i % PERIOD + 1));
+    size_t w = (size_t)world, ranks = w * (w + 1) / 2;
+    return (float)(ranks * (i % PERIOD + 1));
 }
 
 float ar_pattern_float(size_t i, size_t shard)

@@ -150,15 +150,15 @@ static void refuses_bad_members(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        ",\"files\":[{\"name\":\"../"
-        "x\",\"nbytes\":1,\"xxh3\":\"0000000000000000\"}],\"tensors\":[]",
+        (",\"files\":[{\"name\":\"../x\",\"nbytes\":1,"
+         "\"xxh3\":\"0000000000000000\"}],\"tensors\":[]"),
         ",\"files\":[{\"name\":\".x\",\"nbytes\":1,\"xxh3\":\"0000000000000000\"}],\"tensors\":[]",
         ",\"files\":[{\"name\":\"\",\"nbytes\":1,\"xxh3\":\"0000000000000000\"}],\"tensors\":[]",
         ",\"files\":[{\"name\":\"x\",\"nbytes\":-1,\"xxh3\":\"0000000000000000\"}],\"tensors\":[]",
         ",\"files\":[{\"name\":\"x\",\"nbytes\":1,\"xxh3\":\"000000000000000\"}],\"tensors\":[]",
         ",\"files\":[{\"name\":\"x\",\"nbytes\":1,\"xxh3\":\"000000000000000G\"}],\"tensors\":[]",
-        ",\"files\":[{\"name\":\"x\",\"nbytes\":1,\"xxh3\":\"0000000000000000\"},"
-        "{\"name\":\"x\",\"nbytes\":1,\"xxh3\":\"0000000000000000\"}],\"tensors\":[]",
+        (",\"files\":[{\"name\":\"x\",\"nbytes\":1,\"xxh3\":\"0000000000000000\"},"
+         "{\"name\":\"x\",\"nbytes\":1,\"xxh3\":\"0000000000000000\"}],\"tensors\":[]"),
         ",\"files\":[]",
         ",\"files\":[],\"tensors\":[1]",
         ",\"files\":[],\"tensors\":[],\"config\":1",
