@@ -227,7 +227,7 @@ want 2 "$train" train "$config" --run "$work/bad" --set train.batch=5000 --set t
 says "no step has a sample"
 want 2 "$train" train "$config" --run "$work/bad" --set train.epochs=0.1
 says "it would end with its initial weights"
-want 1 "$train" train "$config" --run "$work/bad" --set data.dataset=cifar10 --set data.dir="$work/none"
+want 1 env -u CIFAR10_DIR "$train" train "$config" --run "$work/bad" --set data.dataset=cifar10 --set data.dir="$work/none"
 says "flywheel data get cifar10"
 want 1 "$train" train "$config" --run "$work/one" -q --set model.network=zoo:simplenet
 says "fc.weight"
