@@ -1,3 +1,6 @@
+#include <stdio.h>
+
+#include "common/config.h"
 #include "trainer/commands.h"
 #include "trainer/run.h"
 
@@ -45,8 +48,12 @@ cm_status tr_command_train(int argc, char **argv)
     int noperands;
     bool helped;
     CM_TRY(cm_args_parse(&command, argc, argv, &v, &operands, &noperands, &helped));
-    if (helped)
+    if (helped) {
+        printf("\nThe config's keys:\n");
+        for (size_t i = 0; i < tr_session_nsections; i++)
+            cm_config_help(tr_session_sections[i]);
         return CM_OK;
+    }
     struct tr_run_options run = {.session = tr_session_options_of(&v.common, operands[0]),
                                  .resume = v.resume,
                                  .steal_lease = v.steal,
