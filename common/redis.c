@@ -125,9 +125,12 @@ static cm_status fail_reply(const struct cm_redis *r, const redisReply *error)
         const char *prefix;
         cm_status st;
     } known[] = {
-        {"OOM ", CM_ENOSPC},          {"MISCONF ", CM_ENOSPC},         {"LOADING ", CM_EBUSY},
-        {"READONLY ", CM_EBUSY},      {"MASTERDOWN ", CM_EBUSY},       {"NOPERM ", CM_EUNSUPPORTED},
+        {"OOM ", CM_ENOSPC},          {"MISCONF ", CM_ENOSPC},
+        {"LOADING ", CM_EBUSY},       {"READONLY ", CM_EBUSY},
+        {"MASTERDOWN ", CM_EBUSY},    {"NOPERM ", CM_EUNSUPPORTED},
         {"NOAUTH ", CM_EUNSUPPORTED}, {"WRONGPASS ", CM_EUNSUPPORTED},
+        {"BUSY ", CM_EBUSY},          {"CLUSTERDOWN ", CM_EBUSY},
+        {"TRYAGAIN ", CM_EBUSY},      {"ERR max number of clients", CM_EBUSY},
     };
     cm_status st = CM_EINVAL;
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {

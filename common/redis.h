@@ -3,9 +3,9 @@
  * connect), CM_ETIMEDOUT, CM_ECLOSED (went away in the middle: the command may or may not have run)
  * and may just call again. A connection that the server closed while it was idle is replaced
  * unseen. An error reply (also one inside the array of EXEC) is CM_EINVAL with Redis' own text,
- * -OOM and -MISCONF CM_ENOSPC, -LOADING and -READONLY CM_EBUSY, -NOPERM, -NOAUTH and -WRONGPASS
- * CM_EUNSUPPORTED. One thread at a time. SIGPIPE must be ignored by the process (cm_redis_open does
- * it). */
+ * -OOM and -MISCONF CM_ENOSPC, -LOADING, -READONLY, -BUSY and too many clients CM_EBUSY, -NOPERM,
+ * -NOAUTH and -WRONGPASS CM_EUNSUPPORTED. One thread at a time. SIGPIPE must be ignored by the
+ * process (cm_redis_open does it). */
 #ifndef COMMON_REDIS_H
 #define COMMON_REDIS_H
 

@@ -72,8 +72,8 @@ static cm_status look_up(struct ol_resolver *r, struct wi_id id, bool *there,
     wi_key_capture(key, id);
     cm_status st = cm_redis_call(r->captures, &v, "HGETALL", key, NULL);
     *there = false;
-    if (st == CM_EINVAL)
-        return CM_OK; /* a key of another type */
+    if (st == CM_EINVAL && strstr(cm_error_text(), "WRONGTYPE"))
+        return CM_OK; /* the entry's fault; any other refusal is Redis' and may pass */
     CM_TRY(st);
     for (size_t i = 0; i + 1 < v->n && n < CAPTURE_FIELDS; i += 2, n++)
         field[n] = (struct wi_field){.name = v->element[i].string,
