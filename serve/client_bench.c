@@ -164,6 +164,13 @@ static cm_status flip_all(struct flipper *f)
     return CM_OK;
 }
 
+/* Back to what the alias named before the first flip, however the flips ended. */
+static cm_status restore(const struct flipper *f)
+{
+    const char *dir = f->bench->program.store_dir, *alias = f->bench->program.serve.alias;
+    return ps_alias_set(NULL, dir, alias, PS_ANY, f->versions[0], "bench", "bench serve is done");
+}
+
 static void *flip(void *ctx)
 {
     struct flipper *f = ctx;
@@ -213,6 +220,9 @@ static cm_status measure_reloads(struct bench *b, double rate, double steady_p99
         return CM_FAIL(CM_EIO, "cannot start a thread: %s", strerror(code));
     cm_status st = sv_load_zmq(&r, &b->target, &plan);
     pthread_join(thread, NULL);
+    cm_status restored = restore(&f);
+    if (restored != CM_OK)
+        cm_error_report(CM_LOG_ERROR, restored, "naming the former version again");
     CM_TRY(st);
     if (f.st != CM_OK)
         cm_log_error("%s", f.reason);
