@@ -17,7 +17,6 @@
 #include "online/promote.h"
 #include "online/trial.h"
 #include "parameter/alias.h"
-#include "parameter/numbered.h"
 #include "trainer/checkpoint.h"
 #include "trainer/publish.h"
 #include "trainer/stop.h"
