@@ -57,7 +57,7 @@ void cm_progress_line(char *text, size_t size, const struct cm_progress *p, int6
         duration_text(time, elapsed_s);
         snprintf(left, sizeof left, "  %s", time);
     } else if (p->done > 0) {
-        duration_text(time, elapsed_s * (1 - fraction) / fraction);
+        duration_text(time, p->left_s > 0 ? p->left_s : elapsed_s * (1 - fraction) / fraction);
         snprintf(left, sizeof left, "  %s left", time);
     }
     const char *gap = note && *note ? "  " : "";

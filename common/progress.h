@@ -11,6 +11,8 @@ struct cm_progress {
     const char *label; /* "epoch 3/10"; borrowed until end */
     int64_t total, done;
     int64_t started_ns, drawn_ns;
+    double left_s; /* above 0: what the caller knows of the time left; 0: from the pace since begin,
+                      where done began at 0 */
     int tty, enabled;
 };
 

@@ -98,18 +98,29 @@ static void end_epoch(struct tr_report *r, int64_t step)
     r->epoch = -1;
 }
 
-void tr_report_step(struct tr_report *r, const struct tr_outcome *o, int64_t step, int64_t epoch,
-                    double epochs, int64_t within, int64_t steps_per_epoch)
+/* A process that resumed has not run the steps before its own, so they say nothing of its pace. */
+static double time_left_s(struct tr_report *r, const struct tr_outcome *o,
+                          const struct tr_place *at)
+{
+    int64_t now_ns = cm_now_ns();
+    if (r->nsteps == 0)
+        r->began_ns = now_ns - (int64_t)(o->seconds * 1e9);
+    r->nsteps++;
+    double pace_s = (double)(now_ns - r->began_ns) * 1e-9 / (double)r->nsteps;
+    return pace_s * (double)(at->total - at->step - 1);
+}
+
+void tr_report_step(struct tr_report *r, const struct tr_outcome *o, const struct tr_place *at)
 {
     if (!r->on)
         return;
     if (!r->line_open) { /* a new epoch, or one that goes on below a line of the log */
-        snprintf(r->label, sizeof r->label, "epoch %lld/%g", (long long)epoch + 1, epochs);
-        cm_progress_begin(&r->progress, r->label, steps_per_epoch, !r->quiet);
+        snprintf(r->label, sizeof r->label, "epoch %lld/%g", (long long)at->epoch + 1, at->epochs);
+        cm_progress_begin(&r->progress, r->label, at->epoch_steps, !r->quiet);
         r->line_open = true;
     }
-    if (r->epoch != epoch) {
-        r->epoch = epoch;
+    if (r->epoch != at->epoch) {
+        r->epoch = at->epoch;
         r->loss_sum = r->seconds = 0;
         r->correct = r->count = 0;
     }
@@ -120,10 +131,11 @@ void tr_report_step(struct tr_report *r, const struct tr_outcome *o, int64_t ste
     snprintf(r->note, sizeof r->note, "%.0f images/s  loss %.3f  accuracy %.2f %%",
              (double)r->count / r->seconds, r->loss_sum / (double)r->count,
              100 * (double)r->correct / (double)r->count);
-    cm_progress_update(&r->progress, within + 1, r->note);
-    refresh_metrics(r, o, step);
-    if (within + 1 == steps_per_epoch)
-        end_epoch(r, step);
+    r->progress.left_s = time_left_s(r, o, at);
+    cm_progress_update(&r->progress, at->within + 1, r->note);
+    refresh_metrics(r, o, at->step);
+    if (at->within + 1 == at->epoch_steps)
+        end_epoch(r, at->step);
 }
 
 void tr_report_break(struct tr_report *r)

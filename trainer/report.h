@@ -26,8 +26,9 @@ struct tr_report {
     bool line_open; /* the progress line */
     int64_t epoch;  /* the one that the sums are of; -1: none */
     double loss_sum, seconds;
-    int64_t correct, count; /* of the epoch's steps that this process ran */
-    double metrics_written; /* utc seconds */
+    int64_t correct, count;   /* of the epoch's steps that this process ran */
+    int64_t began_ns, nsteps; /* since its first step, and how many of the run it has finished */
+    double metrics_written;   /* utc seconds */
 };
 
 /* rank 0 only; the run directory is there. quiet: no progress line. */
@@ -37,9 +38,16 @@ void tr_report_release(struct tr_report *r);
 /* An event with one text or number; more fields: r->events and cm_events_begin. */
 void tr_report_text(struct tr_report *r, const char *event, const char *key, const char *value);
 
-/* After each step. epoch of epochs, step within the epoch of steps. */
-void tr_report_step(struct tr_report *r, const struct tr_outcome *o, int64_t step, int64_t epoch,
-                    double epochs, int64_t within, int64_t steps_per_epoch);
+/* Where a finished step lies: number `step` of the run's total, number `within` of those of its
+ * epoch, which the run's end may cut short. */
+struct tr_place {
+    int64_t step, total;
+    int64_t epoch, within, epoch_steps;
+    double epochs; /* of the run */
+};
+/* After each step. The time left is the run's, at the pace of this process so far, evaluations and
+ * all. */
+void tr_report_step(struct tr_report *r, const struct tr_outcome *o, const struct tr_place *at);
 /* Ends the progress line, if one is open. */
 void tr_report_break(struct tr_report *r);
 /* which: "test", "holdout". */

@@ -356,8 +356,14 @@ static cm_status one_step(struct run *r, struct tr_outcome *outcome)
     r->images += outcome->count;
     r->seconds += outcome->seconds;
     int64_t epoch = step / r->steps_per_epoch, left = r->total - epoch * r->steps_per_epoch;
-    tr_report_step(&r->report, outcome, step, epoch, train->epochs, step % r->steps_per_epoch,
-                   left < r->steps_per_epoch ? left : r->steps_per_epoch);
+    const struct tr_place at = {.step = step,
+                                .total = r->total,
+                                .epoch = epoch,
+                                .within = step % r->steps_per_epoch,
+                                .epoch_steps =
+                                    left < r->steps_per_epoch ? left : r->steps_per_epoch,
+                                .epochs = train->epochs};
+    tr_report_step(&r->report, outcome, &at);
     return CM_OK;
 }
 

@@ -27,6 +27,9 @@ static void test_plain_lines(void **state)
     expect_line(&p, 15 * S, NULL, "epoch 3/10  25%  0:30 left");
     expect_line(&p, 15 * S, "812 images/s", "epoch 3/10  25%  0:30 left  812 images/s");
     expect_line(&p, 3605 * S, "", "epoch 3/10  25%  3:00:00 left");
+    p.left_s = 1500; /* the caller knows better */
+    expect_line(&p, 15 * S, NULL, "epoch 3/10  25%  25:00 left");
+    p.left_s = 0;
     p.done = 199; /* never 100 before the end */
     expect_line(&p, 5 * S, NULL, "epoch 3/10  99%  0:00 left");
     p.done = 200;

@@ -40,7 +40,9 @@ static void an_epoch_counts_all_its_steps_through_every_break(void **state)
     for (int64_t step = 0; step < 4; step++) {
         const struct tr_outcome o = {
             .loss = 10.0 * (double)step, .correct = step, .count = 10, .seconds = 0.5};
-        tr_report_step(&r, &o, step, 0, 1, step, 4);
+        const struct tr_place at = {
+            .step = step, .total = 4, .within = step, .epoch_steps = 4, .epochs = 1};
+        tr_report_step(&r, &o, &at);
         tr_report_break(&r); /* a version is written, say */
     }
     struct cm_json *epoch = last_event(dir, "epoch");
@@ -57,12 +59,39 @@ static void an_epoch_counts_all_its_steps_through_every_break(void **state)
     expect_dir_remove(dir);
 }
 
+/* Resumed at step 110 of 800, 100 to an epoch: two seconds a step are 1,376 s for the 688 left. */
+static void the_time_left_is_the_runs_also_after_a_resume(void **state)
+{
+    (void)state;
+    char dir[CM_PATH];
+    struct tr_report r;
+    const struct tr_outcome o = {.loss = 1, .count = 10, .seconds = 2};
+    expect_dir_make(dir);
+    expect_ok(tr_report_open(&r, dir, true));
+    for (int64_t step = 110; step < 112; step++) {
+        const struct tr_place at = {.step = step,
+                                    .total = 800,
+                                    .epoch = 1,
+                                    .within = step - 100,
+                                    .epoch_steps = 100,
+                                    .epochs = 8};
+        tr_report_step(&r, &o, &at);
+        tr_report_break(&r);               /* a line of the log between them */
+        r.began_ns -= INT64_C(2000000000); /* the clock goes on */
+    }
+    /* At the second step: four seconds, two steps. A busy machine adds to them. */
+    assert_true(r.progress.left_s > 1376 - 1 && r.progress.left_s < 1376 + 60);
+    tr_report_release(&r);
+    expect_dir_remove(dir);
+}
+
 static void a_report_that_is_off_does_nothing(void **state)
 {
     (void)state;
     struct tr_report r = {0};
     const struct tr_outcome o = {.count = 1, .seconds = 1};
-    tr_report_step(&r, &o, 0, 0, 1, 0, 1);
+    const struct tr_place at = {.total = 1, .epoch_steps = 1, .epochs = 1};
+    tr_report_step(&r, &o, &at);
     tr_report_text(&r, "end", "sha256", NULL);
     tr_report_break(&r);
     tr_report_release(&r);
@@ -73,6 +102,7 @@ int main(void)
     cm_log_set_level(CM_LOG_ERROR);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_epoch_counts_all_its_steps_through_every_break),
+        cmocka_unit_test(the_time_left_is_the_runs_also_after_a_resume),
         cmocka_unit_test(a_report_that_is_off_does_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
