@@ -80,11 +80,16 @@ struct tr_outcome {
 
 /* Runs step number `step` (0-based, of the whole run) at learning rate lr. raise: control bits of
  * this rank. Collective. A loss or gradient that is not finite: CM_ENUMERIC on all ranks in the
- * same step; it names the first tensor on backward's way that is not finite. A rank that cannot do
- * its part: its own fault there, CM_EPEER on the others. Weights and optimiser are then as before
- * the step. After CM_ETIMEDOUT and faults of the group the job can only be left. */
+ * same step; it names the tensor where it began: a weight, else a batch statistic, as forward meets
+ * them; else a gradient, as backward does. A rank that cannot do its part: its own fault there,
+ * CM_EPEER on the others. Weights and optimiser are then as before the step. After CM_ETIMEDOUT and
+ * faults of the group the job can only be left. */
 CM_MUST_CHECK cm_status tr_engine_step(struct tr_engine *e, int64_t step, double lr, uint32_t raise,
                                        struct tr_outcome *outcome);
+
+/* The tensor whose gradient in the last step was the largest against its weights (squared norms):
+ * where to look when a finite loss jumps. */
+const char *tr_engine_steepest(const struct tr_engine *e);
 
 /* Seconds of the last step by op, summed over this rank's shards, when timing is on (flywheel bench
  * train). */

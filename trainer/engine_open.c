@@ -1,0 +1,236 @@
+/* Building an engine: every buffer, lane and bucket that its steps will use. */
+#include <stdio.h>
+
+#include "common/log.h"
+#include "common/mem.h"
+#include "model/backend.h"
+#include "trainer/engine_private.h"
+
+static int power_of_two_up_to(int limit)
+{
+    int p = 1;
+    while (2 * p <= limit)
+        p *= 2;
+    return p;
+}
+
+static cm_status open_shards(struct tr_engine *self)
+{
+    size_t largest = (self->order.batch + self->all_shards - 1) / self->all_shards;
+    CM_TRY(cm_alloc(&self->shards, (size_t)self->nshards, sizeof *self->shards, "shards"));
+    for (int i = 0; i < self->nshards; i++) {
+        struct tr_shard *s = &self->shards[i];
+        CM_TRY(cm_alloc(&s->rows, largest, sizeof *s->rows, "a shard's samples"));
+        CM_TRY(cm_alloc(&s->labels, largest, sizeof *s->labels, "a shard's labels"));
+        CM_TRY(cm_alloc(&s->augment, largest, sizeof *s->augment, "a shard's augmentation"));
+    }
+    return CM_OK;
+}
+
+static cm_status open_lanes(struct tr_engine *self)
+{
+    size_t largest = 0;
+    for (int op = 0; op < nn_plan_nops(self->plan); op++)
+        if (nn_plan_dparam(self->plan, op) > largest)
+            largest = nn_plan_dparam(self->plan, op);
+    int levels = 1;
+    while ((1 << (levels - 1)) < self->nshards / self->nlanes)
+        levels++;
+
+    CM_TRY(cm_alloc(&self->lanes, (size_t)self->nlanes, sizeof *self->lanes, "lanes"));
+    for (int i = 0; i < self->nlanes; i++) {
+        struct tr_lane *lane = &self->lanes[i];
+        char name[16];
+        snprintf(name, sizeof name, "lane%d", i);
+        struct ln_config cfg = {.name = name, .core = -1, .on_start = nn_cpu_lane_start};
+        CM_TRY(ln_lane_open(&lane->run, &cfg));
+        CM_TRY(ln_event_open(&lane->updated));
+        for (int k = 0; k < 2; k++) {
+            CM_TRY(ln_event_open(&lane->sums[k].full));
+            CM_TRY(ln_event_open(&lane->sums[k].empty));
+            for (int l = 0; l < levels; l++)
+                CM_TRY(cm_alloc_aligned(&lane->sums[k].level[l], largest, sizeof(float),
+                                        "gradients of a shard"));
+        }
+    }
+    return CM_OK;
+}
+
+/* Buckets close from the front of the arena as backward finishes ops; the statistics are the last
+ * one. */
+static cm_status open_buckets(struct tr_engine *self)
+{
+    int nops = nn_plan_nops(self->plan);
+    size_t limit = (size_t)self->cfg.allreduce->bucket_kib * 1024 / sizeof(float);
+    CM_TRY(cm_alloc(&self->buckets, (size_t)nops, sizeof *self->buckets, "buckets"));
+    size_t begin = 0, end = 0;
+    for (int op = nops - 1; op >= 0; op--) {
+        size_t first, count;
+        nn_plan_range(self->plan, op, &first, &count);
+        if (count)
+            end = first + count;
+        if (end - begin < limit && op > 0)
+            continue;
+        if (op == 0)
+            end = self->cfg.layout->nparam;
+        struct tr_bucket *b = &self->buckets[self->nbuckets];
+        CM_TRY(ln_event_open(&b->ready));
+        *b =
+            (struct tr_bucket){.after_op = op, .first = begin, .n = end - begin, .ready = b->ready};
+        self->nbuckets++;
+        begin = end;
+    }
+    return ln_event_open(&self->statistics_ready);
+}
+
+static cm_status open_plan(struct tr_engine *self)
+{
+    const struct tr_train_config *train = self->cfg.train;
+    int sizes[TR_SHARD_SIZES];
+    int nsizes = tr_shard_sizes(&self->order, self->all_shards, sizes);
+    if (nsizes == 0)
+        return CM_FAIL(CM_ECONFIG, "train.batch %u: no step has a sample (%u training samples%s)",
+                       self->order.batch, self->order.n,
+                       train->drop_last ? ", and drop_last leaves out the only batch" : "");
+    struct nn_plan_config plan = {
+        .backend = self->backend,
+        .precision = (enum nn_precision)self->cfg.model->precision,
+        .training = true,
+        .nshards = self->nshards,
+        .batches = sizes,
+        .nbatches = nsizes,
+        .nlanes = self->nlanes,
+        .threads = 1,
+        .pad_mode = (enum nn_pad_mode)train->pad_mode,
+        .loss = (enum nn_loss_kind)train->loss,
+        .label_smoothing = train->label_smoothing,
+        .seed = (uint64_t)train->seed,
+    };
+    return nn_plan_open(&self->plan, self->cfg.spec, self->cfg.layout, &plan);
+}
+
+cm_status tr_engine_open(struct tr_engine **out, const struct tr_engine_config *cfg)
+{
+    *out = NULL;
+    int ranks = ar_group_size(cfg->group);
+    uint32_t shards;
+    CM_TRY(
+        tr_shard_count(&shards, cfg->allreduce->order == AR_ORDER_FAST, ranks, cfg->train->shards));
+    if (cfg->samples.n == 0)
+        return CM_FAIL(CM_ECONFIG, "no training sample is left (holdout or limit too large?)");
+
+    struct tr_engine *self;
+    CM_TRY(cm_alloc(&self, 1, sizeof *self, "engine"));
+    self->cfg = *cfg;
+    self->backend = cfg->model->device == TR_DEVICE_REF ? nn_backend_ref() : nn_backend_cpu();
+    self->order = (struct tr_order){.seed = (uint64_t)cfg->train->seed,
+                                    .n = cfg->samples.n,
+                                    .batch = (uint32_t)cfg->train->batch,
+                                    .drop_last = cfg->train->drop_last};
+    self->all_shards = shards;
+    self->nshards = (int)shards / ranks;
+    self->first_shard = ar_group_rank(cfg->group) * self->nshards;
+    self->nlanes = power_of_two_up_to(cfg->nlanes < self->nshards ? cfg->nlanes : self->nshards);
+    if (self->nlanes < power_of_two_up_to(cfg->nlanes))
+        cm_log_info("this rank has %d of %u shards: it uses %d of its %d threads", self->nshards,
+                    shards, self->nlanes, cfg->nlanes);
+
+    cm_status st;
+    CM_GOTO(st, open_plan(self), out);
+    CM_GOTO(st, tr_optimizer_open(&self->optimizer, cfg->train, cfg->layout), out);
+    CM_GOTO(st, cm_alloc_aligned(&self->weights, cfg->layout->ntotal, sizeof(float), "weights"),
+            out);
+    CM_GOTO(st, cm_alloc_aligned(&self->gradients, cfg->layout->ntotal, sizeof(float), "gradients"),
+            out);
+    CM_GOTO(st, open_shards(self), out);
+    CM_GOTO(st, open_lanes(self), out);
+    CM_GOTO(st, open_buckets(self), out);
+    size_t ntimes = (size_t)nn_plan_nops(self->plan) + TR_TIMES_EXTRA;
+    CM_GOTO(st, cm_alloc(&self->times, ntimes, sizeof *self->times, "timings"), out);
+    *out = self;
+    self = NULL;
+out:
+    tr_engine_close(&self);
+    return st;
+}
+
+static void close_lane(struct tr_lane *lane)
+{
+    ln_lane_close(&lane->run);
+    ln_event_close(&lane->updated);
+    for (int k = 0; k < 2; k++) {
+        ln_event_close(&lane->sums[k].full);
+        ln_event_close(&lane->sums[k].empty);
+        for (int l = 0; l < TR_MAX_LEVELS; l++)
+            cm_free(&lane->sums[k].level[l]);
+    }
+}
+
+void tr_engine_close(struct tr_engine **e)
+{
+    struct tr_engine *self = *e;
+    if (!self)
+        return;
+    /* All lanes before any event: a lane that still runs may wait for another one's. */
+    for (int i = 0; self->lanes && i < self->nlanes; i++)
+        ln_lane_close(&self->lanes[i].run);
+    for (int i = 0; self->lanes && i < self->nlanes; i++)
+        close_lane(&self->lanes[i]);
+    cm_free(&self->lanes);
+    for (int i = 0; self->shards && i < self->nshards; i++) {
+        cm_free(&self->shards[i].rows);
+        cm_free(&self->shards[i].labels);
+        cm_free(&self->shards[i].augment);
+    }
+    cm_free(&self->shards);
+    for (int i = 0; i < self->nbuckets; i++)
+        ln_event_close(&self->buckets[i].ready);
+    ln_event_close(&self->statistics_ready);
+    cm_free(&self->buckets);
+    cm_free(&self->weights);
+    cm_free(&self->gradients);
+    cm_free(&self->times);
+    tr_optimizer_close(&self->optimizer);
+    nn_plan_close(&self->plan);
+    cm_free(e);
+}
+
+float *tr_engine_weights(struct tr_engine *e)
+{
+    return e->weights;
+}
+
+struct tr_optimizer *tr_engine_optimizer(struct tr_engine *e)
+{
+    return e->optimizer;
+}
+
+const struct tr_order *tr_engine_order(const struct tr_engine *e)
+{
+    return &e->order;
+}
+
+const struct nn_plan *tr_engine_plan(const struct tr_engine *e)
+{
+    return e->plan;
+}
+
+int tr_engine_nlanes(const struct tr_engine *e)
+{
+    return e->nlanes;
+}
+
+cm_status tr_engine_prepare(struct tr_engine *e)
+{
+    return nn_plan_prepare_all(e->plan, e->weights);
+}
+
+void tr_engine_set_timing(struct tr_engine *e, bool on)
+{
+    e->timing = on && e->nlanes == 1;
+}
+
+const struct tr_op_time *tr_engine_times(const struct tr_engine *e)
+{
+    return e->times;
+}
