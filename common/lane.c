@@ -29,11 +29,12 @@ struct entry {
     ln_task fn;
     void *ctx;
     int64_t a, b;
-    struct ln_event *event;
+    struct event *event;
     uint64_t ticket;
 };
 
-struct ln_event {
+struct event {
+    struct ln_event base;
     pthread_mutex_t lock; /* guards the rest */
     pthread_cond_t changed;
     uint64_t recorded; /* tickets given out: 1, 2, …; 0: never recorded */
@@ -41,7 +42,8 @@ struct ln_event {
     uint64_t ahead;    /* bit i: ticket happened + 1 + i has, too (bit 0 is always 0) */
 };
 
-struct ln_lane {
+struct lane {
+    struct ln_lane base;
     pthread_t thread;
     char name[16];
     void (*on_start)(void *ctx);
@@ -83,32 +85,8 @@ static bool cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, struct cm_dea
 
 /* --- events --- */
 
-cm_status ln_event_open(struct ln_event **out)
-{
-    struct ln_event *self;
-    *out = NULL;
-    CM_TRY(cm_alloc(&self, 1, sizeof *self, "an event"));
-    cm_status st = cond_init(&self->changed);
-    if (st != CM_OK) {
-        cm_free(&self);
-        return st;
-    }
-    pthread_mutex_init(&self->lock, NULL);
-    *out = self;
-    return CM_OK;
-}
-
-void ln_event_close(struct ln_event **e)
-{
-    if (!*e)
-        return;
-    pthread_cond_destroy(&(*e)->changed);
-    pthread_mutex_destroy(&(*e)->lock);
-    cm_free(e);
-}
-
 /* The lock is held. */
-static bool has_happened(const struct ln_event *e, uint64_t ticket)
+static bool has_happened(const struct event *e, uint64_t ticket)
 {
     if (ticket <= e->happened)
         return true;
@@ -116,7 +94,7 @@ static bool has_happened(const struct ln_event *e, uint64_t ticket)
     return i < AHEAD && (e->ahead >> i & 1);
 }
 
-static uint64_t take_ticket(struct ln_event *e)
+static uint64_t take_ticket(struct event *e)
 {
     pthread_mutex_lock(&e->lock);
     while (e->recorded - e->happened ==
@@ -127,7 +105,7 @@ static uint64_t take_ticket(struct ln_event *e)
     return ticket;
 }
 
-static uint64_t newest_ticket(struct ln_event *e)
+static uint64_t newest_ticket(struct event *e)
 {
     pthread_mutex_lock(&e->lock);
     uint64_t ticket = e->recorded;
@@ -135,7 +113,7 @@ static uint64_t newest_ticket(struct ln_event *e)
     return ticket;
 }
 
-static void happen(struct ln_event *e, uint64_t ticket)
+static void happen(struct event *e, uint64_t ticket)
 {
     pthread_mutex_lock(&e->lock);
     e->ahead |= UINT64_C(1) << (ticket - e->happened - 1);
@@ -148,7 +126,7 @@ static void happen(struct ln_event *e, uint64_t ticket)
     pthread_mutex_unlock(&e->lock);
 }
 
-static bool wait_ticket(struct ln_event *e, uint64_t ticket, struct cm_deadline deadline)
+static bool wait_ticket(struct event *e, uint64_t ticket, struct cm_deadline deadline)
 {
     bool in_time = true;
     pthread_mutex_lock(&e->lock);
@@ -159,16 +137,48 @@ static bool wait_ticket(struct ln_event *e, uint64_t ticket, struct cm_deadline 
     return happened;
 }
 
-cm_status ln_event_sync(struct ln_event *e, struct cm_deadline deadline)
+static struct event *event_of(struct ln_event *e)
 {
+    return (struct event *)(void *)e; /* base comes first */
+}
+
+static cm_status event_sync(struct ln_event *base, struct cm_deadline deadline)
+{
+    struct event *e = event_of(base);
     if (wait_ticket(e, newest_ticket(e), deadline))
         return CM_OK;
     return CM_FAIL(CM_ETIMEDOUT, "an event has not happened by its deadline");
 }
 
+static void event_close(struct ln_event *base)
+{
+    struct event *e = event_of(base);
+    pthread_cond_destroy(&e->changed);
+    pthread_mutex_destroy(&e->lock);
+    cm_free(&e);
+}
+
+static const struct ln_event_kind event_kind = {.sync = event_sync, .close = event_close};
+
+cm_status ln_event_open(struct ln_event **out)
+{
+    struct event *self;
+    *out = NULL;
+    CM_TRY(cm_alloc(&self, 1, sizeof *self, "an event"));
+    cm_status st = cond_init(&self->changed);
+    if (st != CM_OK) {
+        cm_free(&self);
+        return st;
+    }
+    pthread_mutex_init(&self->lock, NULL);
+    self->base.kind = &event_kind;
+    *out = &self->base;
+    return CM_OK;
+}
+
 /* --- the lane's thread --- */
 
-static void keep_fault(struct ln_lane *lane, cm_status st)
+static void keep_fault(struct lane *lane, cm_status st)
 {
     pthread_mutex_lock(&lane->lock);
     lane->fault = st;
@@ -176,7 +186,7 @@ static void keep_fault(struct ln_lane *lane, cm_status st)
     pthread_mutex_unlock(&lane->lock);
 }
 
-static void execute(struct ln_lane *lane, const struct entry *entry, bool faulty)
+static void execute(struct lane *lane, const struct entry *entry, bool faulty)
 {
     cm_status st = CM_OK;
     switch (entry->kind) {
@@ -199,7 +209,7 @@ static void execute(struct ln_lane *lane, const struct entry *entry, bool faulty
 
 static void *lane_main(void *arg)
 {
-    struct ln_lane *lane = arg;
+    struct lane *lane = arg;
     if (lane->on_start)
         lane->on_start(lane->on_start_ctx);
     pthread_mutex_lock(&lane->lock);
@@ -224,7 +234,7 @@ static void *lane_main(void *arg)
 
 /* --- lanes --- */
 
-static cm_status start_thread(struct ln_lane *lane, int core)
+static cm_status start_thread(struct lane *lane, int core)
 {
     pthread_attr_t attr;
     if (pthread_attr_init(&attr) != 0)
@@ -247,36 +257,14 @@ static cm_status start_thread(struct ln_lane *lane, int core)
     return CM_OK;
 }
 
-cm_status ln_lane_open(struct ln_lane **out, const struct ln_config *cfg)
+static struct lane *lane_of(struct ln_lane *lane)
 {
-    cm_status st;
-    struct ln_lane *self;
-    *out = NULL;
-    CM_TRY(cm_alloc(&self, 1, sizeof *self, "a lane"));
-    snprintf(self->name, sizeof self->name, "%s", cfg->name ? cfg->name : "lane");
-    self->on_start = cfg->on_start;
-    self->on_start_ctx = cfg->on_start_ctx;
-    pthread_mutex_init(&self->lock, NULL);
-    CM_GOTO(st, cond_init(&self->work), no_work);
-    CM_GOTO(st, cond_init(&self->progress), no_progress);
-    CM_GOTO(st, start_thread(self, cfg->core), no_thread);
-    *out = self;
-    return CM_OK;
-no_thread:
-    pthread_cond_destroy(&self->progress);
-no_progress:
-    pthread_cond_destroy(&self->work);
-no_work:
-    pthread_mutex_destroy(&self->lock);
-    cm_free(&self);
-    return st;
+    return (struct lane *)(void *)lane; /* base comes first */
 }
 
-void ln_lane_close(struct ln_lane **lane)
+static void lane_close(struct ln_lane *lane)
 {
-    struct ln_lane *self = *lane;
-    if (!self)
-        return;
+    struct lane *self = lane_of(lane);
     pthread_mutex_lock(&self->lock);
     self->closing = true;
     pthread_cond_signal(&self->work);
@@ -288,10 +276,10 @@ void ln_lane_close(struct ln_lane **lane)
     pthread_cond_destroy(&self->progress);
     pthread_cond_destroy(&self->work);
     pthread_mutex_destroy(&self->lock);
-    cm_free(lane);
+    cm_free(&self);
 }
 
-static void enqueue(struct ln_lane *lane, const struct entry *entry)
+static void enqueue(struct lane *lane, const struct entry *entry)
 {
     pthread_mutex_lock(&lane->lock);
     while (lane->tail - lane->head == RING)
@@ -304,23 +292,28 @@ static void enqueue(struct ln_lane *lane, const struct entry *entry)
     pthread_mutex_unlock(&lane->lock);
 }
 
-void ln_lane_run(struct ln_lane *lane, ln_task fn, void *ctx, int64_t a, int64_t b)
+static void lane_run(struct ln_lane *lane, ln_task fn, void *ctx, int64_t a, int64_t b)
 {
-    enqueue(lane, &(struct entry){.kind = KIND_RUN, .fn = fn, .ctx = ctx, .a = a, .b = b});
+    enqueue(lane_of(lane), &(struct entry){.kind = KIND_RUN, .fn = fn, .ctx = ctx, .a = a, .b = b});
 }
 
-void ln_lane_record(struct ln_lane *lane, struct ln_event *e)
+static void lane_record(struct ln_lane *lane, struct ln_event *e)
 {
-    enqueue(lane, &(struct entry){.kind = KIND_RECORD, .event = e, .ticket = take_ticket(e)});
+    enqueue(lane_of(lane), &(struct entry){.kind = KIND_RECORD,
+                                           .event = event_of(e),
+                                           .ticket = take_ticket(event_of(e))});
 }
 
-void ln_lane_wait(struct ln_lane *lane, struct ln_event *e)
+static void lane_wait(struct ln_lane *lane, struct ln_event *e)
 {
-    enqueue(lane, &(struct entry){.kind = KIND_WAIT, .event = e, .ticket = newest_ticket(e)});
+    enqueue(lane_of(lane), &(struct entry){.kind = KIND_WAIT,
+                                           .event = event_of(e),
+                                           .ticket = newest_ticket(event_of(e))});
 }
 
-cm_status ln_lane_sync(struct ln_lane *lane, struct cm_deadline deadline)
+static cm_status lane_sync(struct ln_lane *base, struct cm_deadline deadline)
 {
+    struct lane *lane = lane_of(base);
     bool in_time = true;
     pthread_mutex_lock(&lane->lock);
     while (lane->head != lane->tail && in_time)
@@ -336,4 +329,77 @@ cm_status ln_lane_sync(struct ln_lane *lane, struct cm_deadline deadline)
         return CM_FAIL(CM_ETIMEDOUT, "lane %s: %llu entries not done by the deadline", lane->name,
                        (unsigned long long)left);
     return st;
+}
+
+static const struct ln_lane_kind lane_kind = {.run = lane_run,
+                                              .record = lane_record,
+                                              .wait = lane_wait,
+                                              .sync = lane_sync,
+                                              .close = lane_close};
+
+cm_status ln_lane_open(struct ln_lane **out, const struct ln_config *cfg)
+{
+    cm_status st;
+    struct lane *self;
+    *out = NULL;
+    CM_TRY(cm_alloc(&self, 1, sizeof *self, "a lane"));
+    snprintf(self->name, sizeof self->name, "%s", cfg->name ? cfg->name : "lane");
+    self->on_start = cfg->on_start;
+    self->on_start_ctx = cfg->on_start_ctx;
+    pthread_mutex_init(&self->lock, NULL);
+    CM_GOTO(st, cond_init(&self->work), no_work);
+    CM_GOTO(st, cond_init(&self->progress), no_progress);
+    CM_GOTO(st, start_thread(self, cfg->core), no_thread);
+    self->base.kind = &lane_kind;
+    *out = &self->base;
+    return CM_OK;
+no_thread:
+    pthread_cond_destroy(&self->progress);
+no_progress:
+    pthread_cond_destroy(&self->work);
+no_work:
+    pthread_mutex_destroy(&self->lock);
+    cm_free(&self);
+    return st;
+}
+
+/* --- of any kind --- */
+
+void ln_lane_close(struct ln_lane **lane)
+{
+    if (*lane)
+        (*lane)->kind->close(*lane);
+    *lane = NULL;
+}
+
+void ln_lane_run(struct ln_lane *lane, ln_task fn, void *ctx, int64_t a, int64_t b)
+{
+    lane->kind->run(lane, fn, ctx, a, b);
+}
+
+void ln_lane_record(struct ln_lane *lane, struct ln_event *e)
+{
+    lane->kind->record(lane, e);
+}
+
+void ln_lane_wait(struct ln_lane *lane, struct ln_event *e)
+{
+    lane->kind->wait(lane, e);
+}
+
+cm_status ln_lane_sync(struct ln_lane *lane, struct cm_deadline deadline)
+{
+    return lane->kind->sync(lane, deadline);
+}
+
+cm_status ln_event_sync(struct ln_event *e, struct cm_deadline deadline)
+{
+    return e->kind->sync(e, deadline);
+}
+
+void ln_event_close(struct ln_event **e)
+{
+    if (*e)
+        (*e)->kind->close(*e);
+    *e = NULL;
 }

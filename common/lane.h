@@ -22,6 +22,27 @@ struct ln_event; /* any thread */
 
 typedef cm_status (*ln_task)(void *ctx, int64_t a, int64_t b);
 
+/* A kind of lane: threads are lane.c's; a device brings its own (model/device.h), whose lanes and
+ * events are made by it and begin with these structs. A lane records and waits for events of its
+ * own kind; any thread may ln_event_sync any event. */
+struct ln_lane_kind {
+    void (*run)(struct ln_lane *lane, ln_task fn, void *ctx, int64_t a, int64_t b);
+    void (*record)(struct ln_lane *lane, struct ln_event *e);
+    void (*wait)(struct ln_lane *lane, struct ln_event *e);
+    cm_status (*sync)(struct ln_lane *lane, struct cm_deadline deadline);
+    void (*close)(struct ln_lane *lane);
+};
+struct ln_event_kind {
+    cm_status (*sync)(struct ln_event *e, struct cm_deadline deadline);
+    void (*close)(struct ln_event *e);
+};
+struct ln_lane {
+    const struct ln_lane_kind *kind;
+};
+struct ln_event {
+    const struct ln_event_kind *kind;
+};
+
 struct ln_config {
     const char *name; /* thread name, at most 15 characters */
     int core;         /* pin to this core; -1: do not pin: two jobs pinned to one core crawl */
@@ -30,6 +51,7 @@ struct ln_config {
     void *on_start_ctx;
 };
 
+/* A lane that is a thread. */
 CM_MUST_CHECK cm_status ln_lane_open(struct ln_lane **out, const struct ln_config *cfg);
 /* Runs what is enqueued to its end, joins the thread. NULL is fine. */
 void ln_lane_close(struct ln_lane **lane);
@@ -45,6 +67,7 @@ void ln_lane_wait(struct ln_lane *lane, struct ln_event *e);
  * thread's own), after which the lane works again. CM_ETIMEDOUT leaves it running. */
 CM_MUST_CHECK cm_status ln_lane_sync(struct ln_lane *lane, struct cm_deadline deadline);
 
+/* An event for such lanes. */
 CM_MUST_CHECK cm_status ln_event_open(struct ln_event **out);
 void ln_event_close(struct ln_event **e);
 /* The calling thread waits for the newest record. An event never recorded has happened. */

@@ -20,22 +20,48 @@ static bool has_dtype(enum nn_dtype dtype)
     return dtype == NN_F32 || (dtype == NN_BF16 && nn_dnnl_has_bf16());
 }
 
-static cm_status alloc(void *out, size_t nbytes, const char *what)
+static cm_status alloc(const struct nn_backend *self, void *out, size_t nbytes, const char *what)
 {
+    (void)self;
     return cm_alloc_aligned(out, nbytes, 1, what);
 }
 
-static cm_status accumulate(struct ln_lane *lane, enum nn_dtype dtype, void *dst, const void *src,
-                            size_t n)
+static void release(const struct nn_backend *self, void *p)
 {
+    (void)self;
+    cm_free(p);
+}
+
+static cm_status zero(const struct nn_backend *self, struct ln_lane *lane, void *p, size_t nbytes)
+{
+    (void)self;
+    (void)lane;
+    memset(p, 0, nbytes);
+    return CM_OK;
+}
+
+static cm_status copy(const struct nn_backend *self, struct ln_lane *lane, void *dst,
+                      const void *src, size_t nbytes)
+{
+    (void)self;
+    (void)lane;
+    memcpy(dst, src, nbytes);
+    return CM_OK;
+}
+
+static cm_status accumulate(const struct nn_backend *self, struct ln_lane *lane,
+                            enum nn_dtype dtype, void *dst, const void *src, size_t n)
+{
+    (void)self;
     (void)lane;
     nn_kernels_best()->map->add(dtype, dst, src, dst, n);
     return CM_OK;
 }
 
-static cm_status to_f32(struct ln_lane *lane, enum nn_dtype dtype, float *dst, const void *src,
-                        size_t n)
+static cm_status to_f32(const struct nn_backend *self, struct ln_lane *lane, enum nn_dtype dtype,
+                        float *dst, const void *src, size_t n)
 {
+    (void)self;
     (void)lane;
     if (dtype == NN_F32)
         memcpy(dst, src, n * sizeof *dst);
@@ -62,7 +88,9 @@ const struct nn_backend *nn_backend_cpu(void)
         .fuses = true,
         .has_dtype = has_dtype,
         .alloc = alloc,
-        .release = cm_free,
+        .release = release,
+        .zero = zero,
+        .copy = copy,
         .accumulate = accumulate,
         .to_f32 = to_f32,
     };

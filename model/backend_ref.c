@@ -26,23 +26,49 @@ static bool has_dtype(enum nn_dtype dtype)
     return dtype == NN_F32 || dtype == NN_F64;
 }
 
-static cm_status alloc(void *out, size_t nbytes, const char *what)
+static cm_status alloc(const struct nn_backend *self, void *out, size_t nbytes, const char *what)
 {
+    (void)self;
     return cm_alloc_aligned(out, nbytes, 1, what);
 }
 
-static cm_status accumulate(struct ln_lane *lane, enum nn_dtype dtype, void *dst, const void *src,
-                            size_t n)
+static void release(const struct nn_backend *self, void *p)
 {
+    (void)self;
+    cm_free(p);
+}
+
+static cm_status zero(const struct nn_backend *self, struct ln_lane *lane, void *p, size_t nbytes)
+{
+    (void)self;
+    (void)lane;
+    memset(p, 0, nbytes);
+    return CM_OK;
+}
+
+static cm_status copy(const struct nn_backend *self, struct ln_lane *lane, void *dst,
+                      const void *src, size_t nbytes)
+{
+    (void)self;
+    (void)lane;
+    memcpy(dst, src, nbytes);
+    return CM_OK;
+}
+
+static cm_status accumulate(const struct nn_backend *self, struct ln_lane *lane,
+                            enum nn_dtype dtype, void *dst, const void *src, size_t n)
+{
+    (void)self;
     (void)lane;
     for (size_t i = 0; i < n; i++)
         nn_ref_put(dtype, dst, i, nn_ref_get(dtype, dst, i) + nn_ref_get(dtype, src, i));
     return CM_OK;
 }
 
-static cm_status to_f32(struct ln_lane *lane, enum nn_dtype dtype, float *dst, const void *src,
-                        size_t n)
+static cm_status to_f32(const struct nn_backend *self, struct ln_lane *lane, enum nn_dtype dtype,
+                        float *dst, const void *src, size_t n)
 {
+    (void)self;
     (void)lane;
     for (size_t i = 0; i < n; i++)
         dst[i] = (float)nn_ref_get(dtype, src, i);
@@ -65,7 +91,9 @@ static const struct nn_backend backend = {
     .fuses = false,
     .has_dtype = has_dtype,
     .alloc = alloc,
-    .release = cm_free,
+    .release = release,
+    .zero = zero,
+    .copy = copy,
     .accumulate = accumulate,
     .to_f32 = to_f32,
 };

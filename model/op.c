@@ -27,6 +27,7 @@ cm_status nn_op_open(struct nn_op *op, const struct nn_backend *backend,
 {
     memset(op, 0, sizeof *op);
     op->impl = backend->impl[desc->kind];
+    op->backend = backend;
     op->desc = *desc;
     if (!op->impl)
         return CM_FAIL(CM_EUNSUPPORTED, "%s: backend '%s' has no %s", desc->name, backend->name,

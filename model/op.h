@@ -82,8 +82,10 @@ struct nn_op_needs {
 };
 
 struct nn_op_impl;
+struct nn_backend;
 struct nn_op {
     const struct nn_op_impl *impl;
+    const struct nn_backend *backend;
     struct nn_op_desc desc;
     struct nn_op_needs needs;
     void *state; /* the impl's own */
@@ -128,6 +130,8 @@ struct nn_op_args {
     float *dparam;         /* written, never added to */
     const struct nn_batch *batch; /* input, loss */
     struct nn_result *result;     /* loss */
+    const float *loss_scale;      /* loss: the gradient is times this number, kept where the backend
+                                     computes; NULL: 1 */
     uint64_t seed;                /* dropout: with step and first_sample the key of its numbers */
     uint32_t step;
     uint32_t first_sample; /* of this shard in the global batch */
@@ -141,16 +145,21 @@ struct nn_op_impl {
     void (*close)(struct nn_op *op); /* NULL: nothing to release */
     /* Takes new weights into the op's own order. Not beside a run of the same op. NULL: reads the
      * arena directly. */
-    cm_status (*prepare)(struct nn_op *op, const float *const param[4]);
+    cm_status (*prepare)(struct nn_op *op, struct ln_lane *lane, const float *const param[4]);
     cm_status (*forward)(const struct nn_op *op, const struct nn_op_args *args);
     cm_status (*backward)(const struct nn_op *op,
                           const struct nn_op_args *args); /* NULL: has no gradient */
     /* Turns a sum of dparams into arena order: grad[role] (NULL for absent ones). NULL: dparam is
      * already the tensors in order of role, each at a multiple of 16 floats. For norm the
      * statistics are n * batch mean, n * unbiased variance. */
-    cm_status (*finish)(const struct nn_op *op, const float *dparam, float *const grad[4]);
+    cm_status (*finish)(const struct nn_op *op, struct ln_lane *lane, const float *dparam,
+                        float *const grad[4]);
 };
 
+/* What computes. Everything that ops read and write, struct nn_batch's arrays, results and weights
+ * included, lies in the backend's memory. A call that names no lane (NULL) runs on the calling
+ * thread, or on a device's own queue; on a device calls only enqueue, but for to_f32 without a
+ * lane. */
 struct nn_backend {
     const char *name;
     const struct nn_op_impl *impl[NN_OP_COUNT];
@@ -159,14 +168,20 @@ struct nn_backend {
     bool (*has_dtype)(enum nn_dtype dtype); /* natively */
     /* Memory that the backend's ops read and write: at 64-byte alignment, zeroed; both take the
      * address of the pointer, as cm_alloc and cm_free do. */
-    cm_status (*alloc)(void *out, size_t nbytes, const char *what);
-    void (*release)(void *p);
+    cm_status (*alloc)(const struct nn_backend *backend, void *out, size_t nbytes,
+                       const char *what);
+    void (*release)(const struct nn_backend *backend, void *p);
+    cm_status (*zero)(const struct nn_backend *backend, struct ln_lane *lane, void *p,
+                      size_t nbytes);
+    cm_status (*copy)(const struct nn_backend *backend, struct ln_lane *lane, void *dst,
+                      const void *src, size_t nbytes);
     /* dst += src, n elements: where two consumers' gradients meet. */
-    cm_status (*accumulate)(struct ln_lane *lane, enum nn_dtype dtype, void *dst, const void *src,
-                            size_t n);
-    /* To host fp32: logits. */
-    cm_status (*to_f32)(struct ln_lane *lane, enum nn_dtype dtype, float *dst, const void *src,
-                        size_t n);
+    cm_status (*accumulate)(const struct nn_backend *backend, struct ln_lane *lane,
+                            enum nn_dtype dtype, void *dst, const void *src, size_t n);
+    /* To host fp32: logits. With a lane of a device dst is pinned, and filled when the lane gets
+     * there. */
+    cm_status (*to_f32)(const struct nn_backend *backend, struct ln_lane *lane, enum nn_dtype dtype,
+                        float *dst, const void *src, size_t n);
 };
 const struct nn_backend *nn_backend_ref(void);
 const struct nn_backend *nn_backend_cpu(void);

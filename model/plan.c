@@ -187,12 +187,13 @@ void nn_plan_close(struct nn_plan **plan)
     struct nn_plan *self = *plan;
     if (!self)
         return;
+    const struct nn_backend *backend = self->cfg.backend;
     for (int i = 0; self->ops && i < self->nops; i++)
         nn_op_close(&self->ops[i].op);
     nn_op_close(&self->input);
     nn_op_close(&self->loss);
-    self->cfg.backend->release(&self->scratch);
-    self->cfg.backend->release(&self->block);
+    backend->release(backend, &self->scratch);
+    backend->release(backend, &self->block);
     cm_free(&self->shards);
     cm_free(&self->ops);
     cm_free(&self->batches);

@@ -8,7 +8,8 @@
  *   for op in 0 … nops-1:      for shard: nn_plan_forward(plan, op, shard, lane)
  *   for shard:                 nn_plan_loss(plan, shard, lane)
  *   for op in nops-1 … 0:      for shard: nn_plan_backward(plan, op, shard, lane, dparam[shard])
- *                              sum dparam over shards; nn_plan_finish(plan, op, sum, gradients)
+ *                              sum dparam over shards; nn_plan_finish(plan, op, lane, sum,
+ * gradients)
  *
  * Calls for different shards may run at the same time; calls for one shard, one after the other.
  * Call them from lane tasks (lane.h); on a GPU they only enqueue. */
@@ -74,7 +75,8 @@ double nn_plan_flops(const struct nn_plan *plan, int op);
 
 /* weights: the arena, read by every later call until prepared anew. Per op, so that lanes can share
  * the work. */
-CM_MUST_CHECK cm_status nn_plan_prepare(struct nn_plan *plan, int op, const float *weights);
+CM_MUST_CHECK cm_status nn_plan_prepare(struct nn_plan *plan, int op, struct ln_lane *lane,
+                                        const float *weights);
 CM_MUST_CHECK cm_status nn_plan_prepare_all(struct nn_plan *plan, const float *weights);
 
 /* Starts a shard's step: its images become the network's input. step and first_sample key the
@@ -92,8 +94,8 @@ CM_MUST_CHECK cm_status nn_plan_loss(struct nn_plan *plan, int shard, struct ln_
 CM_MUST_CHECK cm_status nn_plan_backward(struct nn_plan *plan, int op, int shard,
                                          struct ln_lane *lane, int lane_number, float *dparam);
 /* dparam: the sum over shards; writes op's ranges of the gradient arena, statistics included. */
-CM_MUST_CHECK cm_status nn_plan_finish(struct nn_plan *plan, int op, const float *dparam,
-                                       float *gradients);
+CM_MUST_CHECK cm_status nn_plan_finish(struct nn_plan *plan, int op, struct ln_lane *lane,
+                                       const float *dparam, float *gradients);
 
 /* The shard's logits after forward, (n, classes) fp32 on the host. */
 CM_MUST_CHECK cm_status nn_plan_logits(const struct nn_plan *plan, int shard, struct ln_lane *lane,

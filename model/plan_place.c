@@ -153,6 +153,7 @@ static void forget_places(struct nn_plan *plan)
 
 static cm_status allocate(struct nn_plan *plan)
 {
+    const struct nn_backend *backend = plan->cfg.backend;
     size_t scratch = plan->input.needs.scratch;
     if (plan->loss.needs.scratch > scratch)
         scratch = plan->loss.needs.scratch;
@@ -167,8 +168,8 @@ static cm_status allocate(struct nn_plan *plan)
         __builtin_mul_overflow(plan->scratch_nbytes, lanes, &lanes))
         return CM_FAIL(CM_ENOMEM, "%s: buffers of %d shards and %d lanes", plan->spec->name,
                        plan->cfg.nshards, plan->cfg.nlanes);
-    CM_TRY(plan->cfg.backend->alloc(&plan->block, shards, "activations and gradients"));
-    return plan->cfg.backend->alloc(&plan->scratch, lanes, "scratch");
+    CM_TRY(backend->alloc(backend, &plan->block, shards, "activations and gradients"));
+    return backend->alloc(backend, &plan->scratch, lanes, "scratch");
 }
 
 cm_status nn_plan_place(struct nn_plan *plan, int logits)

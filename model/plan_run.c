@@ -37,20 +37,20 @@ static struct nn_op_args op_args(const struct nn_plan *plan, const struct nn_pla
     return a;
 }
 
-cm_status nn_plan_prepare(struct nn_plan *plan, int op, const float *weights)
+cm_status nn_plan_prepare(struct nn_plan *plan, int op, struct ln_lane *lane, const float *weights)
 {
     struct nn_plan_op *p = &plan->ops[op];
     const int *roles = plan->layout->of_node[p->step.node];
     for (int role = 0; role < NN_ROLE_COUNT; role++)
         p->param[role] =
             roles[role] < 0 ? NULL : weights + plan->layout->tensors[roles[role]].offset;
-    return p->op.impl->prepare ? p->op.impl->prepare(&p->op, p->param) : CM_OK;
+    return p->op.impl->prepare ? p->op.impl->prepare(&p->op, lane, p->param) : CM_OK;
 }
 
 cm_status nn_plan_prepare_all(struct nn_plan *plan, const float *weights)
 {
     for (int op = 0; op < plan->nops; op++)
-        CM_TRY(nn_plan_prepare(plan, op, weights));
+        CM_TRY(nn_plan_prepare(plan, op, NULL, weights));
     return CM_OK;
 }
 
@@ -88,9 +88,8 @@ cm_status nn_plan_loss(struct nn_plan *plan, int shard, struct ln_lane *lane, in
                        struct nn_result *result)
 {
     struct nn_op_args a = common_args(plan, shard, lane, lane_number);
-    *result = (struct nn_result){0};
     if (a.n == 0)
-        return CM_OK;
+        return plan->cfg.backend->zero(plan->cfg.backend, lane, result, sizeof *result);
     a.x[0] = at(plan, shard, plan->logits);
     a.dx[0] = at(plan, shard, plan->dlogits);
     a.batch = plan->shards[shard].batch;
@@ -102,13 +101,14 @@ cm_status nn_plan_loss(struct nn_plan *plan, int shard, struct ln_lane *lane, in
 static cm_status add_parts(const struct nn_plan *plan, const struct nn_plan_op *op,
                            const struct nn_op_args *a, int shard)
 {
+    const struct nn_backend *backend = plan->cfg.backend;
     for (int k = 0; k < op->step.nx; k++) {
         if (!op->share[k].adds)
             continue;
         struct nn_shape shape = k == 0 ? op->op.desc.x : op->op.desc.y;
-        CM_TRY(plan->cfg.backend->accumulate(a->stream, plan->dtype, at(plan, shard, op->dx[k]),
-                                             at(plan, shard, op->share[k].part),
-                                             (size_t)a->n * nn_shape_count(shape)));
+        CM_TRY(backend->accumulate(backend, a->stream, plan->dtype, at(plan, shard, op->dx[k]),
+                                   at(plan, shard, op->share[k].part),
+                                   (size_t)a->n * nn_shape_count(shape)));
     }
     return CM_OK;
 }
@@ -120,11 +120,11 @@ cm_status nn_plan_backward(struct nn_plan *plan, int op, int shard, struct ln_la
     if (!p->backward)
         return CM_OK;
     struct nn_op_args a = op_args(plan, p, shard, lane, lane_number);
-    if (a.n == 0) {
-        if (p->op.needs.dparam > 0)
-            memset(dparam, 0, p->op.needs.dparam * sizeof *dparam);
+    if (a.n == 0 && p->op.needs.dparam == 0)
         return CM_OK;
-    }
+    if (a.n == 0)
+        return plan->cfg.backend->zero(plan->cfg.backend, lane, dparam,
+                                       p->op.needs.dparam * sizeof *dparam);
     a.dy = at(plan, shard, p->dy);
     for (int k = 0; k < p->step.nx; k++)
         a.dx[k] = at(plan, shard, p->share[k].adds ? p->share[k].part : p->dx[k]);
@@ -133,8 +133,10 @@ cm_status nn_plan_backward(struct nn_plan *plan, int op, int shard, struct ln_la
     return add_parts(plan, p, &a, shard);
 }
 
-cm_status nn_plan_finish(struct nn_plan *plan, int op, const float *dparam, float *gradients)
+cm_status nn_plan_finish(struct nn_plan *plan, int op, struct ln_lane *lane, const float *dparam,
+                         float *gradients)
 {
+    const struct nn_backend *backend = plan->cfg.backend;
     const struct nn_plan_op *p = &plan->ops[op];
     const int *roles = plan->layout->of_node[p->step.node];
     bool fixed = nn_plan_dparam(plan, op) == 0; /* nothing here or before is trained */
@@ -147,13 +149,13 @@ cm_status nn_plan_finish(struct nn_plan *plan, int op, const float *dparam, floa
         const struct nn_tensor *t = &plan->layout->tensors[roles[role]];
         grad[role] = gradients + t->offset;
         if (fixed) {
-            memset(grad[role], 0, t->n * sizeof *grad[role]);
+            CM_TRY(backend->zero(backend, lane, grad[role], t->n * sizeof *grad[role]));
         } else if (plain) {
-            memcpy(grad[role], next, t->n * sizeof *grad[role]);
+            CM_TRY(backend->copy(backend, lane, grad[role], next, t->n * sizeof *grad[role]));
             next += (t->n + 15) / 16 * 16;
         }
     }
-    return fixed || plain ? CM_OK : p->op.impl->finish(&p->op, dparam, grad);
+    return fixed || plain ? CM_OK : p->op.impl->finish(&p->op, lane, dparam, grad);
 }
 
 cm_status nn_plan_logits(const struct nn_plan *plan, int shard, struct ln_lane *lane, float *logits)
@@ -162,7 +164,8 @@ cm_status nn_plan_logits(const struct nn_plan *plan, int shard, struct ln_lane *
     size_t n = batch ? (size_t)batch->n : 0;
     if (n == 0)
         return CM_OK;
-    return plan->cfg.backend->to_f32(lane, plan->dtype, logits, at(plan, shard, plan->logits),
+    return plan->cfg.backend->to_f32(plan->cfg.backend, lane, plan->dtype, logits,
+                                     at(plan, shard, plan->logits),
                                      n * nn_shape_count(plan->logits_shape));
 }
 

@@ -136,8 +136,10 @@ static cm_status product_open(struct nn_op *op)
     return CM_OK;
 }
 
-static cm_status product_prepare(struct nn_op *op, const float *const param[4])
+static cm_status product_prepare(struct nn_op *op, struct ln_lane *lane,
+                                 const float *const param[4])
 {
+    (void)lane;
     struct product *p = op->state;
     const float *weights = param[NN_WEIGHT];
     if (p->rounded) {
@@ -214,8 +216,10 @@ static cm_status product_backward(const struct nn_op *op, const struct nn_op_arg
     return CM_OK;
 }
 
-static cm_status product_finish(const struct nn_op *op, const float *dparam, float *const grad[4])
+static cm_status product_finish(const struct nn_op *op, struct ln_lane *lane, const float *dparam,
+                                float *const grad[4])
 {
+    (void)lane;
     const struct product *p = op->state;
     CM_TRY(nn_dnnl_export(p->backward_weights, dparam, grad[NN_WEIGHT]));
     if (grad[NN_BIAS])

@@ -353,7 +353,7 @@ cm_status op_run_forward(struct op_run *run)
 {
     struct nn_op_args a = args_of(run);
     if (run->op.impl->prepare)
-        CM_TRY(run->op.impl->prepare(&run->op, a.param));
+        CM_TRY(run->op.impl->prepare(&run->op, NULL, a.param));
     return run->op.impl->forward(&run->op, &a);
 }
 
@@ -369,7 +369,7 @@ cm_status op_run_backward(struct op_run *run)
     a.dparam = run->dparam;
     CM_TRY(run->op.impl->backward(&run->op, &a));
     if (run->op.impl->finish)
-        return run->op.impl->finish(&run->op, run->dparam, run->grad);
+        return run->op.impl->finish(&run->op, NULL, run->dparam, run->grad);
     for (int role = 0; role < NN_ROLE_COUNT; role++) {
         size_t n = run->nparam[role];
         if (n > 0)

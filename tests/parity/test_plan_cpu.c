@@ -162,7 +162,7 @@ static void run_step(struct step *step, const struct net *net)
             assert_int_equal(nn_plan_backward(plan, op, s, NULL, 0, step->dparam[s]), CM_OK);
         for (size_t i = 0; i < nn_plan_dparam(plan, op); i++)
             step->dparam[0][i] += step->dparam[1][i];
-        assert_int_equal(nn_plan_finish(plan, op, step->dparam[0], step->gradients), CM_OK);
+        assert_int_equal(nn_plan_finish(plan, op, NULL, step->dparam[0], step->gradients), CM_OK);
     }
 }
 

@@ -135,7 +135,7 @@ static void backward(struct net *net, int nshards)
             assert_int_equal(nn_plan_backward(plan, op, s, NULL, 0, net->dparam[s]), CM_OK);
         }
         add_shards(net, op, nshards);
-        assert_int_equal(nn_plan_finish(plan, op, net->dparam[0], net->gradients), CM_OK);
+        assert_int_equal(nn_plan_finish(plan, op, NULL, net->dparam[0], net->gradients), CM_OK);
     }
 }
 
@@ -447,7 +447,8 @@ static void run_on_lanes(struct net *net, struct ln_lane *lanes[2])
             ln_lane_run(lanes[s % 2], lane_backward, net, op, s);
         sync_lanes(lanes);
         add_shards(net, op, MAX_SHARDS);
-        assert_int_equal(nn_plan_finish(net->plan, op, net->dparam[0], net->gradients), CM_OK);
+        assert_int_equal(nn_plan_finish(net->plan, op, NULL, net->dparam[0], net->gradients),
+                         CM_OK);
     }
 }
 

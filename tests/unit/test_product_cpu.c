@@ -76,7 +76,7 @@ static int setup(void **state)
     *state = f;
     if (nn_op_open(&f->op, nn_backend_cpu(), &desc) != CM_OK)
         return -1;
-    return f->op.impl->prepare(&f->op, param) == CM_OK ? 0 : -1;
+    return f->op.impl->prepare(&f->op, NULL, param) == CM_OK ? 0 : -1;
 }
 
 static int teardown(void **state)
@@ -176,7 +176,8 @@ static void test_sizes_share_one_order(void **state)
         float *const grad[4] = {grads[k], grads[k] + W};
         for (size_t i = 0; k == 2 && i < f->op.needs.dparam; i++)
             a->dparam[i] += b->dparam[i];
-        assert_int_equal(f->op.impl->finish(&f->op, k == 1 ? b->dparam : a->dparam, grad), CM_OK);
+        assert_int_equal(f->op.impl->finish(&f->op, NULL, k == 1 ? b->dparam : a->dparam, grad),
+                         CM_OK);
     }
     for (int i = 0; i < W + OUT; i++)
         assert_true(grads[2][i] == grads[0][i] + grads[1][i]);
