@@ -9,7 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-static inline float cm_bf16_to_f32(uint16_t h)
+#include "common/host_device.h"
+
+CM_HD float cm_bf16_to_f32(uint16_t h)
 {
     union {
         uint32_t u;
@@ -18,7 +20,7 @@ static inline float cm_bf16_to_f32(uint16_t h)
     return x.f;
 }
 
-static inline uint16_t cm_f32_to_bf16(float f)
+CM_HD uint16_t cm_f32_to_bf16(float f)
 {
     union {
         float f;
