@@ -8,16 +8,19 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/clock.h"
+
 #define SPEC  512
 #define RULES 16
 
-enum action { ACT_KILL, ACT_STOP, ACT_ENOSPC, ACT_EIO };
-static const char *const action_name[] = {"kill", "stop", "enospc", "eio"};
+enum action { ACT_KILL, ACT_STOP, ACT_ENOSPC, ACT_EIO, ACT_DELAY };
+static const char *const action_name[] = {"kill", "stop", "enospc", "eio", "delay"};
 
 struct rule {
     char point[48];
     enum action action;
-    long at, passages; /* acts when passages reaches at */
+    long ms;           /* ACT_DELAY */
+    long at, passages; /* acts when passages reaches at; 0: every time */
 };
 
 /* Counts passages for the process, so it has to be a global; it exists for tests, and without
@@ -29,30 +32,47 @@ static struct {
     size_t nrules;
 } faults = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static cm_status parse_rule(struct rule *rule, const char *text)
+/* The number behind mark at *at, which moves past it; fallback when there is no mark, -1 when no
+ * number of 1 or more follows it. */
+static long number_after(const char **at, char mark, long fallback)
 {
-    char point[sizeof rule->point], action[16];
-    long at = 1;
-    int read = 0;
-    int n = sscanf(text, "%47[^=]=%15[a-z]%n", point, action, &read);
-    if (n == 2 && text[read] == '@') {
-        char *end;
-        at = strtol(text + read + 1, &end, 10);
-        read = (int)(end - text);
-    }
-    bool known = false;
-    for (size_t i = 0; i < sizeof action_name / sizeof *action_name && n == 2; i++) {
-        if (strcmp(action, action_name[i]) == 0) {
-            rule->action = (enum action)i;
-            known = true;
+    if (**at != mark)
+        return fallback;
+    char *end;
+    long v = strtol(*at + 1, &end, 10);
+    *at = end;
+    return v > 0 ? v : -1;
+}
+
+static bool find_action(enum action *action, const char *name)
+{
+    for (size_t i = 0; i < sizeof action_name / sizeof *action_name; i++) {
+        if (strcmp(name, action_name[i]) == 0) {
+            *action = (enum action)i;
+            return true;
         }
     }
-    if (!known || text[read] != '\0' || at < 1)
-        return CM_FAIL(CM_EUSAGE, "FLYWHEEL_INJECT: '%s' is not POINT=kill|stop|enospc|eio[@N]",
+    return false;
+}
+
+static cm_status parse_rule(struct rule *rule, const char *text)
+{
+    char action[16];
+    int read = 0;
+    *rule = (struct rule){.at = -1};
+    if (sscanf(text, "%47[^=]=%15[a-z]%n", rule->point, action, &read) == 2 &&
+        find_action(&rule->action, action)) {
+        const char *at = text + read;
+        rule->ms = number_after(&at, ':', 0);
+        rule->at = strcmp(at, "@*") == 0 ? 0 : number_after(&at, '@', 1);
+        if (*at != '\0' && rule->at != 0)
+            rule->at = -1;
+    }
+    bool timed = rule->action == ACT_DELAY;
+    if (rule->at < 0 || (timed ? rule->ms <= 0 : rule->ms != 0))
+        return CM_FAIL(CM_EUSAGE,
+                       "FLYWHEEL_INJECT: '%s' is not POINT=kill|stop|enospc|eio|delay:MS[@N|@*]",
                        text);
-    memcpy(rule->point, point, sizeof point);
-    rule->at = at;
-    rule->passages = 0;
     return CM_OK;
 }
 
@@ -74,9 +94,9 @@ static cm_status parse_spec(const char *spec)
     return CM_OK;
 }
 
-static cm_status act(enum action action, const char *point)
+static cm_status act(const struct rule *rule, const char *point)
 {
-    switch (action) {
+    switch (rule->action) {
     case ACT_KILL:
         kill(getpid(), SIGKILL);
         return CM_OK;
@@ -87,6 +107,9 @@ static cm_status act(enum action action, const char *point)
         return CM_FAIL(CM_ENOSPC, "injected at %s: no space left", point);
     case ACT_EIO:
         return CM_FAIL(CM_EIO, "injected at %s: input/output error", point);
+    case ACT_DELAY:
+        cm_sleep_us(1000 * (int64_t)rule->ms);
+        return CM_OK;
     }
     return CM_OK;
 }
@@ -96,17 +119,17 @@ cm_status cm_fault(const char *point)
     const char *spec = getenv("FLYWHEEL_INJECT");
     if (!spec || !*spec)
         return CM_OK;
-    const struct rule *due = NULL;
+    bool is_due = false;
+    struct rule due = {0};
     pthread_mutex_lock(&faults.lock);
     cm_status st = strcmp(spec, faults.spec) == 0 ? CM_OK : parse_spec(spec);
     for (size_t i = 0; st == CM_OK && i < faults.nrules; i++) {
         struct rule *rule = &faults.rule[i];
-        if (strcmp(rule->point, point) == 0 && ++rule->passages == rule->at)
-            due = rule;
+        if (strcmp(rule->point, point) == 0 && (++rule->passages == rule->at || rule->at == 0)) {
+            due = *rule;
+            is_due = true;
+        }
     }
-    enum action action = due ? due->action : ACT_KILL;
     pthread_mutex_unlock(&faults.lock);
-    if (st == CM_OK && due)
-        st = act(action, point);
-    return st;
+    return is_due ? act(&due, point) : st;
 }

@@ -20,6 +20,7 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/process.h"
 
 enum note_kind { NOTE_STARTED, NOTE_FAILED, NOTE_ENDED };
 struct note {
@@ -31,38 +32,10 @@ struct note {
 
 /* ---- /proc ---- */
 
-/* /proc/PID/stat: the parent's pid and the start time; false when there is no such process. */
-static bool read_stat(pid_t pid, pid_t *parent, uint64_t *ticks)
-{
-    char path[64], text[1024];
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0)
-        return false;
-    text[n] = '\0';
-    /* The name, in parentheses, may hold anything; fields 3 (state), 4 (parent) … 22 (start) follow
-     * its last ')'. */
-    const char *field = strrchr(text, ')');
-    for (int number = 2; field && number < 4; number++)
-        field = strchr(field + 1, ' ');
-    if (!field)
-        return false;
-    *parent = (pid_t)strtol(field + 1, NULL, 10);
-    for (int number = 4; field && number < 22; number++)
-        field = strchr(field + 1, ' ');
-    *ticks = field ? strtoull(field + 1, NULL, 10) : 0;
-    return field != NULL;
-}
-
 uint64_t la_process_ticks(pid_t pid)
 {
-    pid_t parent = 0;
-    uint64_t ticks = 0;
-    return read_stat(pid, &parent, &ticks) ? ticks : 0;
+    struct cm_process process;
+    return cm_process_look(&process, pid) ? process.start_ticks : 0;
 }
 
 static bool is_in(pid_t pid, const pid_t *list, size_t n)
@@ -86,9 +59,9 @@ static void end_children(const pid_t *keep, size_t nkeep, pid_t command, int *st
         if (!dir)
             return;
         for (struct dirent *e = readdir(dir); e; e = readdir(dir)) {
-            pid_t pid = (pid_t)strtol(e->d_name, NULL, 10), parent = 0;
-            uint64_t ticks = 0;
-            if (pid <= 0 || !read_stat(pid, &parent, &ticks) || parent != self ||
+            pid_t pid = (pid_t)strtol(e->d_name, NULL, 10);
+            struct cm_process process;
+            if (pid <= 0 || !cm_process_look(&process, pid) || process.parent != self ||
                 is_in(pid, keep, nkeep))
                 continue;
             found = true;

@@ -14,6 +14,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/process.h"
 #include "parameter/numbered.h"
 #include "parameter/seal.h"
 
@@ -45,20 +46,10 @@ static void read_line(char *line, int n, const char *path)
 /* Start of a process in ticks since boot; -1 when it is gone or a zombie. */
 static int64_t start_of(int64_t pid)
 {
-    char path[64], line[1024];
-    snprintf(path, sizeof path, "/proc/%" PRId64 "/stat", pid);
-    read_line(line, sizeof line, path);
-    /* The name in parentheses may hold anything; behind its last ')' come the state (field 3) and
-     * numbers. */
-    char *at = strrchr(line, ')');
-    if (!at || strlen(at) < 3 || at[2] == 'Z' || at[2] == 'X')
+    struct cm_process process;
+    if (!cm_process_look(&process, (pid_t)pid) || process.state == 'Z' || process.state == 'X')
         return -1;
-    at += 2;
-    for (int field = 3; field < 22 && at; field++) {
-        at = strchr(at, ' ');
-        at = at ? at + 1 : NULL;
-    }
-    return at ? strtoll(at, NULL, 10) : -1;
+    return (int64_t)process.start_ticks;
 }
 
 static void describe_self(struct ps_lease_owner *self)

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "tests/unit/expect.h"
 
 static void test_silent_unless_asked(void **state)
@@ -35,8 +36,11 @@ static void test_the_nth_passage(void **state)
 static void test_a_bad_spec_is_told_every_time(void **state)
 {
     (void)state;
-    const char *list[] = {"a",     "a=",    "=kill",  "a=eio@", "a=eio@0", "a=eio@-1",  "a=eio@2x",
-                          "a=die", "a=EIO", "a=eiox", ",a=eio", "a=eio,",  "a=kill@1@2"};
+    const char *list[] = {"a",        "a=",        "=kill",      "a=eio@",     "a=eio@0",
+                          "a=eio@-1", "a=eio@2x",  "a=die",      "a=EIO",      "a=eiox",
+                          ",a=eio",   "a=eio,",    "a=kill@1@2", "a=eio:5",    "a=delay",
+                          "a=delay:", "a=delay:0", "a=delay:-1", "a=delay:5x", "a=eio@*1",
+                          "a=eio@**", "a=delay:5@"};
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         setenv("FLYWHEEL_INJECT", list[i], 1);
         expect_fault(CM_EUSAGE, "FLYWHEEL_INJECT", cm_fault("elsewhere"));
@@ -47,6 +51,18 @@ static void test_a_bad_spec_is_told_every_time(void **state)
     longest[sizeof longest - 1] = '\0';
     setenv("FLYWHEEL_INJECT", longest, 1);
     expect_fault(CM_EUSAGE, "longer", cm_fault("a"));
+}
+
+static void test_delays_and_every_passage(void **state)
+{
+    (void)state;
+    setenv("FLYWHEEL_INJECT", "a=delay:30@2,b=eio@*", 1);
+    int64_t began = cm_now_ns();
+    expect_ok(cm_fault("a"));
+    expect_ok(cm_fault("a"));
+    assert_true(cm_now_ns() - began >= 30000000);
+    for (int i = 0; i < 3; i++)
+        expect_fault(CM_EIO, "injected at b", cm_fault("b"));
 }
 
 static int status_of_child(const char *spec, int options)
@@ -86,6 +102,7 @@ int main(void)
         cmocka_unit_test(test_silent_unless_asked),
         cmocka_unit_test(test_the_nth_passage),
         cmocka_unit_test(test_a_bad_spec_is_told_every_time),
+        cmocka_unit_test(test_delays_and_every_passage),
         cmocka_unit_test(test_kill_and_stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
