@@ -1,5 +1,6 @@
-/* The last entries that counted, by hash: delivery is at least once, so what comes again is
- * recognised here. One thread at a time. */
+/* The last hashes that were added, as a set: delivery is at least once, so what comes again is
+ * recognised here. A ring says which is the oldest, a table of positions in it (open addressing,
+ * linear probing, at most half full) finds one in O(1). One thread at a time. */
 #ifndef ONLINE_DEDUP_H
 #define ONLINE_DEDUP_H
 
@@ -12,12 +13,15 @@
 struct ol_dedup {
     uint64_t *hash; /* owned: a ring of capacity, first is the oldest */
     size_t capacity, first, n;
+    uint32_t *slot; /* owned: (mask + 1) positions in the ring, from 1; 0: empty */
+    size_t mask;
 };
 
+/* 0 < capacity < 2^31. */
 CM_MUST_CHECK
 cm_status ol_dedup_init(struct ol_dedup *d, size_t capacity);
 void ol_dedup_release(struct ol_dedup *d); /* zeroed is fine */
-/* A scan of the ring: 20 us for 65,536 entries. */
+void ol_dedup_clear(struct ol_dedup *d);
 bool ol_dedup_has(const struct ol_dedup *d, uint64_t hash);
 /* The oldest makes room. One that is there already stays where it is. */
 void ol_dedup_add(struct ol_dedup *d, uint64_t hash);

@@ -15,6 +15,15 @@
 #define ENTRIES    1000000 /* more are no batch of ours */
 #define NUMBER_MAX 9007199254740991
 
+uint64_t ol_entry_delivery(const char *operator_name, const struct ol_entry *e)
+{
+    if (e->producer)
+        return e->producer;
+    const uint64_t parts[] = {cm_xxh64(operator_name, strlen(operator_name)), e->id.ms, e->id.seq,
+                              e->content};
+    return cm_xxh64(parts, sizeof parts);
+}
+
 void ol_batch_release(struct ol_batch *b)
 {
     for (size_t i = 0; i < b->nentries; i++)

@@ -7,8 +7,8 @@
  *     id     U64 (E, 2)                 of the entry: milliseconds, sequence
  *     source I32 (E, 3)                 operator, fate, row of pixels or -1
  *     served I64 (E, 2)                 version that answered (0: unknown) and the class it said
- *     keys   U64 (E, 2)                 for the dedup window: of the content, of the producer's id
- *                                       (0: none)
+ *     keys   U64 (E, 2)                 for the dedup window: of pixels and label, of operator and
+ *                                       producer's id (0: none)
  *
  * and training is a function of that file, the champion that it names, and the config. One thread
  * at a time. */
@@ -37,6 +37,10 @@ struct ol_entry {
     uint64_t content, producer;
     char *reason; /* owned; dead letters only */
 };
+/* By which the same delivery is recognised when it comes again: the producer's id, else the place
+ * in the stream and what was there. Beside it, content names what was said, whoever said it. */
+uint64_t ol_entry_delivery(const char *operator_name, const struct ol_entry *e);
+#define OL_ENTRY_KEYS 2 /* hashes that an entry leaves in the dedup window */
 
 struct ol_batch {             /* zeroed is empty */
     int64_t number;           /* from 1, without gaps */

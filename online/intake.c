@@ -58,7 +58,7 @@ cm_status ol_intake_open(struct ol_intake **out, const struct ol_config *cfg,
     CM_GOTO(st, ol_link_open(&self->captures, cfg, "flywheel-online-captures"), out);
     CM_GOTO(st, ol_resolver_init(&self->resolver, spec, &limits, self->captures.redis), out);
     CM_GOTO(st, cm_alloc(&self->pixels, nn_shape_count(spec->input), 1, "an image"), out);
-    CM_GOTO(st, ol_dedup_init(&self->in_batch, 2 * (size_t)cfg->entries), out);
+    CM_GOTO(st, ol_dedup_init(&self->in_batch, OL_ENTRY_KEYS * (size_t)cfg->entries), out);
     *out = self;
     self = NULL;
 out:
@@ -120,7 +120,7 @@ static cm_status reset(struct ol_intake *self, const char *epoch, bool from_star
     self->batch.shape = self->shape;
     snprintf(self->batch.epoch, sizeof self->batch.epoch, "%s", epoch);
     self->nsources = 0;
-    self->in_batch.n = self->in_batch.first = 0;
+    ol_dedup_clear(&self->in_batch);
     self->first_ns = self->scanned_ns = 0;
     for (size_t i = 0; i < ledger->n; i++)
         CM_TRY(add_source(self, ledger->stream[i].name));
@@ -237,7 +237,7 @@ static size_t room_of(const struct ol_intake *self, const struct source *s)
 
 static bool is_known(const struct ol_intake *self, uint64_t hash)
 {
-    return hash && (ol_dedup_has(&self->state->dedup, hash) || ol_dedup_has(&self->in_batch, hash));
+    return ol_dedup_has(&self->state->dedup, hash) || ol_dedup_has(&self->in_batch, hash);
 }
 
 /* An entry of a reply: [id, [field, value, …]]. */
@@ -265,15 +265,14 @@ static cm_status take_entry(struct ol_intake *self, struct source *s,
         e.fate = OL_DEAD;
         snprintf(reason, sizeof reason, "%s", cm_error_text());
         e.reason = reason;
-    } else if (is_known(self, e.content) || is_known(self, e.producer)) {
+    } else if (is_known(self, e.content) || is_known(self, ol_entry_delivery(s->name, &e))) {
         e.fate = OL_DUPLICATE;
     }
     CM_TRY(ol_batch_operator(&e.operator_index, &self->batch, s->name, s->cursor));
     CM_TRY(ol_batch_add(&self->batch, &e, self->pixels, label));
     if (e.fate == OL_TRAINED) {
         ol_dedup_add(&self->in_batch, e.content);
-        if (e.producer)
-            ol_dedup_add(&self->in_batch, e.producer);
+        ol_dedup_add(&self->in_batch, ol_entry_delivery(s->name, &e));
     }
     s->cursor = e.id;
     s->taken++;

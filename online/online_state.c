@@ -16,7 +16,7 @@
 cm_status ol_state_init(struct ol_state *s, size_t dedup)
 {
     *s = (struct ol_state){.verdict.worst_class = -1};
-    return ol_dedup_init(&s->dedup, dedup);
+    return ol_dedup_init(&s->dedup, OL_ENTRY_KEYS * dedup);
 }
 
 void ol_state_release(struct ol_state *s)
@@ -61,9 +61,11 @@ cm_status ol_state_advance(struct ol_state *s, const struct ol_batch *b,
         ol_stream_account(ol_ledger_find(&s->ledger, b->operators[e->operator_index]), e->id, fate);
         if (e->row < 0)
             continue;
-        ol_dedup_add(&s->dedup, e->content);
-        if (e->producer)
-            ol_dedup_add(&s->dedup, e->producer);
+        /* Of a refused entry only the delivery is known: what a bad batch took down with it may be
+         * said again, by somebody else or under another id. */
+        ol_dedup_add(&s->dedup, ol_entry_delivery(b->operators[e->operator_index], e));
+        if (fate == OL_TRAINED)
+            ol_dedup_add(&s->dedup, e->content);
         bool error = ol_entry_was_right(b, e, predicted) == 0;
         found += ol_drift_observe(&s->drift, drift_delta, error);
     }

@@ -26,7 +26,8 @@ struct ol_state {
     struct ol_gate_verdict verdict;
 };
 
-/* The state before the first batch. */
+/* The state before the first batch. dedup: of so many entries each may leave OL_ENTRY_KEYS hashes.
+ */
 CM_MUST_CHECK
 cm_status ol_state_init(struct ol_state *s, size_t dedup);
 void ol_state_release(struct ol_state *s); /* zeroed is fine */

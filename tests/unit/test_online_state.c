@@ -41,7 +41,7 @@ static void test_passed(void **state)
     assert_int_equal(bob->offset.ms, 14);
     assert_int_equal(s.weights, 6);
     assert_int_equal(s.champion, 4);
-    assert_int_equal(s.dedup.n, 4); /* 3 contents, and 13 had a producer's id */
+    assert_int_equal(s.dedup.n, 6); /* of 3 entries, content and delivery */
     assert_true(ol_dedup_has(&s.dedup, 12 * UINT64_C(1000003)));
     assert_true(ol_dedup_has(&s.dedup, 13 * 7));
     assert_int_equal(s.drift.n, 3);
@@ -62,6 +62,25 @@ static void test_rejected(void **state)
     assert_int_equal(ann->count.dead, 1);
     assert_int_equal(ann->offset.ms, 13);
     assert_int_equal(s.weights, 0);
+    /* What was refused may be said again, but the very same entries do not come again. */
+    assert_false(ol_dedup_has(&s.dedup, 12 * UINT64_C(1000003)));
+    assert_true(ol_dedup_has(&s.dedup, 13 * 7));
+    struct ol_entry twelfth = {.id = {12, 0}, .content = 12 * UINT64_C(1000003)};
+    assert_true(ol_dedup_has(&s.dedup, ol_entry_delivery("bob", &twelfth)));
+    assert_false(ol_dedup_has(&s.dedup, ol_entry_delivery("ann", &twelfth)));
+    assert_int_equal(s.dedup.n, 3);
+    ol_state_release(&s);
+}
+
+/* So many entries as the config says are remembered, each with both of its keys. */
+static void test_window_counts_entries(void **state)
+{
+    (void)state;
+    struct ol_state s;
+    expect_ok(ol_state_init(&s, 3));
+    advance(&s, 1, OL_GATE_PASSED);
+    assert_true(ol_dedup_has(&s.dedup, 10 * UINT64_C(1000003)));
+    assert_true(ol_dedup_has(&s.dedup, 13 * UINT64_C(1000003)));
     ol_state_release(&s);
 }
 
@@ -183,6 +202,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_passed),
         cmocka_unit_test(test_rejected),
+        cmocka_unit_test(test_window_counts_entries),
         cmocka_unit_test(test_restart),
         cmocka_unit_test_setup_teardown(test_there_and_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damaged_newest, setup, teardown),
