@@ -1,63 +1,32 @@
 /* Every slot is in one list, by its place; QUEUED is in order of arrival, DONE in order of ending.
- * Ids are found through chains from a table of buckets. All steps are O(1) but give_back and the
- * look for expired deadlines, which is made when the earliest known one has passed. */
+ * Ids are found through chains from a table of buckets, the earliest deadline through a heap. All
+ * steps are O(log n) at most but give_back, which looks for its place from the head on. */
 #include "serve/batcher.h"
 
 #include "common/hash.h"
 #include "common/mem.h"
+#include "common/slot_heap.h"
+#include "common/slot_lists.h"
 
 struct slot {
-    enum sv_place place;
-    int next, previous; /* in the list of its place */
-    int chain;          /* next of its bucket */
+    int chain; /* next of its bucket */
     struct wi_id id;
     size_t nbytes;
     int64_t arrived_ns, deadline_ns;
-    int times_sent;
-};
-
-struct list {
-    int head, tail, n;
+    int strikes; /* workers that it may have killed */
 };
 
 struct sv_batcher {
     struct sv_batcher_config cfg;
     struct slot *slots;
-    int nslots;
-    int *buckets; /* nbuckets, a power of two */
+    struct cm_slot_lists lists;    /* by enum sv_place */
+    struct cm_slot_heap deadlines; /* of QUEUED and SENT */
+    int *buckets;                  /* nbuckets, a power of two */
     uint32_t nbuckets;
-    struct list lists[SV_PLACES];
     size_t nbytes;
-    int64_t expiry_ns; /* no deadline is earlier */
 };
 
-static void leave(struct sv_batcher *b, int i)
-{
-    struct slot *s = &b->slots[i];
-    struct list *l = &b->lists[s->place];
-    *(s->previous == SV_NONE ? &l->head : &b->slots[s->previous].next) = s->next;
-    *(s->next == SV_NONE ? &l->tail : &b->slots[s->next].previous) = s->previous;
-    l->n--;
-}
-
-/* Puts i into a list behind `after` (SV_NONE: at the head). */
-static void join_behind(struct sv_batcher *b, int i, enum sv_place place, int after)
-{
-    struct slot *s = &b->slots[i];
-    struct list *l = &b->lists[place];
-    s->place = place;
-    s->previous = after;
-    s->next = after == SV_NONE ? l->head : b->slots[after].next;
-    *(s->previous == SV_NONE ? &l->head : &b->slots[s->previous].next) = i;
-    *(s->next == SV_NONE ? &l->tail : &b->slots[s->next].previous) = i;
-    l->n++;
-}
-
-static void move(struct sv_batcher *b, int i, enum sv_place place)
-{
-    leave(b, i);
-    join_behind(b, i, place, b->lists[place].tail);
-}
+_Static_assert((int)SV_PLACES <= CM_SLOT_LISTS, "a list for each place");
 
 static int *bucket_of(const struct sv_batcher *b, struct wi_id id)
 {
@@ -82,18 +51,15 @@ cm_status sv_batcher_open(struct sv_batcher **out, const struct sv_batcher_confi
                        cfg->max_requests, cfg->remembered, cfg->max_batch);
     CM_TRY(cm_alloc(&b, 1, sizeof *b, "batcher"));
     b->cfg = *cfg;
-    b->expiry_ns = INT64_MAX;
-    b->nslots = cfg->max_requests + cfg->remembered;
-    for (b->nbuckets = 1; b->nbuckets < (uint32_t)b->nslots;)
+    int nslots = cfg->max_requests + cfg->remembered;
+    for (b->nbuckets = 1; b->nbuckets < (uint32_t)nslots;)
         b->nbuckets *= 2;
-    CM_GOTO(st, cm_alloc(&b->slots, (size_t)b->nslots, sizeof *b->slots, "requests"), out);
+    CM_GOTO(st, cm_alloc(&b->slots, (size_t)nslots, sizeof *b->slots, "requests"), out);
+    CM_GOTO(st, cm_slot_lists_init(&b->lists, nslots), out);
+    CM_GOTO(st, cm_slot_heap_init(&b->deadlines, nslots), out);
     CM_GOTO(st, cm_alloc(&b->buckets, b->nbuckets, sizeof *b->buckets, "requests"), out);
     for (uint32_t i = 0; i < b->nbuckets; i++)
         b->buckets[i] = SV_NONE;
-    for (int place = 0; place < SV_PLACES; place++)
-        b->lists[place] = (struct list){SV_NONE, SV_NONE, 0};
-    for (int i = 0; i < b->nslots; i++)
-        join_behind(b, i, SV_FREE, b->lists[SV_FREE].tail);
     *out = b;
     b = NULL;
 out:
@@ -106,13 +72,15 @@ void sv_batcher_close(struct sv_batcher **b)
     if (!*b)
         return;
     cm_free(&(*b)->slots);
+    cm_slot_lists_release(&(*b)->lists);
+    cm_slot_heap_release(&(*b)->deadlines);
     cm_free(&(*b)->buckets);
     cm_free(b);
 }
 
 int sv_batcher_nslots(const struct sv_batcher *b)
 {
-    return b->nslots;
+    return b->lists.nslots;
 }
 
 int sv_batcher_find(const struct sv_batcher *b, struct wi_id id)
@@ -125,7 +93,7 @@ int sv_batcher_find(const struct sv_batcher *b, struct wi_id id)
 
 static int active(const struct sv_batcher *b)
 {
-    return b->lists[SV_QUEUED].n + b->lists[SV_SENT].n;
+    return b->lists.of[SV_QUEUED].n + b->lists.of[SV_SENT].n;
 }
 
 int sv_batcher_admit(struct sv_batcher *b, struct wi_id id, size_t nbytes, int64_t now_ns,
@@ -135,9 +103,9 @@ int sv_batcher_admit(struct sv_batcher *b, struct wi_id id, size_t nbytes, int64
     bool fits = nbytes <= b->cfg.max_nbytes && b->nbytes <= b->cfg.max_nbytes - nbytes;
     if (active(b) >= b->cfg.max_requests || (!fits && active(b) > 0))
         return SV_NONE;
-    int i = b->lists[SV_FREE].head;
+    int i = b->lists.of[SV_FREE].head;
     if (i == SV_NONE) {
-        i = b->lists[SV_DONE].head;
+        i = b->lists.of[SV_DONE].head;
         unhash(b, i);
     }
     struct slot *s = &b->slots[i];
@@ -145,24 +113,23 @@ int sv_batcher_admit(struct sv_batcher *b, struct wi_id id, size_t nbytes, int64
     s->nbytes = nbytes;
     s->arrived_ns = now_ns;
     s->deadline_ns = deadline_ns;
-    s->times_sent = 0;
+    s->strikes = 0;
     int *bucket = bucket_of(b, id);
     s->chain = *bucket;
     *bucket = i;
     b->nbytes += nbytes;
-    if (deadline_ns < b->expiry_ns)
-        b->expiry_ns = deadline_ns;
-    move(b, i, SV_QUEUED);
+    cm_slot_heap_set(&b->deadlines, i, deadline_ns);
+    cm_slot_lists_move(&b->lists, i, SV_QUEUED);
     return i;
 }
 
 bool sv_batcher_is_due(const struct sv_batcher *b, int64_t now_ns)
 {
-    const struct list *queued = &b->lists[SV_QUEUED];
-    if (queued->n == 0)
+    int n = b->lists.of[SV_QUEUED].n;
+    if (n == 0)
         return false;
-    const struct slot *oldest = &b->slots[queued->head];
-    return queued->n >= b->cfg.max_batch || oldest->times_sent > 0 ||
+    const struct slot *oldest = &b->slots[b->lists.of[SV_QUEUED].head];
+    return n >= b->cfg.max_batch || oldest->strikes > 0 ||
            now_ns - oldest->arrived_ns >= b->cfg.max_wait_ns;
 }
 
@@ -172,71 +139,71 @@ int sv_batcher_take(struct sv_batcher *b, int *slots, int max)
     size_t nbytes = 0;
     if (max > b->cfg.max_batch)
         max = b->cfg.max_batch;
-    while (n < max && b->lists[SV_QUEUED].n > 0) {
-        int i = b->lists[SV_QUEUED].head;
-        struct slot *s = &b->slots[i];
-        if (n > 0 && (s->times_sent > 0 || nbytes + s->nbytes > b->cfg.max_batch_nbytes))
+    while (n < max && b->lists.of[SV_QUEUED].n > 0) {
+        int i = b->lists.of[SV_QUEUED].head;
+        const struct slot *s = &b->slots[i];
+        if (n > 0 && (s->strikes > 0 || nbytes + s->nbytes > b->cfg.max_batch_nbytes))
             break;
         nbytes += s->nbytes;
         slots[n++] = i;
-        move(b, i, SV_SENT);
-        if (s->times_sent++ > 0)
+        cm_slot_lists_move(&b->lists, i, SV_SENT);
+        if (s->strikes > 0)
             break;
     }
     return n;
 }
 
-int sv_batcher_give_back(struct sv_batcher *b, int slot)
+int sv_batcher_give_back(struct sv_batcher *b, int slot, bool suspect)
 {
-    const struct slot *s = &b->slots[slot];
+    struct slot *s = &b->slots[slot];
     int after = SV_NONE;
-    for (int i = b->lists[SV_QUEUED].head; i != SV_NONE && b->slots[i].arrived_ns <= s->arrived_ns;
-         i = b->slots[i].next)
+    for (int i = b->lists.of[SV_QUEUED].head;
+         i != SV_NONE && b->slots[i].arrived_ns <= s->arrived_ns; i = b->lists.link[i].next)
         after = i;
-    leave(b, slot);
-    join_behind(b, slot, SV_QUEUED, after);
-    return s->times_sent;
+    cm_slot_lists_move_behind(&b->lists, slot, SV_QUEUED, after);
+    s->strikes += suspect;
+    return s->strikes;
 }
 
 void sv_batcher_end(struct sv_batcher *b, int slot, bool remember)
 {
     b->nbytes -= b->slots[slot].nbytes;
+    cm_slot_heap_clear(&b->deadlines, slot);
     if (!remember)
         unhash(b, slot);
-    move(b, slot, remember ? SV_DONE : SV_FREE);
+    cm_slot_lists_move(&b->lists, slot, remember ? SV_DONE : SV_FREE);
 }
 
-int sv_batcher_expired(struct sv_batcher *b, int64_t now_ns)
+void sv_batcher_forget(struct sv_batcher *b, int slot)
 {
-    int64_t earliest_ns = INT64_MAX;
-    if (now_ns < b->expiry_ns)
-        return SV_NONE;
-    for (enum sv_place place = SV_QUEUED; place <= SV_SENT; place++) {
-        for (int i = b->lists[place].head; i != SV_NONE; i = b->slots[i].next) {
-            if (b->slots[i].deadline_ns <= now_ns)
-                return i;
-            if (b->slots[i].deadline_ns < earliest_ns)
-                earliest_ns = b->slots[i].deadline_ns;
-        }
-    }
-    b->expiry_ns = earliest_ns;
-    return SV_NONE;
+    unhash(b, slot);
+    cm_slot_lists_move(&b->lists, slot, SV_FREE);
+}
+
+int sv_batcher_oldest_done(const struct sv_batcher *b)
+{
+    return b->lists.of[SV_DONE].head;
+}
+
+int sv_batcher_expired(const struct sv_batcher *b, int64_t now_ns)
+{
+    return cm_slot_heap_first_ns(&b->deadlines) <= now_ns ? cm_slot_heap_first(&b->deadlines)
+                                                          : SV_NONE;
 }
 
 int64_t sv_batcher_wake_ns(const struct sv_batcher *b, bool worker_is_free)
 {
-    int head = b->lists[SV_QUEUED].head;
-    if (active(b) == 0)
-        return INT64_MAX;
+    int head = b->lists.of[SV_QUEUED].head;
+    int64_t expiry_ns = cm_slot_heap_first_ns(&b->deadlines);
     if (head == SV_NONE || !worker_is_free)
-        return b->expiry_ns;
+        return expiry_ns;
     int64_t due_ns = b->slots[head].arrived_ns + b->cfg.max_wait_ns;
-    return due_ns < b->expiry_ns ? due_ns : b->expiry_ns;
+    return due_ns < expiry_ns ? due_ns : expiry_ns;
 }
 
 enum sv_place sv_batcher_place(const struct sv_batcher *b, int slot)
 {
-    return b->slots[slot].place;
+    return (enum sv_place)b->lists.link[slot].list;
 }
 
 struct wi_id sv_batcher_id(const struct sv_batcher *b, int slot)
@@ -256,7 +223,7 @@ int64_t sv_batcher_deadline_ns(const struct sv_batcher *b, int slot)
 
 int sv_batcher_count(const struct sv_batcher *b, enum sv_place place)
 {
-    return b->lists[place].n;
+    return b->lists.of[place].n;
 }
 
 size_t sv_batcher_nbytes(const struct sv_batcher *b)

@@ -3,7 +3,7 @@
  *
  *   FREE --admit--> QUEUED --take--> SENT --end--> DONE --the oldest, when slots run out--> FREE
  *                     ^                |
- *                     +--- give_back --+   (its worker died)
+ *                     +--- give_back --+   (its worker died, or another one is to do it)
  *
  * Batches leave in the order of arrival. DONE remembers answers, so that a request that comes again
  * gets its answer again and is not computed twice. One thread at a time. */
@@ -14,10 +14,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/slot_lists.h"
 #include "common/status.h"
 #include "wire/id.h"
 
-#define SV_NONE (-1)
+#define SV_NONE CM_NO_SLOT
 
 enum sv_place { SV_FREE, SV_QUEUED, SV_SENT, SV_DONE, SV_PLACES };
 
@@ -46,15 +47,18 @@ int sv_batcher_admit(struct sv_batcher *b, struct wi_id id, size_t nbytes, int64
 /* May a batch leave now? Full, or old enough. */
 bool sv_batcher_is_due(const struct sv_batcher *b, int64_t now_ns);
 /* The next batch, at most max (and the config's max_batch), as SENT; returns how many. A request
- * that was given back travels alone: it may be what its worker died of. */
+ * under suspicion travels alone: it may be what its worker died of. */
 int sv_batcher_take(struct sv_batcher *b, int *slots, int max);
-/* SENT to QUEUED, to its place in the order of arrival; returns how often it was sent. */
-int sv_batcher_give_back(struct sv_batcher *b, int slot);
+/* SENT to QUEUED, to its place in the order of arrival. suspect: its worker died or failed with it;
+ * returns how often that was so. */
+int sv_batcher_give_back(struct sv_batcher *b, int slot, bool suspect);
 /* QUEUED or SENT to DONE, or to FREE when nobody may ask for it again. */
 void sv_batcher_end(struct sv_batcher *b, int slot, bool remember);
+void sv_batcher_forget(struct sv_batcher *b, int slot); /* DONE to FREE */
+int sv_batcher_oldest_done(const struct sv_batcher *b); /* SV_NONE: there is none */
 
-/* A request, QUEUED or SENT, whose deadline has passed, or SV_NONE. */
-int sv_batcher_expired(struct sv_batcher *b, int64_t now_ns);
+/* The request, QUEUED or SENT, whose deadline passed first, or SV_NONE. */
+int sv_batcher_expired(const struct sv_batcher *b, int64_t now_ns);
 /* When expired or, if a worker is free to take it, a batch's being due may change by time alone;
  * INT64_MAX: never. */
 int64_t sv_batcher_wake_ns(const struct sv_batcher *b, bool worker_is_free);

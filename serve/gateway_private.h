@@ -19,7 +19,7 @@
 #include "wire/worker.h"
 
 #define SV_ROUTE_NBYTES 255 /* longest routing id of ZeroMQ */
-#define SV_MAX_TRIES    3   /* a request that so many workers died of is no good */
+#define SV_MAX_TRIES    3   /* a request that so many workers died of or failed with is no good */
 
 struct sv_route_id {
     uint8_t n;
@@ -137,7 +137,8 @@ void sv_workers_tend(struct sv_gateway *g, int64_t now_ns);
 void sv_workers_dispatch(struct sv_gateway *g, int64_t now_ns);
 bool sv_workers_any_free(const struct sv_gateway *g);
 bool sv_workers_any_busy(const struct sv_gateway *g);
-/* Requests of every batch under way go back to the queue. */
+/* Requests of every batch under way go back to the queue, if a worker that has the candidate is
+ * idle. */
 void sv_workers_abandon(struct sv_gateway *g);
 /* False: it is gone. body may be NULL. */
 bool sv_workers_send(struct sv_gateway *g, int w, const struct wi_header *h, const void *body);

@@ -1,7 +1,8 @@
 /* The rollout (rollout.h) acted out: what the follower and the workers tell goes in, LOADs and the
  * switch come out. At a switch no batch of the new version leaves before those of the old one are
- * back, so no client sees the new version and then the old one; a batch that takes too long is
- * computed again by the new version instead. */
+ * back, so no client sees the new version and then the old one. After switch_ms a worker that is
+ * idle with the new version computes again what the others are busy with; while all are busy, they
+ * are waited for. */
 #include "serve/gateway_private.h"
 
 #include <inttypes.h>

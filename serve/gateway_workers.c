@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "wire/item.h"
+#include "wire/text.h"
 
 #define RECEIVE_MAX 256 /* messages in a row, so that clients get their turn */
 
@@ -33,9 +34,9 @@ bool sv_workers_send(struct sv_gateway *g, int w, const struct wi_header *h, con
 
 /* ---- batches ---- */
 
-/* Requests of the batch that nobody has answered yet go back, or end when they were sent too
- * often. */
-static void give_back(struct sv_gateway *g, struct sv_batch *batch, const char *why)
+/* Requests of the batch that nobody has answered yet go back; those that too many workers died of
+ * end. suspect: they may be what went wrong. */
+static void give_back(struct sv_gateway *g, struct sv_batch *batch, bool suspect, const char *why)
 {
     for (int i = 0; i < batch->n && !batch->abandoned; i++) {
         int slot = batch->slots[i];
@@ -43,18 +44,30 @@ static void give_back(struct sv_gateway *g, struct sv_batch *batch, const char *
             g->requests[slot].batch != batch->number)
             continue;
         cm_metric_add(g->metrics.requeued, 1);
-        if (sv_batcher_give_back(g->batcher, slot) >= SV_MAX_TRIES)
+        if (sv_batcher_give_back(g->batcher, slot, suspect) >= SV_MAX_TRIES)
             sv_clients_fail(g, slot, WI_FAILED, why);
     }
 }
 
+/* Is there anyone to compute with the candidate what others are busy with? */
+static bool candidate_is_idle(const struct sv_gateway *g)
+{
+    for (int w = 0; w < SV_WORKERS_MAX; w++)
+        if (g->backends[w].used && !g->backends[w].batch.number &&
+            g->rollout.worker[w].has_candidate)
+            return true;
+    return false;
+}
+
 void sv_workers_abandon(struct sv_gateway *g)
 {
+    if (!candidate_is_idle(g))
+        return;
     for (int w = 0; w < SV_WORKERS_MAX; w++) {
         struct sv_batch *batch = &g->backends[w].batch;
         if (!batch->number || batch->abandoned)
             continue;
-        give_back(g, batch, "computing takes too long");
+        give_back(g, batch, false, "");
         batch->abandoned = true;
     }
 }
@@ -102,7 +115,19 @@ static cm_status write_body(struct sv_gateway *g, const struct sv_batch *batch, 
     return CM_OK;
 }
 
-static void part(struct sv_gateway *g, int w, const char *why);
+/* died: what it computed or loaded may be why. */
+static void part(struct sv_gateway *g, int w, bool died, const char *why);
+
+/* What a worker says in words, fit for a log. */
+#define SAID_NBYTES 512
+static void take_words(char said[SAID_NBYTES], const struct wi_header *h, const void *body)
+{
+    size_t n = h->body_nbytes < SAID_NBYTES ? h->body_nbytes : SAID_NBYTES - 1;
+    while (n > 0 && n < h->body_nbytes && (((const uint8_t *)body)[n] & 0xc0) == 0x80)
+        n--; /* not inside a letter */
+    bool plain = h->body == WI_BODY_TEXT && wi_text_is_plain(body, n);
+    snprintf(said, SAID_NBYTES, "%.*s", plain ? (int)n : 0, plain ? (const char *)body : "");
+}
 
 static void send_batch(struct sv_gateway *g, int w, int max, int64_t now_ns)
 {
@@ -130,7 +155,7 @@ static void send_batch(struct sv_gateway *g, int w, int max, int64_t now_ns)
                           .body = WI_BODY_ITEMS,
                           .body_nbytes = (uint32_t)g->batch_body.n};
     if (st != CM_OK || !sv_workers_send(g, w, &h, g->batch_body.data))
-        part(g, w, st == CM_OK ? "its link is broken" : cm_error_text());
+        part(g, w, false, st == CM_OK ? "its link is broken" : cm_error_text());
 }
 
 void sv_workers_dispatch(struct sv_gateway *g, int64_t now_ns)
@@ -141,9 +166,10 @@ void sv_workers_dispatch(struct sv_gateway *g, int64_t now_ns)
             return;
         while (!is_free(g, w))
             w++;
-        /* What is queued is shared by those that are free: half the images, half the time. */
+        /* What is queued is shared by those that are free: half the images, half the time. Who
+         * lets batches wait wants them full. */
         int queued = sv_batcher_count(g->batcher, SV_QUEUED);
-        send_batch(g, w, (queued + nfree - 1) / nfree, now_ns);
+        send_batch(g, w, g->serve->max_wait_ms > 0 ? queued : (queued + nfree - 1) / nfree, now_ns);
     }
 }
 
@@ -183,6 +209,8 @@ static void learn_pace(struct sv_gateway *g, const struct sv_batch *batch)
 static void on_answer(struct sv_gateway *g, int w, const struct wi_header *h, const void *body)
 {
     struct sv_batch *batch = &g->backends[w].batch;
+    char said[SAID_NBYTES];
+    bool suspect = false;
     if (!batch->number || !wi_id_equal(batch->id, h->id)) {
         cm_metric_add(g->metrics.late_answers, 1);
         return;
@@ -190,18 +218,21 @@ static void on_answer(struct sv_gateway *g, int w, const struct wi_header *h, co
     if (batch->abandoned) {
         cm_metric_add(g->metrics.late_answers, 1);
     } else if (h->status == WI_OK && h->body == WI_BODY_ITEMS &&
-               h->version == batch->version.number) {
+               h->version == batch->version.number && h->manifest_hash == batch->version.hash) {
+        suspect = true; /* what it has no result for, once it took them */
         cm_metric_observe(g->metrics.batch_images, batch->n);
         cm_metric_observe(g->metrics.infer_s, h->infer_us * 1e-6);
         learn_pace(g, batch);
         take_results(g, batch, h, body);
     } else {
-        cm_log_warn("worker %s cannot compute a batch: %s", g->backends[w].self.name,
-                    wi_status_text(h->status));
+        take_words(said, h, body);
+        cm_log_warn("worker %s cannot compute a batch: %s: %s", g->backends[w].self.name,
+                    wi_status_text(h->status), said);
         if (h->status == WI_NOT_READY)
             sv_rollout_lacks(&g->rollout, w);
+        suspect = h->status != WI_NOT_READY && h->status != WI_OVERLOADED;
     }
-    give_back(g, batch, "no worker could compute it");
+    give_back(g, batch, suspect, "no worker could compute it");
     batch->number = 0;
 }
 
@@ -226,16 +257,16 @@ static void record(struct sv_gateway *g, const char *event, int w, const char *w
     cm_events_put(g->events, &jw);
 }
 
-static void part(struct sv_gateway *g, int w, const char *why)
+static void part(struct sv_gateway *g, int w, bool died, const char *why)
 {
     struct sv_backend *backend = &g->backends[w];
     int *slots = backend->batch.slots;
     cm_log_info("worker %s (process %u) is gone: %s", backend->self.name, backend->self.pid, why);
     record(g, "worker_gone", w, why);
-    cm_metric_add(g->metrics.workers_lost, 1);
+    cm_metric_add(g->metrics.workers_lost, died);
     sv_rollout_part(&g->rollout, w);
     if (backend->batch.number)
-        give_back(g, &backend->batch, "every worker that computed it died");
+        give_back(g, &backend->batch, died, "every worker that computed it died");
     *backend = (struct sv_backend){.batch.slots = slots};
 }
 
@@ -251,7 +282,7 @@ static int join(struct sv_gateway *g, const struct wi_header *h, const struct cm
     }
     for (int i = 0; i < SV_WORKERS_MAX; i++)
         if (g->backends[i].used && wi_id_equal(g->backends[i].id, h->id))
-            part(g, i, "it came back on another link");
+            part(g, i, false, "it came back on another link");
     while (w < SV_WORKERS_MAX && g->backends[w].used)
         w++;
     if (w == SV_WORKERS_MAX) {
@@ -281,7 +312,7 @@ static void on_message(struct sv_gateway *g, const struct cm_message *m)
     }
     int w = find_route(g, m->frame[0].data, m->frame[0].n);
     if (w != SV_NONE && h.type == WI_READY) {
-        part(g, w, "it starts anew");
+        part(g, w, true, "it starts anew");
         w = SV_NONE;
     }
     if (w == SV_NONE && (h.type == WI_READY || h.type == WI_HEARTBEAT))
@@ -290,21 +321,20 @@ static void on_message(struct sv_gateway *g, const struct cm_message *m)
         return; /* the worker's next heartbeat introduces it */
     g->backends[w].heard_ns = cm_now_ns();
     struct sv_version v = {h.version, h.manifest_hash};
-    char why[512] = "";
+    char said[SAID_NBYTES];
     switch (h.type) {
     case WI_LOADED:
         sv_rollout_loaded(&g->rollout, w, v);
         break;
     case WI_REFUSED:
-        snprintf(why, sizeof why, "%.*s", body ? (int)m->frame[2].n : 0,
-                 body ? (const char *)body : "");
-        sv_versions_refused(g, w, v, why);
+        take_words(said, &h, body);
+        sv_versions_refused(g, w, v, said);
         break;
     case WI_ANSWER:
         on_answer(g, w, &h, body);
         break;
     case WI_GOODBYE:
-        part(g, w, "it said goodbye");
+        part(g, w, false, "it said goodbye");
         break;
     default: /* READY, HEARTBEAT, and types of a later minor */
         break;
@@ -352,12 +382,12 @@ void sv_workers_tend(struct sv_gateway *g, int64_t now_ns)
         if (!backend->used)
             continue;
         if (now_ns - backend->heard_ns > WI_SILENT_BEATS * period_ns)
-            part(g, w, "it is silent");
+            part(g, w, true, "it is silent");
         else if (backend->batch.number &&
                  now_ns - backend->batch.sent_ns > g->serve->batch_timeout_ms * INT64_C(1000000))
-            part(g, w, "its batch takes too long");
+            part(g, w, true, "its batch takes too long");
         else if (now_ns - backend->beat_ns >= period_ns && !beat(g, w, now_ns))
-            part(g, w, "its link is broken");
+            part(g, w, true, "its link is broken");
     }
     cm_metric_set(g->metrics.workers, sv_rollout_live(&g->rollout));
 }

@@ -193,8 +193,10 @@ static cm_status compute(void *ctx, int64_t a, int64_t b)
     int64_t began_ns = cm_now_ns();
     (void)a;
     job->answer.n = 0;
-    job->st = sv_model_answer(job->model, job->message.frame[1].data, job->message.frame[1].n,
-                              job->header.count, &job->answer);
+    job->st = cm_fault("serve.compute");
+    if (job->st == CM_OK)
+        job->st = sv_model_answer(job->model, job->message.frame[1].data, job->message.frame[1].n,
+                                  job->header.count, &job->answer);
     if (job->st != CM_OK)
         snprintf(job->reason, sizeof job->reason, "%s", cm_error_text());
     job->ns = cm_now_ns() - began_ns;

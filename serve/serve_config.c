@@ -39,7 +39,9 @@ static const struct cm_key keys[] = {
     {"load_timeout_ms", CM_KEY_INT, AT(load_timeout_ms), "30000", 1, 3600000, NULL, "ms",
      "then most workers having a new version is enough to switch to it"},
     {"switch_ms", CM_KEY_INT, AT(switch_ms), "250", 0, 60000, NULL, "ms",
-     "how long a switch waits for batches of the old version before it gives them to the new one"},
+     "how long a switch waits for batches of the old version before an idle worker with the new "
+     "one "
+     "computes them again"},
     {"batch_timeout_ms", CM_KEY_INT, AT(batch_timeout_ms), "30000", 10, 3600000, NULL, "ms",
      "a worker that computes longer is given up"},
     {"drain_notice_ms", CM_KEY_INT, AT(drain_notice_ms), "500", 0, 600000, NULL, "ms",

@@ -12,20 +12,19 @@
 #include <string.h>
 
 #include "common/mem.h"
+#include "common/slot_heap.h"
+#include "common/slot_lists.h"
 #include "common/socket.h"
 #include "wire/bytes.h"
 
-#define NONE                 (-1)
 #define MAX_OUTSTANDING      (1 << 20)
 #define DEFAULT_PING_MS      200
 #define DEFAULT_REPLY_NBYTES ((size_t)1 << 20)
 #define RETRY_NS             10000000 /* a full or missing link is looked at again */
 
-enum place { FREE, WAITING, SENT, PLACES };
+enum place { FREE, WAITING, SENT };
 
 struct slot {
-    enum place place;
-    int next, previous;
     struct wi_header header;
     struct wi_buffer body;
     uint64_t tag;
@@ -33,50 +32,23 @@ struct slot {
     int64_t submitted_ns, deadline_ns;
 };
 
-struct list {
-    int head, tail, n;
-};
-
 struct wi_client {
     struct cm_socket_ctx *ctx;
     struct cm_socket *socket;
     struct cm_message message; /* the last answer's frames */
     struct slot *slots;
-    int nslots;
-    struct list lists[PLACES];
+    struct cm_slot_lists lists;    /* by enum place */
+    struct cm_slot_heap deadlines; /* of WAITING and SENT */
     struct cm_uuid self;
     uint32_t sequence;
     uint64_t session; /* 0: none known yet */
     int64_t ping_ns, pinged_ns, heard_ns;
-    int64_t expiry_ns; /* no deadline is earlier */
     struct wi_client_stats stats;
 };
 
-static void leave(struct wi_client *c, int i)
-{
-    struct slot *s = &c->slots[i];
-    struct list *l = &c->lists[s->place];
-    *(s->previous == NONE ? &l->head : &c->slots[s->previous].next) = s->next;
-    *(s->next == NONE ? &l->tail : &c->slots[s->next].previous) = s->previous;
-    l->n--;
-}
-
-static void join(struct wi_client *c, int i, enum place place)
-{
-    struct slot *s = &c->slots[i];
-    struct list *l = &c->lists[place];
-    s->place = place;
-    s->next = NONE;
-    s->previous = l->tail;
-    *(l->tail == NONE ? &l->head : &c->slots[l->tail].next) = i;
-    l->tail = i;
-    l->n++;
-}
-
 static void move(struct wi_client *c, int i, enum place place)
 {
-    leave(c, i);
-    join(c, i, place);
+    cm_slot_lists_move(&c->lists, i, (int)place);
 }
 
 cm_status wi_client_open(struct wi_client **out, const struct wi_client_config *cfg)
@@ -96,14 +68,10 @@ cm_status wi_client_open(struct wi_client **out, const struct wi_client_config *
     c->self = cm_uuid_make();
     c->ping_ns = (cfg->ping_ms ? cfg->ping_ms : DEFAULT_PING_MS) * INT64_C(1000000);
     c->heard_ns = c->pinged_ns = cm_now_ns() - c->ping_ns; /* the first ping is due at once */
-    c->expiry_ns = INT64_MAX;
-    for (int place = 0; place < PLACES; place++)
-        c->lists[place] = (struct list){NONE, NONE, 0};
     CM_GOTO(st, cm_alloc(&c->slots, (size_t)cfg->max_outstanding, sizeof(*c->slots), "requests"),
             out);
-    c->nslots = cfg->max_outstanding;
-    for (int i = 0; i < c->nslots; i++)
-        join(c, i, FREE);
+    CM_GOTO(st, cm_slot_lists_init(&c->lists, cfg->max_outstanding), out);
+    CM_GOTO(st, cm_slot_heap_init(&c->deadlines, cfg->max_outstanding), out);
     CM_GOTO(st, cm_socket_ctx_open(&c->ctx), out);
     CM_GOTO(st, cm_socket_open(&c->socket, c->ctx, &socket), out);
     CM_GOTO(st, cm_socket_connect(c->socket, cfg->endpoint), out);
@@ -122,8 +90,10 @@ void wi_client_close(struct wi_client **client)
     cm_message_release(&c->message);
     cm_socket_close(&c->socket);
     cm_socket_ctx_close(&c->ctx);
-    for (int i = 0; i < c->nslots; i++)
+    for (int i = 0; i < c->lists.nslots; i++)
         wi_buffer_release(&c->slots[i].body);
+    cm_slot_lists_release(&c->lists);
+    cm_slot_heap_release(&c->deadlines);
     cm_free(&c->slots);
     cm_free(client);
 }
@@ -150,8 +120,8 @@ static bool is_passing(cm_status st)
 /* Sends what waits, oldest first, as far as the link takes it. */
 static cm_status flush(struct wi_client *c)
 {
-    while (c->session && c->lists[WAITING].head != NONE) {
-        int i = c->lists[WAITING].head;
+    while (c->session && c->lists.of[WAITING].head != CM_NO_SLOT) {
+        int i = c->lists.of[WAITING].head;
         struct slot *s = &c->slots[i];
         int64_t left_us = (s->deadline_ns - cm_now_ns()) / 1000;
         if (left_us < 1)
@@ -193,8 +163,8 @@ static void enter_session(struct wi_client *c, uint64_t session)
         return;
     c->session = session;
     c->stats.sessions++;
-    for (int i = c->lists[SENT].head, next; i != NONE; i = next) {
-        next = c->slots[i].next;
+    for (int i = c->lists.of[SENT].head, next; i != CM_NO_SLOT; i = next) {
+        next = c->lists.link[i].next;
         if (c->slots[i].session != session)
             move(c, i, WAITING);
     }
@@ -206,16 +176,17 @@ static void finish(struct wi_client *c, int i, struct wi_answer *out, cm_status 
     struct slot *s = &c->slots[i];
     *out = (struct wi_answer){
         .tag = s->tag, .id = s->header.id, .st = st, .ns = cm_now_ns() - s->submitted_ns};
+    cm_slot_heap_clear(&c->deadlines, i);
     move(c, i, FREE);
 }
 
-/* The outstanding request that an id names, or NONE. */
+/* The outstanding request that an id names, or CM_NO_SLOT. */
 static int find(const struct wi_client *c, struct wi_id id)
 {
     uint32_t i = wi_get32(id.byte + 12);
-    if (i >= (uint32_t)c->nslots || c->slots[i].place == FREE ||
+    if (i >= (uint32_t)c->lists.nslots || c->lists.link[i].list == FREE ||
         !wi_id_equal(c->slots[i].header.id, id))
-        return NONE;
+        return CM_NO_SLOT;
     return (int)i;
 }
 
@@ -235,7 +206,7 @@ static bool take_message(struct wi_client *c, struct wi_answer *out)
     if (h.type != WI_REPLY)
         return false;
     int i = find(c, h.id);
-    if (i == NONE) {
+    if (i == CM_NO_SLOT) {
         c->stats.dropped++;
         return false;
     }
@@ -246,36 +217,23 @@ static bool take_message(struct wi_client *c, struct wi_answer *out)
     return true;
 }
 
-/* Ends the first request whose deadline has passed; false when there is none. */
+/* Ends the request whose deadline passed first; false when there is none. */
 static bool expire(struct wi_client *c, struct wi_answer *out)
 {
-    int64_t now_ns = cm_now_ns(), earliest_ns = INT64_MAX;
-
-    if (now_ns < c->expiry_ns)
+    if (cm_slot_heap_first_ns(&c->deadlines) > cm_now_ns())
         return false;
-    for (enum place place = WAITING; place <= SENT; place++) {
-        for (int i = c->lists[place].head; i != NONE; i = c->slots[i].next) {
-            int64_t at_ns = c->slots[i].deadline_ns;
-            if (at_ns <= now_ns) {
-                finish(c, i, out, CM_ETIMEDOUT);
-                c->stats.timed_out++;
-                return true;
-            }
-            if (at_ns < earliest_ns)
-                earliest_ns = at_ns;
-        }
-    }
-    c->expiry_ns = earliest_ns;
-    return false;
+    finish(c, cm_slot_heap_first(&c->deadlines), out, CM_ETIMEDOUT);
+    c->stats.timed_out++;
+    return true;
 }
 
 cm_status wi_client_submit(struct wi_client *c, const struct wi_question *q, struct wi_id *id)
 {
-    int i = c->lists[FREE].head;
+    int i = c->lists.of[FREE].head;
     uint8_t *body;
 
-    if (i == NONE)
-        return CM_FAIL(CM_EBUSY, "client: %d requests are outstanding", c->nslots);
+    if (i == CM_NO_SLOT)
+        return CM_FAIL(CM_EBUSY, "client: %d requests are outstanding", c->lists.nslots);
     if (q->timeout_ms < 1 || q->top_k < 0 || q->top_k > UINT16_MAX || q->image.n > WI_BODY_MAX)
         return CM_FAIL(CM_EINVAL, "client: time-out %d ms, top_k %d, %zu bytes", q->timeout_ms,
                        q->top_k, q->image.n);
@@ -295,8 +253,7 @@ cm_status wi_client_submit(struct wi_client *c, const struct wi_question *q, str
     s->session = 0;
     s->submitted_ns = cm_now_ns();
     s->deadline_ns = s->submitted_ns + q->timeout_ms * INT64_C(1000000);
-    if (s->deadline_ns < c->expiry_ns)
-        c->expiry_ns = s->deadline_ns;
+    cm_slot_heap_set(&c->deadlines, i, s->deadline_ns);
     if (id)
         *id = s->header.id;
     c->stats.submitted++;
@@ -307,9 +264,9 @@ cm_status wi_client_submit(struct wi_client *c, const struct wi_question *q, str
 static struct cm_deadline wake_up(const struct wi_client *c, struct cm_deadline deadline)
 {
     int64_t at_ns = next_ping_ns(c);
-    if (c->expiry_ns < at_ns)
-        at_ns = c->expiry_ns;
-    if (c->session && c->lists[WAITING].n > 0 && cm_now_ns() + RETRY_NS < at_ns)
+    if (cm_slot_heap_first_ns(&c->deadlines) < at_ns)
+        at_ns = cm_slot_heap_first_ns(&c->deadlines);
+    if (c->session && c->lists.of[WAITING].n > 0 && cm_now_ns() + RETRY_NS < at_ns)
         at_ns = cm_now_ns() + RETRY_NS;
     return (struct cm_deadline){at_ns < deadline.at_ns ? at_ns : deadline.at_ns};
 }
@@ -346,5 +303,5 @@ struct wi_client_stats wi_client_stats(const struct wi_client *c)
 
 int wi_client_outstanding(const struct wi_client *c)
 {
-    return c->lists[WAITING].n + c->lists[SENT].n;
+    return c->lists.of[WAITING].n + c->lists.of[SENT].n;
 }

@@ -116,15 +116,34 @@ static void test_a_dead_workers_batch(void **state)
         admit(b, i, i);
     assert_int_equal(sv_batcher_take(b, slots, 3), 3);
     sv_batcher_end(b, slots[1], true); /* answered before the worker died */
-    assert_int_equal(sv_batcher_give_back(b, slots[2]), 1);
-    assert_int_equal(sv_batcher_give_back(b, slots[0]), 1);
+    assert_int_equal(sv_batcher_give_back(b, slots[2], true), 1);
+    assert_int_equal(sv_batcher_give_back(b, slots[0], true), 1);
     /* First those that came first, each alone. */
     assert_int_equal(sv_batcher_take(b, again, 4), 1);
     assert_int_equal(again[0], slots[0]);
     assert_int_equal(sv_batcher_take(b, again, 4), 1);
     assert_int_equal(again[0], slots[2]);
     assert_int_equal(sv_batcher_take(b, again, 4), 2);
-    assert_int_equal(sv_batcher_give_back(b, slots[0]), 2);
+    assert_int_equal(sv_batcher_give_back(b, slots[0], true), 2);
+    sv_batcher_close(&b);
+}
+
+/* Given to another worker for no fault of theirs: together again, and no mark against them. */
+static void test_given_back_without_suspicion(void **state)
+{
+    struct sv_batcher *b =
+        open_batcher((struct sv_batcher_config){.max_requests = 8, .max_batch = 4});
+    int slots[4], again[4];
+    (void)state;
+    for (uint32_t round = 0; round < 5; round++) {
+        for (uint32_t i = 0; i < 3 && round == 0; i++)
+            admit(b, i, i);
+        assert_int_equal(sv_batcher_take(b, slots, 4), 3);
+        for (int i = 2; i >= 0; i--)
+            assert_int_equal(sv_batcher_give_back(b, slots[i], false), 0);
+    }
+    assert_int_equal(sv_batcher_take(b, again, 4), 3);
+    assert_memory_equal(again, slots, 3 * sizeof *again);
     sv_batcher_close(&b);
 }
 
@@ -171,6 +190,27 @@ static void test_remembers_answers(void **state)
     sv_batcher_close(&b);
 }
 
+static void test_forgets(void **state)
+{
+    struct sv_batcher *b = open_batcher(
+        (struct sv_batcher_config){.max_requests = 2, .max_batch = 1, .remembered = 2});
+    int slot;
+    (void)state;
+    assert_int_equal(sv_batcher_oldest_done(b), SV_NONE);
+    for (uint32_t i = 0; i < 2; i++) {
+        admit(b, i, i);
+        sv_batcher_take(b, &slot, 1);
+        sv_batcher_end(b, slot, true);
+    }
+    slot = sv_batcher_find(b, id_of(0));
+    assert_int_equal(sv_batcher_oldest_done(b), slot);
+    sv_batcher_forget(b, slot);
+    assert_int_equal(sv_batcher_find(b, id_of(0)), SV_NONE);
+    assert_int_equal(sv_batcher_oldest_done(b), sv_batcher_find(b, id_of(1)));
+    assert_int_not_equal(admit(b, 0, 9), SV_NONE);
+    sv_batcher_close(&b);
+}
+
 /* Many ids in few buckets, admitted and ended in another order: none is lost, none stays. */
 static void test_finds_what_is_there(void **state)
 {
@@ -211,7 +251,9 @@ int main(void)
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_one_large_image_is_taken),
         cmocka_unit_test(test_a_dead_workers_batch),
+        cmocka_unit_test(test_given_back_without_suspicion),
         cmocka_unit_test(test_deadlines),
+        cmocka_unit_test(test_forgets),
         cmocka_unit_test(test_remembers_answers),
         cmocka_unit_test(test_finds_what_is_there),
         cmocka_unit_test(test_bad_config),
