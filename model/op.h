@@ -15,6 +15,7 @@
 
 #include "common/lane.h"
 #include "common/status.h"
+#include "model/draw.h"
 #include "model/layout.h"
 #include "model/spec.h"
 
@@ -81,6 +82,7 @@ struct nn_op_needs {
     size_t dparam; /* floats of a shard's parameter gradient, in the op's own order; 0: none */
 };
 
+struct nn_step_values; /* step.h */
 struct nn_op_impl;
 struct nn_backend;
 struct nn_op {
@@ -89,14 +91,6 @@ struct nn_op {
     struct nn_op_desc desc;
     struct nn_op_needs needs;
     void *state; /* the impl's own */
-};
-
-/* Offsets of an image crop inside the padded image, and what else happens to it. Zero: nothing. */
-struct nn_augment {
-    int8_t dy, dx;        /* shift of the crop, |d| <= 127; outside pixels come from pad_mode */
-    uint8_t flip;         /* mirrored left to right, before the shift */
-    uint8_t cut_n;        /* side of the square that is set to 0 after normalising; 0: none */
-    int16_t cut_y, cut_x; /* its upper left corner; may reach over the border */
 };
 
 /* A shard's images and labels; borrowed until the shard's step is done. */
@@ -135,6 +129,9 @@ struct nn_op_args {
     uint64_t seed;                /* dropout: with step and first_sample the key of its numbers */
     uint32_t step;
     uint32_t first_sample; /* of this shard in the global batch */
+    /* On a device: the step's values in its memory. The step number for dropout is read there, and
+     * the loss's gradient is times its loss scale. NULL: step above, and 1. */
+    const struct nn_step_values *values;
 };
 
 struct nn_op_impl {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/mem.h"
+#include "model/update.h"
 
 /* A trained tensor's settings. */
 struct span {
@@ -20,14 +21,6 @@ struct tr_optimizer {
     struct span *spans; /* in arena order */
     int nslots;
     float *slot[TR_OPTIMIZER_SLOTS]; /* nparam floats each */
-};
-
-/* What one element needs, all fp32, computed once per span and call. */
-struct coefficients {
-    float lr, scale, decay, shrink, l1;
-    float momentum, beta1, beta2, eps;
-    float correct1, correct2; /* adam: 1 / (1 - b1^t), 1 / (1 - b2^t) */
-    bool nesterov;
 };
 
 /* ---- groups ---- */
@@ -181,72 +174,64 @@ float *tr_optimizer_slot(struct tr_optimizer *o, int slot)
 
 /* ---- the update ---- */
 
-static inline float regularised(float g, float w, const struct coefficients *c)
+/* One optimiser over a range; state NULL: it keeps none of that kind. */
+static void update_sgd(float *restrict w, const float *restrict g, float *restrict b, size_t n,
+                       struct nn_coefficients c, float scale)
 {
-    float sign = (float)((w > 0) - (w < 0));
-    return c->scale * g + c->l1 * sign + c->decay * w;
-}
-
-static void update_sgd(float *restrict w, const float *restrict g, float *restrict buf, size_t n,
-                       const struct coefficients *c)
-{
-    for (size_t i = 0; i < n; i++) {
-        float d = regularised(g[i], w[i], c);
-        float step = d;
-        if (buf) {
-            buf[i] = c->momentum * buf[i] + d;
-            step = c->nesterov ? d + c->momentum * buf[i] : buf[i];
-        }
-        w[i] = w[i] * c->shrink - c->lr * step;
+    for (size_t i = 0; !b && i < n; i++)
+        w[i] = nn_update_sgd(&c, false, scale, g[i], (struct nn_element){.w = w[i]}).w;
+    for (size_t i = 0; b && i < n; i++) {
+        struct nn_element e = {.w = w[i], .first = b[i]};
+        e = nn_update_sgd(&c, true, scale, g[i], e);
+        w[i] = e.w;
+        b[i] = e.first;
     }
 }
 
 static void update_adam(float *restrict w, const float *restrict g, float *restrict m,
-                        float *restrict v, size_t n, const struct coefficients *c)
+                        float *restrict v, size_t n, struct nn_coefficients c, float scale)
 {
     for (size_t i = 0; i < n; i++) {
-        float d = regularised(g[i], w[i], c);
-        m[i] = c->beta1 * m[i] + (1 - c->beta1) * d;
-        v[i] = c->beta2 * v[i] + (1 - c->beta2) * (d * d);
-        float denominator = sqrtf(v[i] * c->correct2) + c->eps;
-        w[i] = w[i] * c->shrink - c->lr * (m[i] * c->correct1) / denominator;
+        struct nn_element e = {.w = w[i], .first = m[i], .second = v[i]};
+        e = nn_update_adam(&c, scale, g[i], e);
+        w[i] = e.w;
+        m[i] = e.first;
+        v[i] = e.second;
     }
 }
 
 static void update_rmsprop(float *restrict w, const float *restrict g, float *restrict v,
-                           float *restrict buf, size_t n, const struct coefficients *c)
+                           float *restrict b, size_t n, struct nn_coefficients c, float scale)
 {
     for (size_t i = 0; i < n; i++) {
-        float d = regularised(g[i], w[i], c);
-        v[i] = c->beta2 * v[i] + (1 - c->beta2) * (d * d);
-        float step = d / (sqrtf(v[i]) + c->eps);
-        if (buf) {
-            buf[i] = c->momentum * buf[i] + step;
-            step = buf[i];
-        }
-        w[i] = w[i] * c->shrink - c->lr * step;
+        struct nn_element e = {.w = w[i], .first = v[i], .second = b ? b[i] : 0};
+        e = nn_update_rmsprop(&c, b != NULL, scale, g[i], e);
+        w[i] = e.w;
+        v[i] = e.first;
+        if (b)
+            b[i] = e.second;
     }
 }
 
 static void update_adagrad(float *restrict w, const float *restrict g, float *restrict v, size_t n,
-                           const struct coefficients *c)
+                           struct nn_coefficients c, float scale)
 {
     for (size_t i = 0; i < n; i++) {
-        float d = regularised(g[i], w[i], c);
-        v[i] += d * d;
-        w[i] = w[i] * c->shrink - c->lr * d / (sqrtf(v[i]) + c->eps);
+        struct nn_element e = {.w = w[i], .first = v[i]};
+        e = nn_update_adagrad(&c, scale, g[i], e);
+        w[i] = e.w;
+        v[i] = e.first;
     }
 }
 
-static struct coefficients coefficients_of(const struct tr_train_config *cfg,
-                                           const struct span *span, const struct tr_update *u)
+static struct nn_coefficients coefficients_of(const struct tr_train_config *cfg,
+                                              const struct span *span, const struct tr_update *u)
 {
     double lr = u->lr * span->lr_scale;
     bool decoupled = cfg->decay == TR_DECAY_DECOUPLED;
     double t = (double)(u->step + 1);
-    return (struct coefficients){
+    return (struct nn_coefficients){
         .lr = (float)lr,
-        .scale = (float)u->scale,
         .decay = decoupled ? 0 : (float)span->weight_decay,
         .shrink = decoupled ? (float)(1 - lr * span->weight_decay) : 1,
         .l1 = (float)cfg->l1,
@@ -269,23 +254,23 @@ void tr_optimizer_apply(struct tr_optimizer *o, const struct tr_update *u, float
         size_t to = span->end < end ? span->end : end;
         if (from >= to || u->epoch >= span->until)
             continue;
-        struct coefficients c = coefficients_of(o->cfg, span, u);
+        struct nn_coefficients c = coefficients_of(o->cfg, span, u);
         float *w = weights + from;
         const float *g = gradients + from;
         float *first = o->slot[0] ? o->slot[0] + from : NULL;
         float *second = o->slot[1] ? o->slot[1] + from : NULL;
         switch ((enum tr_optimizer_kind)o->cfg->optimizer) {
         case TR_SGD:
-            update_sgd(w, g, first, to - from, &c);
+            update_sgd(w, g, first, to - from, c, (float)u->scale);
             break;
         case TR_ADAM:
-            update_adam(w, g, first, second, to - from, &c);
+            update_adam(w, g, first, second, to - from, c, (float)u->scale);
             break;
         case TR_RMSPROP:
-            update_rmsprop(w, g, first, second, to - from, &c);
+            update_rmsprop(w, g, first, second, to - from, c, (float)u->scale);
             break;
         case TR_ADAGRAD:
-            update_adagrad(w, g, first, to - from, &c);
+            update_adagrad(w, g, first, to - from, c, (float)u->scale);
             break;
         }
     }

@@ -1,11 +1,5 @@
-/* Optimisers over the flat arena, as PyTorch defines them (torch.optim, version 2):
- *   g = scale * gradient + l1 sign(w) [+ decay w, when l2]
- *   sgd      b = momentum b + g; w -= lr (nesterov ? g + momentum b : b)
- *   adam     m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; w -= lr (m / (1 - b1^t)) / (sqrt(v /
- * (1 - b2^t)) + eps) rmsprop  v = alpha v + (1 - alpha) g^2; u = g / (sqrt(v) + eps); with
- * momentum: b = momentum b + u, u = b; w -= lr u adagrad  v = v + g^2; w -= lr g / (sqrt(v) + eps)
- * and before that, when decoupled: w -= lr decay w. All in fp32, element by element: how a range is
- * cut does not matter.
+/* Optimisers over the flat arena; model/update.h has the formulas. Element by element in fp32: how
+ * a range is cut does not matter.
  *
  * Groups: a JSON array in train.groups; the first whose "match" (a shell pattern on the tensor's
  * name) fits gives "lr_scale" (on the learning rate), "weight_decay" (instead of

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-#include "common/rng.h"
+#include "model/draw.h"
 
 int64_t tr_order_steps_per_epoch(const struct tr_order *o)
 {
@@ -27,7 +27,7 @@ struct tr_slice tr_order_slice(const struct tr_order *o, int64_t step)
 
 uint32_t tr_order_sample(const struct tr_order *o, uint32_t epoch, uint32_t position)
 {
-    return cm_rng_permute(o->seed, CM_RNG_SHUFFLE, epoch, o->n, position);
+    return nn_draw_sample(o->seed, o->n, epoch, position);
 }
 
 void tr_shard_range(uint32_t b, uint32_t shards, uint32_t k, uint32_t *first, uint32_t *count)
