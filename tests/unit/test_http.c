@@ -477,7 +477,7 @@ static void test_open_refuses(void **state)
     cfg.threads = 0;
     assert_int_equal(cm_http_open(&second, &cfg), CM_EINVAL);
     /* One thread works like two; port 0 was another one. */
-    cfg = (struct cm_http_config){.host = "localhost",
+    cfg = (struct cm_http_config){.host = "127.0.0.1",
                                   .threads = 1,
                                   .max_body_nbytes = 1,
                                   .max_connections = 4,

@@ -108,30 +108,11 @@ static void bad_files_named(void **state)
     expect_fault(CM_ENOTFOUND, "install nothing", tr_idx_open(&ds, &facts, dir));
 }
 
-/* Debian's package, where it is installed. */
-static void fashion_mnist(void **state)
-{
-    (void)state;
-    struct tr_dataset ds;
-
-    if (!cm_path_is_dir(tr_fashion_mnist_facts.folder)) {
-        assert_null(getenv("SKIPS_AS_FAILS"));
-        print_message("skipped: the package dataset-fashion-mnist is not installed\n");
-        skip();
-    }
-    expect_ok(tr_idx_open(&ds, &tr_fashion_mnist_facts, "/nonexistent"));
-    assert_int_equal(ds.labels[0], 9);
-    assert_string_equal(tr_dataset_class(&ds, 9), "ankle boot");
-    assert_string_equal(ds.fingerprint, "c2ba12e3bd95227f");
-    tr_dataset_release(&ds);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(read_plain_and_gz),
         cmocka_unit_test(bad_files_named),
-        cmocka_unit_test(fashion_mnist),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
