@@ -82,6 +82,7 @@ static cm_status start_watch(struct ar_group *g, const struct greeting *all)
         .size = g->size,
         .key = all[0].key,
         .heartbeat_ms = g->cfg.heartbeat_ms,
+        .late_ms = g->cfg.late_ms,
         .timeout_ms = g->cfg.collective_timeout_ms,
     };
     cm_status st = g->size > 1 ? ar_watch_start(g->watch, &cfg) : CM_OK;
@@ -191,16 +192,29 @@ void ar_group_close(struct ar_group **group)
     cm_free(group);
 }
 
+/* How long a rank that failed because of another leaves it to the watchdog to say which. */
+static int64_t leave_it_ms(const struct ar_group *g, cm_status st)
+{
+    int64_t ms = 3 * g->cfg.heartbeat_ms;
+    return st != CM_EPEER || g->size == 1 ? 0 : ms < 1000 ? ms : 1000;
+}
+
 _Noreturn void ar_group_abort(struct ar_group *g, cm_status st, const char *doing)
 {
     cm_error_report(CM_LOG_ERROR, st, doing);
     if (g) {
+        cm_sleep_us(1000 * leave_it_ms(g, st));
         char why[MESSAGE];
         snprintf(why, sizeof why, "%s: %s", doing, cm_error_text());
         ar_watch_last_words(g->watch, why);
     }
     int code = cm_status_exit_code(st);
     _exit(code != 0 ? code : cm_status_exit_code(CM_EINTERNAL));
+}
+
+void ar_group_on_loss(struct ar_group *g, ar_loss_fn fn, void *arg)
+{
+    ar_watch_on_loss(g->watch, fn, arg);
 }
 
 /* ---- who and where ---- */

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "allreduce/loss.h"
 #include "allreduce/sum.h"
 #include "common/config.h"
 #include "common/lane.h"
@@ -31,6 +32,7 @@ struct ar_config {
     int64_t start_timeout_ms;      /* until all ranks have met */
     int64_t collective_timeout_ms; /* of one collective: after it the job is aborted, the culprit
                                       named */
+    int64_t late_ms;               /* of one collective, at least: after it the culprit is shown */
     int64_t heartbeat_ms;          /* between two heartbeats of a rank */
     bool compress; /* every node of the tree rounded to bf16, in memory as on the wire */
 };
@@ -54,6 +56,11 @@ int ar_group_local_size(const struct ar_group *g);
  * st, tells the peers as far as they can be told, ends this process with st's exit code. Never
  * returns, never waits longer than 2 s. */
 _Noreturn void ar_group_abort(struct ar_group *g, cm_status st, const char *doing);
+
+/* fn is told of a loss by the rank that speaks for all (the lowest that is well, or the one that
+ * aborts), just before its process ends: on a thread of its own, while the others run on. It has a
+ * second, and must not use the group. NULL: nobody. Without peers fn is never called. */
+void ar_group_on_loss(struct ar_group *g, ar_loss_fn fn, void *arg);
 
 /* ---- collectives at start-up and between steps; every rank calls the same ones in the same order
  * ---- */

@@ -14,6 +14,9 @@ static const struct cm_key keys[] = {
      "all ranks must have met by then"},
     {"collective_timeout_ms", CM_KEY_INT, AT(collective_timeout_ms), "120000", 100, 86400000, NULL,
      "ms", "a rank that waits longer in one collective names the culprit and leaves"},
+    {"late_ms", CM_KEY_INT, AT(late_ms), "10000", 100, 86400000, NULL, "ms",
+     "a wait longer than this, and than five times the median of its phase, is shown: for whom, "
+     "where it is and what it does"},
     {"heartbeat_ms", CM_KEY_INT, AT(heartbeat_ms), "500", 10, 60000, NULL, "ms",
      "time between two heartbeats of a rank"},
     {"compress", CM_KEY_BOOL, AT(compress), "false", 0, 0, NULL, NULL,

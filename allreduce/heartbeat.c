@@ -62,7 +62,7 @@ bool ar_beat_decode(struct ar_beat *beat, const uint8_t *bytes, size_t nbytes)
         return false;
     uint64_t kind = get(bytes + AT_KIND, 2);
     bool ends = bytes[AT_PHASE + AR_BEAT_PHASE - 1] == 0 && bytes[AT_TEXT + AR_BEAT_TEXT - 1] == 0;
-    if ((kind != AR_BEAT_ALIVE && kind != AR_BEAT_LEAVING) || !ends)
+    if (kind < AR_BEAT_ALIVE || kind > AR_BEAT_DONE || !ends)
         return false;
     *beat = (struct ar_beat){
         .kind = (enum ar_beat_kind)kind,
@@ -78,10 +78,16 @@ bool ar_beat_decode(struct ar_beat *beat, const uint8_t *bytes, size_t nbytes)
     return true;
 }
 
+const char *const ar_fault_names[] = {"waits", "behind", "silent", "gone", "left"};
+
 enum ar_fault ar_peer_fault(const struct ar_peer *p, uint64_t collective, int64_t silent_ms)
 {
     if (p->beat.kind == AR_BEAT_LEAVING)
         return AR_FAULT_LEFT;
+    if (p->beat.kind == AR_BEAT_DONE)
+        return AR_FAULT_NONE;
+    if (p->beat.kind == AR_BEAT_ALIVE && p->refusals >= AR_REFUSALS)
+        return AR_FAULT_GONE;
     if (p->age_ms > silent_ms)
         return AR_FAULT_SILENT;
     return p->beat.collective < collective ? AR_FAULT_BEHIND : AR_FAULT_NONE;
@@ -103,28 +109,56 @@ int ar_culprit(const struct ar_peer *peers, int n, int me, uint64_t collective, 
     return culprit;
 }
 
-void ar_peer_describe(char *text, size_t n, const struct ar_peer *p, int rank, enum ar_fault fault)
+bool ar_speaks(const struct ar_peer *peers, int me, enum ar_fault from, uint64_t collective,
+               int64_t silent_ms)
+{
+    for (int r = 0; r < me; r++)
+        if (ar_peer_fault(&peers[r], collective, silent_ms) < from)
+            return false;
+    return true;
+}
+
+/* "'step' step 812, collective 17 (sum of a gradient bucket), 2 behind" */
+static void describe_place(char *text, size_t n, const struct ar_beat *b, uint64_t collective)
+{
+    char behind[32] = "", name[AR_BEAT_TEXT + 4] = "";
+    if (b->collective < collective)
+        snprintf(behind, sizeof behind, ", %" PRIu64 " behind", collective - b->collective);
+    if (b->kind == AR_BEAT_ALIVE && *b->text)
+        snprintf(name, sizeof name, " (%s)", b->text);
+    snprintf(text, n, "'%s' step %" PRId64 ", collective %" PRIu64 "%s%s",
+             b->kind ? b->phase : "start", b->step, b->collective, name, behind);
+}
+
+void ar_peer_describe(char *text, size_t n, const struct ar_peer *p, int rank, enum ar_fault fault,
+                      uint64_t collective)
 {
     const struct ar_beat *b = &p->beat;
-    char where[128];
-    snprintf(where, sizeof where, "'%s' step %" PRId64 ", collective %" PRIu64,
-             b->kind ? b->phase : "start", b->step, b->collective);
+    char where[AR_BEAT_PHASE + AR_BEAT_TEXT + 128];
+    double age_s = (double)p->age_ms / 1e3;
+    describe_place(where, sizeof where, b, collective);
     switch (fault) {
     case AR_FAULT_LEFT:
         snprintf(text, n, "rank %d on %s: left: %s", rank, p->host, b->text);
         break;
+    case AR_FAULT_GONE:
+        snprintf(text, n, "rank %d on %s: gone (killed or crashed), last in %s", rank, p->host,
+                 where);
+        break;
     case AR_FAULT_SILENT:
         snprintf(text, n,
-                 "rank %d on %s: silent for %.1f s (killed, stopped or cut off?), last in %s", rank,
-                 p->host, (double)p->age_ms / 1e3, where);
+                 "rank %d on %s: silent for %.1f s (stopped, cut off, or its host is down), last "
+                 "in %s",
+                 rank, p->host, age_s, where);
         break;
     case AR_FAULT_BEHIND:
         snprintf(text, n, "rank %d on %s: behind: for %.1f s in %s", rank, p->host,
-                 (double)(b->in_phase_ms + p->age_ms) / 1e3, where);
+                 b->in_phase_ms / 1e3 + age_s, where);
         break;
     case AR_FAULT_NONE:
+    case AR_FAULT_COUNT:
         snprintf(text, n, "rank %d on %s: waits since %.1f s in %s", rank, p->host,
-                 (double)(b->waiting_ms + p->age_ms) / 1e3, where);
+                 b->waiting_ms / 1e3 + age_s, where);
         break;
     }
 }

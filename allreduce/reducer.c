@@ -119,6 +119,8 @@ static cm_status run_watched(struct ar_reducer *r, const struct ar_job *job)
     if (job->ready)
         CM_TRY(ln_event_sync(job->ready, cm_deadline_in_ms(r->ready_timeout_ms)));
     int64_t begin_ns = cm_now_ns();
+    if (job->kind == AR_JOB_FINISH)
+        ar_watch_part(r->watch);
     ar_watch_enter(r->watch, doing(job->kind));
     cm_status st = run(r, job);
     ar_watch_leave(r->watch);

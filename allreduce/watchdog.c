@@ -1,9 +1,7 @@
 #include "allreduce/watchdog.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -12,42 +10,48 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "allreduce/heartbeat.h"
+#include "allreduce/beacon.h"
+#include "allreduce/phases.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
 
 #define REPORT_ROWS  16
 #define LEAVE_COPIES 3 /* datagrams get lost */
+#define TELL_S       1 /* for whoever is told of a loss: the file system may be what hangs */
+#define QUIET_BEATS  2 /* how long a rank that need not speak waits for the one that does */
 
 /* What the rank does, written by its own threads, read by the watchdog. */
 struct doing {
     atomic_ullong newest; /* number of the newest collective entered */
     atomic_bool inside;   /* of it */
+    atomic_bool parting;  /* it is the last */
     _Atomic(const char *) collective;
     _Atomic(const char *) phase;
     atomic_llong step;
+    atomic_llong late_ms; /* of this phase */
 };
 
 struct ar_watch {
-    int socket, wake; /* wake: eventfd, written by close */
+    struct ar_beacon beacon;
+    int wake; /* eventfd, written by close */
     struct doing doing;
+    int64_t heartbeat_ms, late_ms, timeout_ms;
+    struct ar_phases phases; /* owner: who calls ar_watch_phase */
 
-    int rank, size;
-    uint64_t key;
-    int64_t heartbeat_ms, timeout_ms;
-    struct sockaddr_in *address; /* (size), port 0: unreachable */
-    struct ar_place *places;     /* (size) */
+    pthread_mutex_t lock; /* guards the two: a loss is told by one thread */
+    ar_loss_fn on_loss;
+    void *arg;
 
     /* Owner: the watchdog thread. Times are milliseconds of its own running. */
     pthread_t thread;
-    bool running; /* owner: who starts and closes; true before the thread begins */
-    struct ar_peer *peers;
+    bool running;            /* owner: who starts and closes; true before the thread begins */
     unsigned long long seen; /* the collective that waited_ms counts for */
-    int64_t waited_ms, in_phase_ms;
+    unsigned long long told; /* the newest that was called late */
+    int64_t waited_ms, in_phase_ms, gone_ms;
     const char *seen_phase;
     long long seen_step;
 };
@@ -55,32 +59,18 @@ struct ar_watch {
 cm_status ar_watch_open(struct ar_watch **out, struct ar_place *here)
 {
     *out = NULL;
-    cm_status st;
-    struct ar_watch *w = NULL;
-    CM_GOTO(st, ar_place_here(here), out);
-    CM_GOTO(st, cm_alloc(&w, 1, sizeof *w, "watchdog"), out);
-    w->socket = w->wake = -1;
+    struct ar_watch *w;
+    CM_TRY(cm_alloc(&w, 1, sizeof *w, "watchdog"));
+    pthread_mutex_init(&w->lock, NULL);
+    w->wake = -1;
     atomic_store(&w->doing.phase, "start");
     atomic_store(&w->doing.collective, "");
-
-    struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_ANY)};
-    socklen_t n = sizeof any;
-    w->socket = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (w->socket < 0 || bind(w->socket, (struct sockaddr *)&any, n) != 0 ||
-        getsockname(w->socket, (struct sockaddr *)&any, &n) != 0) {
-        st = CM_FAIL_ERRNO("heartbeats: UDP socket");
-        goto out;
-    }
-    here->port = ntohs(any.sin_port);
-    w->wake = eventfd(0, EFD_CLOEXEC);
-    if (w->wake < 0) {
+    cm_status st = ar_beacon_open(&w->beacon, here);
+    if (st == CM_OK && (w->wake = eventfd(0, EFD_CLOEXEC)) < 0)
         st = CM_FAIL_ERRNO("heartbeats: eventfd");
-        goto out;
-    }
+    if (st != CM_OK)
+        ar_watch_close(&w);
     *out = w;
-    w = NULL;
-out:
-    ar_watch_close(&w);
     return st;
 }
 
@@ -88,105 +78,213 @@ static struct ar_beat beat_of(struct ar_watch *w, enum ar_beat_kind kind)
 {
     struct ar_beat b = {
         .kind = kind,
-        .key = w->key,
-        .rank = (uint32_t)w->rank,
+        .key = w->beacon.key,
+        .rank = (uint32_t)w->beacon.rank,
         .collective = atomic_load(&w->doing.newest),
         .step = atomic_load(&w->doing.step),
-        .in_phase_ms = (uint32_t)w->in_phase_ms,
-        .waiting_ms = atomic_load(&w->doing.inside) ? (uint32_t)w->waited_ms + 1 : 0,
     };
     snprintf(b.phase, sizeof b.phase, "%s", atomic_load(&w->doing.phase));
+    snprintf(b.text, sizeof b.text, "%s", atomic_load(&w->doing.collective));
     return b;
 }
 
-/* A heartbeat that cannot be sent is one that is lost: the peers judge by what arrives. */
-static void send_to_all(struct ar_watch *w, const struct ar_beat *beat)
+static void send_copies(struct ar_watch *w, const struct ar_beat *beat)
 {
-    uint8_t bytes[AR_BEAT_NBYTES];
-    ar_beat_encode(bytes, beat);
-    for (int r = 0; r < w->size; r++)
-        if (r != w->rank && w->address[r].sin_port != 0)
-            (void)sendto(w->socket, bytes, sizeof bytes, MSG_DONTWAIT,
-                         (struct sockaddr *)&w->address[r], sizeof w->address[r]);
+    for (int i = 0; i < LEAVE_COPIES; i++)
+        ar_beacon_send(&w->beacon, beat);
+}
+
+/* ---- telling ---- */
+
+struct telling {
+    ar_loss_fn fn;
+    const struct ar_loss *loss;
+    void *arg;
+};
+
+static void *tell(void *arg)
+{
+    struct telling *t = arg;
+    t->fn(t->loss, t->arg);
+    return NULL;
+}
+
+/* Once. A thread that does not come back in time stays behind: the process is about to end. */
+static void tell_loss(struct ar_watch *w, const struct ar_loss *loss)
+{
+    pthread_mutex_lock(&w->lock);
+    struct telling t = {w->on_loss, loss, w->arg};
+    w->on_loss = NULL;
+    pthread_mutex_unlock(&w->lock);
+    pthread_t thread;
+    if (!t.fn || pthread_create(&thread, NULL, tell, &t) != 0)
+        return;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += TELL_S;
+    if (pthread_timedjoin_np(thread, NULL, &until) != 0)
+        cm_log_warn("the end of the run could not be written down within %d s", TELL_S);
+}
+
+void ar_watch_on_loss(struct ar_watch *w, ar_loss_fn fn, void *arg)
+{
+    if (!w)
+        return;
+    pthread_mutex_lock(&w->lock);
+    w->on_loss = fn;
+    w->arg = arg;
+    pthread_mutex_unlock(&w->lock);
 }
 
 void ar_watch_last_words(struct ar_watch *w, const char *why)
 {
     if (!w || !w->running)
         return;
-    struct ar_beat b = {.kind = AR_BEAT_LEAVING, .key = w->key, .rank = (uint32_t)w->rank};
-    b.collective = atomic_load(&w->doing.newest);
-    b.step = atomic_load(&w->doing.step);
-    snprintf(b.phase, sizeof b.phase, "%s", atomic_load(&w->doing.phase));
+    struct ar_beat b = beat_of(w, AR_BEAT_LEAVING);
     snprintf(b.text, sizeof b.text, "%s", why);
-    for (int i = 0; i < LEAVE_COPIES; i++)
-        send_to_all(w, &b);
+    const struct ar_loss loss = {.rank = w->beacon.rank,
+                                 .host = w->beacon.places[w->beacon.rank].host,
+                                 .fault = "failed",
+                                 .phase = b.phase,
+                                 .step = b.step,
+                                 .what = why,
+                                 .others = ""};
+    tell_loss(w, &loss);
+    send_copies(w, &b);
 }
 
-static void receive(struct ar_watch *w)
+/* ---- judging ---- */
+
+/* Three heartbeats and a little for the scheduler; open checks that the deadline is longer. */
+static int64_t silent_ms(const struct ar_watch *w)
 {
-    uint8_t bytes[AR_BEAT_NBYTES + 1];
-    struct ar_beat beat;
-    ssize_t n;
-    while ((n = recv(w->socket, bytes, sizeof bytes, MSG_DONTWAIT)) >= 0 || errno == EINTR) {
-        if (n < 0 || !ar_beat_decode(&beat, bytes, (size_t)n) || beat.key != w->key ||
-            beat.rank >= (uint32_t)w->size || beat.rank == (uint32_t)w->rank)
-            continue;
-        struct ar_peer *p = &w->peers[beat.rank];
-        p->beat = beat;
-        p->age_ms = 0;
-        if (beat.kind == AR_BEAT_LEAVING) {
-            cm_log_error("leaving: rank %u on %s left: %s", beat.rank, p->host, beat.text);
-            _exit(cm_status_exit_code(CM_EPEER));
-        }
-    }
+    return 3 * w->heartbeat_ms + 50;
 }
 
-/* One screen: the faulty first, then this rank, then some that wait as it does. */
-static void report(struct ar_watch *w, uint64_t collective, int64_t silent_ms)
+static enum ar_fault fault_of(const struct ar_watch *w, int r)
 {
-    int rows = 0, shown[AR_FAULT_LEFT + 1] = {0};
+    return ar_peer_fault(&w->beacon.peers[r], w->seen, silent_ms(w));
+}
+
+static bool speaks(const struct ar_watch *w, enum ar_fault from)
+{
+    return ar_speaks(w->beacon.peers, w->beacon.rank, from, w->seen, silent_ms(w));
+}
+
+static void describe_others(const struct ar_watch *w, char *text, size_t n)
+{
+    int count[AR_FAULT_COUNT] = {0};
+    for (int r = 0; r < w->beacon.size; r++)
+        count[fault_of(w, r)] += r != w->beacon.rank;
+    snprintf(text, n, "of %d other ranks: %d left, %d gone, %d silent, %d behind, %d waiting",
+             w->beacon.size - 1, count[AR_FAULT_LEFT], count[AR_FAULT_GONE], count[AR_FAULT_SILENT],
+             count[AR_FAULT_BEHIND], count[AR_FAULT_NONE]);
+}
+
+/* One screen: the faulty first, then some that wait as this rank does, then how many are what. */
+static void show_all(struct ar_watch *w, enum cm_log_level level)
+{
+    int rows = 0;
     char row[512];
     for (int fault = AR_FAULT_LEFT; fault >= AR_FAULT_NONE; fault--)
-        for (int r = 0; r < w->size; r++) {
-            struct ar_peer *p = &w->peers[r];
-            if (r == w->rank || ar_peer_fault(p, collective, silent_ms) != (enum ar_fault)fault)
+        for (int r = 0; r < w->beacon.size && rows < REPORT_ROWS; r++) {
+            if (r == w->beacon.rank || fault_of(w, r) != (enum ar_fault)fault)
                 continue;
-            shown[fault]++;
-            if (rows++ >= REPORT_ROWS)
-                continue;
-            ar_peer_describe(row, sizeof row, p, r, (enum ar_fault)fault);
-            cm_log_error("  %s", row);
+            rows++;
+            ar_peer_describe(row, sizeof row, &w->beacon.peers[r], r, (enum ar_fault)fault,
+                             w->seen);
+            cm_log_line(level, "  %s", row);
         }
-    cm_log_error("  of %d other ranks: %d left, %d silent, %d behind, %d waiting", w->size - 1,
-                 shown[AR_FAULT_LEFT], shown[AR_FAULT_SILENT], shown[AR_FAULT_BEHIND],
-                 shown[AR_FAULT_NONE]);
+    describe_others(w, row, sizeof row);
+    cm_log_line(level, "  %s", row);
+}
+
+/* "collective 17 (sum) at 'step' step 812 waits since 10.1 s for rank 1 on node07: …" */
+static void describe_wait(const struct ar_watch *w, int culprit, char *who, size_t n, char *text,
+                          size_t ntext)
+{
+    snprintf(who, n, "all: every rank waits in it; are messages between hosts lost?");
+    if (culprit >= 0)
+        ar_peer_describe(who, n, &w->beacon.peers[culprit], culprit, fault_of(w, culprit), w->seen);
+    snprintf(text, ntext, "collective %llu (%s) at '%s' step %lld waited %.1f s for %s", w->seen,
+             atomic_load(&w->doing.collective), atomic_load(&w->doing.phase),
+             (long long)atomic_load(&w->doing.step), (double)w->waited_ms / 1e3, who);
+}
+
+static int find_culprit(const struct ar_watch *w)
+{
+    return ar_culprit(w->beacon.peers, w->beacon.size, w->beacon.rank, w->seen, silent_ms(w));
 }
 
 static _Noreturn void give_up(struct ar_watch *w)
 {
-    /* Three heartbeats and a little for the scheduler; open checks that the deadline is longer. */
-    int64_t silent_ms = 3 * w->heartbeat_ms + 50;
-    int culprit = ar_culprit(w->peers, w->size, w->rank, w->seen, silent_ms);
-    char who[256] = "every rank waits in it: messages between hosts are lost?";
-    if (culprit >= 0)
-        ar_peer_describe(who, sizeof who, &w->peers[culprit], culprit,
-                         ar_peer_fault(&w->peers[culprit], w->seen, silent_ms));
-    cm_log_error("leaving: collective %llu (%s) at '%s' step %lld waited %.1f s for %s", w->seen,
-                 atomic_load(&w->doing.collective), atomic_load(&w->doing.phase),
-                 (long long)atomic_load(&w->doing.step), (double)w->waited_ms / 1e3, who);
-    report(w, w->seen, silent_ms);
-    ar_watch_last_words(w, who);
+    int culprit = find_culprit(w);
+    char who[512], text[768], others[128];
+    describe_wait(w, culprit, who, sizeof who, text, sizeof text);
+    cm_log_error("leaving: %s", text);
+    if (speaks(w, AR_FAULT_SILENT)) {
+        show_all(w, CM_LOG_ERROR);
+        const struct ar_peer *p = culprit >= 0 ? &w->beacon.peers[culprit] : NULL;
+        describe_others(w, others, sizeof others);
+        const struct ar_loss loss = {
+            .rank = culprit,
+            .host = p ? p->host : NULL,
+            .fault = p ? ar_fault_names[fault_of(w, culprit)] : ar_fault_names[AR_FAULT_NONE],
+            .phase = p && p->beat.kind ? p->beat.phase : atomic_load(&w->doing.phase),
+            .step = p ? p->beat.step : atomic_load(&w->doing.step),
+            .what = who,
+            .others = others};
+        tell_loss(w, &loss);
+    }
+    struct ar_beat b = beat_of(w, AR_BEAT_LEAVING);
+    snprintf(b.text, sizeof b.text, "%.*s", AR_BEAT_TEXT - 1, who);
+    send_copies(w, &b);
     _exit(cm_status_exit_code(CM_ETIMEDOUT));
+}
+
+static void check_late(struct ar_watch *w)
+{
+    char who[512], text[768];
+    if (w->told == w->seen || w->waited_ms < atomic_load(&w->doing.late_ms) ||
+        !speaks(w, AR_FAULT_BEHIND))
+        return;
+    w->told = w->seen;
+    describe_wait(w, find_culprit(w), who, sizeof who, text, sizeof text);
+    cm_log_warn("late: %s", text);
+    show_all(w, CM_LOG_WARN);
+}
+
+/* After each heartbeat. */
+static void judge(struct ar_watch *w, int64_t dt_ms)
+{
+    int64_t quiet_ms = QUIET_BEATS * w->heartbeat_ms;
+    int culprit = find_culprit(w);
+    bool gone =
+        culprit >= 0 && fault_of(w, culprit) == AR_FAULT_GONE && !atomic_load(&w->doing.parting);
+    w->gone_ms = gone ? w->gone_ms + dt_ms : 0;
+    if (gone && (speaks(w, AR_FAULT_SILENT) || w->gone_ms > quiet_ms))
+        give_up(w);
+    if (!atomic_load(&w->doing.inside))
+        return;
+    int64_t late_ms = atomic_load(&w->doing.late_ms);
+    int64_t deadline_ms = w->timeout_ms > late_ms ? w->timeout_ms : late_ms;
+    if (!speaks(w, AR_FAULT_BEHIND))
+        deadline_ms += quiet_ms;
+    if (w->waited_ms >= deadline_ms)
+        give_up(w);
+    check_late(w);
 }
 
 /* dt_ms of this process's running have passed. */
 static void count_time(struct ar_watch *w, int64_t dt_ms)
 {
-    for (int r = 0; r < w->size; r++)
-        w->peers[r].age_ms += dt_ms;
+    for (int r = 0; r < w->beacon.size; r++)
+        w->beacon.peers[r].age_ms += dt_ms;
 
     unsigned long long newest = atomic_load(&w->doing.newest);
+    if (newest != w->seen && w->told == w->seen && w->told > 0)
+        cm_log_warn("collective %llu was %.1f s late; going on", w->seen,
+                    (double)w->waited_ms / 1e3);
     w->waited_ms = newest == w->seen ? w->waited_ms + dt_ms : 0;
     w->seen = newest;
 
@@ -198,59 +296,59 @@ static void count_time(struct ar_watch *w, int64_t dt_ms)
     w->seen_step = step;
 }
 
+static void take_news(struct ar_watch *w)
+{
+    int r = ar_beacon_receive(&w->beacon);
+    if (r < 0)
+        return;
+    cm_log_error("leaving: rank %d on %s left: %s", r, w->beacon.peers[r].host,
+                 w->beacon.peers[r].beat.text);
+    _exit(cm_status_exit_code(CM_EPEER));
+}
+
+static void beat(struct ar_watch *w)
+{
+    struct ar_beat b = beat_of(w, AR_BEAT_ALIVE);
+    b.in_phase_ms = (uint32_t)w->in_phase_ms;
+    b.waiting_ms = atomic_load(&w->doing.inside) ? (uint32_t)w->waited_ms + 1 : 0;
+    ar_beacon_beat(&w->beacon, &b);
+}
+
 static void *watch(void *arg)
 {
     struct ar_watch *w = arg;
     int64_t last_ns = cm_now_ns(), beat_due_ns = last_ns;
     for (;;) {
         int64_t left_ms = (beat_due_ns - cm_now_ns() + 999999) / 1000000;
-        struct pollfd fds[] = {{.fd = w->socket, .events = POLLIN},
+        struct pollfd fds[] = {{.fd = w->beacon.socket, .events = POLLIN},
                                {.fd = w->wake, .events = POLLIN}};
         (void)poll(fds, 2, left_ms > 0 ? (int)left_ms : 0);
         if (fds[1].revents)
             return NULL;
-        receive(w);
+        take_news(w);
 
         int64_t now_ns = cm_now_ns();
         if (now_ns < beat_due_ns)
             continue;
         int64_t dt_ms = (now_ns - last_ns) / 1000000;
-        count_time(w, dt_ms < 2 * w->heartbeat_ms ? dt_ms : 2 * w->heartbeat_ms);
+        int64_t counted_ms = dt_ms < 2 * w->heartbeat_ms ? dt_ms : 2 * w->heartbeat_ms;
+        count_time(w, counted_ms);
         last_ns += dt_ms * 1000000;
         beat_due_ns = now_ns + w->heartbeat_ms * 1000000;
-        struct ar_beat beat = beat_of(w, AR_BEAT_ALIVE);
-        send_to_all(w, &beat);
-        if (atomic_load(&w->doing.inside) && w->waited_ms >= w->timeout_ms)
-            give_up(w);
+        beat(w);
+        judge(w, counted_ms);
     }
 }
 
-static void set_addresses(struct ar_watch *w)
-{
-    for (int r = 0; r < w->size; r++) {
-        uint32_t address = ar_place_route(&w->places[w->rank], &w->places[r]);
-        w->address[r] = (struct sockaddr_in){
-            .sin_family = AF_INET,
-            .sin_port = address ? htons(w->places[r].port) : 0,
-            .sin_addr.s_addr = address,
-        };
-        w->peers[r].host = w->places[r].host;
-    }
-}
+/* ---- life ---- */
 
 cm_status ar_watch_start(struct ar_watch *w, const struct ar_watch_config *cfg)
 {
-    w->rank = cfg->rank;
-    w->size = cfg->size;
-    w->key = cfg->key;
     w->heartbeat_ms = cfg->heartbeat_ms;
+    w->late_ms = cfg->late_ms;
     w->timeout_ms = cfg->timeout_ms;
-    size_t n = (size_t)cfg->size;
-    CM_TRY(cm_alloc(&w->places, n, sizeof *w->places, "ranks' places"));
-    CM_TRY(cm_alloc(&w->address, n, sizeof *w->address, "ranks' addresses"));
-    CM_TRY(cm_alloc(&w->peers, n, sizeof *w->peers, "ranks' heartbeats"));
-    memcpy(w->places, cfg->places, n * sizeof *w->places);
-    set_addresses(w);
+    atomic_store(&w->doing.late_ms, cfg->late_ms);
+    CM_TRY(ar_beacon_join(&w->beacon, cfg->places, cfg->rank, cfg->size, cfg->key));
 
     sigset_t all, before; /* signals are main's */
     sigfillset(&all);
@@ -274,14 +372,13 @@ void ar_watch_close(struct ar_watch **watch_)
     if (w->running) {
         (void)eventfd_write(w->wake, 1);
         pthread_join(w->thread, NULL);
+        struct ar_beat b = beat_of(w, AR_BEAT_DONE);
+        send_copies(w, &b);
     }
-    if (w->socket >= 0)
-        close(w->socket);
+    ar_beacon_release(&w->beacon);
     if (w->wake >= 0)
         close(w->wake);
-    cm_free(&w->places);
-    cm_free(&w->address);
-    cm_free(&w->peers);
+    pthread_mutex_destroy(&w->lock);
     cm_free(watch_);
 }
 
@@ -300,10 +397,18 @@ void ar_watch_leave(struct ar_watch *w)
         atomic_store(&w->doing.inside, false);
 }
 
+void ar_watch_part(struct ar_watch *w)
+{
+    if (w)
+        atomic_store(&w->doing.parting, true);
+}
+
 void ar_watch_phase(struct ar_watch *w, const char *phase, int64_t step)
 {
-    if (!w)
+    if (!w || !w->running)
         return;
+    ar_phases_enter(&w->phases, phase, cm_now_ns());
+    atomic_store(&w->doing.late_ms, ar_phases_late_ms(&w->phases, phase, w->late_ms));
     atomic_store(&w->doing.step, step);
     atomic_store(&w->doing.phase, phase);
 }

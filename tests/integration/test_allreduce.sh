@@ -77,7 +77,7 @@ ranks 2 "$fixture" buckets "$work" allreduce.order=fast || fail "buckets, order 
 echo "ok: 1,000 buckets that become ready late"
 
 # Losing a rank: mpirun is told to let the others be.
-limits="allreduce.collective_timeout_ms=2000 allreduce.heartbeat_ms=100"
+limits="allreduce.collective_timeout_ms=2000 allreduce.late_ms=500 allreduce.heartbeat_ms=100"
 alone="--mca orte_abort_on_non_zero_status 0 --enable-recovery"
 
 start_loop() { # 4 ranks in the background, in mid-loop when this returns
@@ -99,7 +99,7 @@ end_loop() {
     launcher=
 }
 
-lose() { # SIGNAL: rank 1 of 4 gets it in mid-loop
+lose() { # SIGNAL MS WHAT: rank 1 of 4 gets it in mid-loop; the others leave within so many ms
     start_loop
     local begin now r
     begin=$(date +%s%N)
@@ -107,18 +107,21 @@ lose() { # SIGNAL: rank 1 of 4 gets it in mid-loop
     for r in 0 2 3; do
         while alive "$(cat "$work/pid.$r")"; do
             now=$(date +%s%N)
-            [ $(((now - begin) / 1000000)) -lt 4000 ] || fail "SIG$1: rank $r is still there after 4 s"
+            [ $(((now - begin) / 1000000)) -lt "$2" ] || fail "SIG$1: rank $r is still there after $2 ms"
             sleep 0.02
         done
     done
     now=$(date +%s%N)
-    says "waited .* for rank 1 on .*: silent for"
+    says "waited .* for rank 1 on .*: $3"
+    says "of 3 other ranks: 0 left, "
+    [ "$(grep -c "of 3 other ranks" "$work/log")" -le 3 ] || fail "more than one screen each"
     says "leaving: " 3
-    echo "ok: SIG$1 to rank 1 of 4: the others left after $(((now - begin) / 1000000)) ms, deadline 2000 ms"
+    echo "ok: SIG$1 to rank 1 of 4: the others left after $(((now - begin) / 1000000)) ms"
     end_loop
 }
-lose KILL
-lose STOP
+lose KILL 2000 "gone \(killed or crashed\), last in 'loop' step"
+lose STOP 4000 "silent for .*, last in 'loop' step"
+says "late: collective .* waited (0\.[5-9]|1\.[0-9]) s for rank 1 on"
 
 # A job that its scheduler suspends for longer than the deadline goes on afterwards.
 start_loop
@@ -134,7 +137,8 @@ echo "ok: a job suspended for 3 s goes on"
 
 # shellcheck disable=SC2086
 ranks 2 "$fixture" behind "$work" $limits && fail "a rank that does not come was not missed"
-says "for rank 1 on .*: behind: for .* in 'long checkpoint' step 7"
+says "late: .*for rank 1 on .*: behind: for .* in 'long checkpoint' step 7"
+says "leaving: .*for rank 1 on .*: behind: for .* in 'long checkpoint' step 7, collective .* behind"
 echo "ok: a rank that is elsewhere is named with what it does"
 
 begin=$(date +%s%N)

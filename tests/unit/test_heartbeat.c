@@ -61,7 +61,7 @@ static void test_bad_bytes_are_ignored(void **state)
     static const struct {
         size_t at;
         uint8_t byte;
-    } damage[] = {{0, 'X'}, {4, 2}, {6, 0}, {6, 3}, {7, 1}, {95, 'x'}, {287, 'x'}};
+    } damage[] = {{0, 'X'}, {4, 2}, {6, 0}, {6, 4}, {7, 1}, {95, 'x'}, {287, 'x'}};
     for (size_t i = 0; i < sizeof damage / sizeof damage[0]; i++) {
         memcpy(bad, good, sizeof good);
         bad[damage[i].at] = damage[i].byte;
@@ -92,8 +92,29 @@ static void test_culprits(void **state)
     assert_int_equal(ar_culprit(p, 4, 0, 9, 1000), 3);
     p[1].age_ms = 5000; /* the first of the worst */
     assert_int_equal(ar_culprit(p, 4, 0, 9, 1000), 1);
+    p[3].refusals = AR_REFUSALS; /* and a host that knows is surer than silence */
+    assert_int_equal(ar_peer_fault(&p[3], 9, 1000), AR_FAULT_GONE);
+    assert_int_equal(ar_culprit(p, 4, 0, 9, 1000), 3);
+    p[3].beat.kind = 0; /* never heard: a firewall may be what refuses */
+    assert_int_equal(ar_peer_fault(&p[3], 9, 1000), AR_FAULT_SILENT);
+    p[3].beat.kind = AR_BEAT_DONE;
+    assert_int_equal(ar_peer_fault(&p[3], 9, 1000), AR_FAULT_NONE);
     p[2].beat.kind = AR_BEAT_LEAVING;
     assert_int_equal(ar_culprit(p, 4, 0, 9, 1000), 2);
+}
+
+static void test_one_rank_speaks(void **state)
+{
+    (void)state;
+    struct ar_peer p[] = {peer(AR_BEAT_ALIVE, 9, 5000), peer(AR_BEAT_ALIVE, 8, 10),
+                          peer(AR_BEAT_ALIVE, 9, 10), peer(AR_BEAT_ALIVE, 9, 10)};
+    /* Rank 0 is silent, rank 1 elsewhere: of those that wait, 2 is the lowest. */
+    assert_true(ar_speaks(p, 2, AR_FAULT_BEHIND, 9, 1000));
+    assert_false(ar_speaks(p, 3, AR_FAULT_BEHIND, 9, 1000));
+    /* Of those that live, 1 is. */
+    assert_true(ar_speaks(p, 1, AR_FAULT_SILENT, 9, 1000));
+    assert_false(ar_speaks(p, 2, AR_FAULT_SILENT, 9, 1000));
+    assert_true(ar_speaks(p, 0, AR_FAULT_BEHIND, 9, 1000));
 }
 
 static void test_descriptions_name_rank_host_and_doing(void **state)
@@ -102,16 +123,21 @@ static void test_descriptions_name_rank_host_and_doing(void **state)
     char text[512];
     struct ar_peer p = peer(AR_BEAT_ALIVE, 8, 2500);
     p.beat.step = 812;
-    ar_peer_describe(text, sizeof text, &p, 3, AR_FAULT_SILENT);
-    assert_string_equal(text, "rank 3 on node: silent for 2.5 s (killed, stopped or cut off?), "
-                              "last in 'step' step 812, collective 8");
+    memcpy(p.beat.text, "sum", sizeof "sum");
+    ar_peer_describe(text, sizeof text, &p, 3, AR_FAULT_SILENT, 10);
+    assert_string_equal(text, "rank 3 on node: silent for 2.5 s (stopped, cut off, or its host is "
+                              "down), last in 'step' step 812, collective 8 (sum), 2 behind");
+    ar_peer_describe(text, sizeof text, &p, 3, AR_FAULT_GONE, 8);
+    assert_string_equal(text, "rank 3 on node: gone (killed or crashed), last in 'step' step 812, "
+                              "collective 8 (sum)");
     p.beat.in_phase_ms = 1500;
-    ar_peer_describe(text, sizeof text, &p, 3, AR_FAULT_BEHIND);
-    assert_string_equal(text, "rank 3 on node: behind: for 4.0 s in 'step' step 812, collective 8");
-    ar_peer_describe(text, sizeof text, &p, 3, AR_FAULT_LEFT);
-    assert_string_equal(text, "rank 3 on node: left: why");
+    ar_peer_describe(text, sizeof text, &p, 3, AR_FAULT_BEHIND, 9);
+    assert_string_equal(text, "rank 3 on node: behind: for 4.0 s in 'step' step 812, collective 8 "
+                              "(sum), 1 behind");
+    ar_peer_describe(text, sizeof text, &p, 3, AR_FAULT_LEFT, 9);
+    assert_string_equal(text, "rank 3 on node: left: sum");
     char tiny[8];
-    ar_peer_describe(tiny, sizeof tiny, &p, 3, AR_FAULT_LEFT);
+    ar_peer_describe(tiny, sizeof tiny, &p, 3, AR_FAULT_LEFT, 9);
     assert_string_equal(tiny, "rank 3 ");
 }
 
@@ -146,6 +172,7 @@ int main(void)
         cmocka_unit_test(test_golden_bytes),
         cmocka_unit_test(test_bad_bytes_are_ignored),
         cmocka_unit_test(test_culprits),
+        cmocka_unit_test(test_one_rank_speaks),
         cmocka_unit_test(test_descriptions_name_rank_host_and_doing),
         cmocka_unit_test(test_routes),
     };
