@@ -1,6 +1,5 @@
-/* Reading is the whole history each time: an alias changes a few times a day, and its log is a few
- * hundred bytes a change. Writing is one claim of the next number (numbered.h), made from the state
- * that the claimant saw. */
+/* What an alias names is in its newest change that reads; the others are its history. Writing is
+ * one claim of the next number (numbered.h), made from the state that the claimant saw. */
 #include "parameter/alias.h"
 
 #include <inttypes.h>
@@ -23,7 +22,7 @@
 
 /* Names that no version reference can be mistaken for: a letter first, then letters, digits, - and
  * _. */
-static cm_status check_name(const char *name)
+cm_status ps_alias_check_name(const char *name)
 {
     static const char legal[] = "abcdefghijklmnopqrstuvwxyz0123456789-_";
     size_t n = strlen(name);
@@ -98,32 +97,47 @@ static cm_status read_change(struct ps_alias *a, const char *folder, const char 
 
 /* ---- reading ---- */
 
-/* All changes that read, oldest first, and the highest number, readable or not. */
-static cm_status read_history(struct ps_alias **out, size_t *n, int64_t *highest, const char *dir,
+/* The numbers of all changes, ascending, readable or not; none is fine. */
+static cm_status list_changes(int64_t **numbers, size_t *n, char folder[CM_PATH], const char *dir,
                               const char *name)
 {
-    char folder[CM_PATH], stem[PS_NUMBERED];
-    int64_t *numbers = NULL;
-    size_t count;
-    *out = NULL;
+    char stem[PS_NUMBERED];
+    *numbers = NULL;
     *n = 0;
-    *highest = 0;
-    CM_TRY(check_name(name));
+    CM_TRY(ps_alias_check_name(name));
     CM_TRY(cm_path_join(folder, dir, FOLDER));
     if (!cm_path_is_dir(folder))
         return CM_OK;
     stem_of(stem, name);
-    CM_TRY(ps_numbered_list(&numbers, &count, folder, stem));
+    return ps_numbered_list(numbers, n, folder, stem);
+}
+
+/* A change that is damaged is passed over, *there false; no memory and a newer format are not
+ * damage. */
+static cm_status try_change(struct ps_alias *a, bool *there, const char *folder, const char *name,
+                            int64_t number)
+{
+    cm_status st = read_change(a, folder, name, number);
+    *there = st == CM_OK;
+    if (st == CM_OK || st == CM_ENOMEM || st == CM_EVERSION)
+        return st;
+    cm_error_report(CM_LOG_WARN, st, "change of an alias skipped");
+    return CM_OK;
+}
+
+cm_status ps_alias_history(struct ps_alias **out, size_t *n, const char *dir, const char *name)
+{
+    char folder[CM_PATH];
+    int64_t *numbers = NULL;
+    size_t count;
+    *out = NULL;
+    *n = 0;
+    CM_TRY(list_changes(&numbers, &count, folder, dir, name));
     cm_status st = cm_alloc(out, count, sizeof **out, "history of an alias");
     for (size_t i = 0; st == CM_OK && i < count; i++) {
-        st = read_change(&(*out)[*n], folder, name, numbers[i]);
-        if (st == CM_OK) {
-            ++*n;
-        } else if (st != CM_ENOMEM && st != CM_EVERSION) {
-            cm_error_report(CM_LOG_WARN, st, "change of an alias skipped");
-            st = CM_OK;
-        }
-        *highest = numbers[i];
+        bool there;
+        st = try_change(&(*out)[*n], &there, folder, name, numbers[i]);
+        *n += st == CM_OK && there;
     }
     if (st != CM_OK)
         cm_free(out);
@@ -131,10 +145,24 @@ static cm_status read_history(struct ps_alias **out, size_t *n, int64_t *highest
     return st;
 }
 
-cm_status ps_alias_history(struct ps_alias **out, size_t *n, const char *dir, const char *name)
+/* The newest change that reads, version 0 when there is none, and the highest number, readable or
+ * not. */
+static cm_status current_of(struct ps_alias *current, int64_t *highest, const char *dir,
+                            const char *name)
 {
-    int64_t highest;
-    return read_history(out, n, &highest, dir, name);
+    char folder[CM_PATH];
+    int64_t *numbers = NULL;
+    size_t n;
+    bool there = false;
+    CM_TRY(list_changes(&numbers, &n, folder, dir, name));
+    *highest = n ? numbers[n - 1] : 0;
+    cm_status st = CM_OK;
+    while (st == CM_OK && !there && n > 0)
+        st = try_change(current, &there, folder, name, numbers[--n]);
+    if (!there)
+        *current = (struct ps_alias){0};
+    cm_free(&numbers);
+    return st;
 }
 
 static int by_name(const void *a, const void *b)
@@ -152,7 +180,7 @@ static bool alias_of(char name[PS_NAME], const char *entry)
         return false;
     snprintf(name, PS_NAME, "%.*s", (int)(dot - entry), entry);
     stem_of(stem, name);
-    return ps_numbered_parse(&number, entry, stem) && check_name(name) == CM_OK;
+    return ps_numbered_parse(&number, entry, stem) && ps_alias_check_name(name) == CM_OK;
 }
 
 cm_status ps_alias_list(struct ps_alias **out, size_t *n, const char *dir)
@@ -203,13 +231,8 @@ static cm_status not_set(const char *dir, const char *name)
 cm_status ps_alias_get(struct ps_alias *out, const char *dir, const char *name)
 {
     bool previous = !strcmp(name, PS_PREVIOUS);
-    struct ps_alias *history = NULL;
-    size_t n;
-    *out = (struct ps_alias){0};
-    CM_TRY(ps_alias_history(&history, &n, dir, previous ? PS_CHAMPION : name));
-    if (n > 0)
-        *out = history[n - 1];
-    cm_free(&history);
+    int64_t highest;
+    CM_TRY(current_of(out, &highest, dir, previous ? PS_CHAMPION : name));
     if (previous) {
         snprintf(out->name, sizeof out->name, PS_PREVIOUS);
         out->version = out->from;
@@ -220,23 +243,10 @@ cm_status ps_alias_get(struct ps_alias *out, const char *dir, const char *name)
     if (previous)
         return CM_FAIL(CM_ENOTFOUND, "%s: %s never changed, so there is no previous", dir,
                        PS_CHAMPION);
-    return n == 0 ? not_set(dir, name) : CM_OK;
+    return not_set(dir, name);
 }
 
 /* ---- changing ---- */
-
-static cm_status current_of(struct ps_alias *current, int64_t *highest, const char *dir,
-                            const char *name)
-{
-    struct ps_alias *history = NULL;
-    size_t n;
-    *current = (struct ps_alias){0};
-    CM_TRY(read_history(&history, &n, highest, dir, name));
-    if (n > 0)
-        *current = history[n - 1];
-    cm_free(&history);
-    return CM_OK;
-}
 
 /* One try. CM_EEXIST: another change came between. */
 static cm_status change(struct ps_alias *a, const char *dir, int64_t expected)
@@ -267,7 +277,7 @@ cm_status ps_alias_set(struct ps_alias *out, const char *dir, const char *name, 
                        int64_t version, const char *who, const char *why)
 {
     struct ps_alias a = {.version = version};
-    CM_TRY(check_name(name));
+    CM_TRY(ps_alias_check_name(name));
     if (version < 1)
         return CM_FAIL(CM_EINVAL, "alias %s: %" PRId64 " is no version", name, version);
     snprintf(a.name, sizeof a.name, "%s", name);

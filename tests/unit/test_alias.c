@@ -89,6 +89,26 @@ static void a_damaged_change_is_skipped(void **state)
     assert_int_equal(target(f, "champion"), 7);
 }
 
+/* Asking what an alias names reads its newest change and no other: here an old one would end it. */
+static void only_the_newest_change_is_read(void **state)
+{
+    struct fixture *f = *state;
+    static const char newer[] = "{\"format\": \"9.0\"\n,\"xxh3\":\"0123456789abcdef\"}\n";
+    struct ps_alias *h;
+    size_t n;
+    char path[CM_PATH];
+    for (int i = 0; i < 3; i++)
+        assert_ok(ps_alias_set(NULL, f->dir, "champion", i, i + 1, "t", ""));
+    snprintf(path, sizeof path, "%s/aliases/champion.000001/change.json", f->dir);
+    assert_ok(cm_file_replace(path, newer, sizeof newer - 1));
+    assert_fails(ps_alias_history(&h, &n, f->dir, "champion"), CM_EVERSION);
+    assert_int_equal(target(f, "champion"), 3);
+    assert_int_equal(target(f, "previous"), 2);
+    assert_ok(ps_alias_set(NULL, f->dir, "champion", 3, 4, "t", ""));
+    assert_ok(ps_alias_rollback(NULL, f->dir, "champion", "t", ""));
+    assert_int_equal(target(f, "champion"), 3);
+}
+
 static void a_killed_change_is_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -190,6 +210,7 @@ int main(void)
         WITH_FOLDER(tells_its_history),
         WITH_FOLDER(refuses_bad_names),
         WITH_FOLDER(a_damaged_change_is_skipped),
+        WITH_FOLDER(only_the_newest_change_is_read),
         WITH_FOLDER(a_killed_change_is_nothing),
         WITH_FOLDER(exactly_one_of_many_wins),
         WITH_FOLDER(unconditional_changes_are_all_kept),
