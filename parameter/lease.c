@@ -21,7 +21,8 @@
 #define STEM     "gen-"
 #define OWNER    "owner.json"
 #define RELEASED "released" /* a folder in the generation's: making one is atomic */
-#define TRIES    64         /* each is lost to another process that made progress */
+#define STEAL    "--steal-lease ('checkpoint' commands: --force)"
+#define TRIES    64 /* each is lost to another process that made progress */
 
 struct ps_lease {
     char run_dir[CM_PATH];
@@ -63,22 +64,31 @@ static void describe_self(struct ps_lease_owner *self)
     self->pid = getpid();
     self->pid_space = stat("/proc/self/ns/pid", &space) == 0 ? (int64_t)space.st_ino : 0;
     self->start_ticks = start_of(self->pid);
+    const char *job = getenv("FLYWHEEL_JOB"), *life = getenv("FLYWHEEL_LIFE");
+    snprintf(self->job, sizeof self->job, "%s", job ? job : "");
+    self->life = life ? strtoll(life, NULL, 10) : 0;
     self->since_utc_s = cm_utc_now();
 }
 
 enum owner_state { OWNER_GONE, OWNER_ALIVE, OWNER_OUT_OF_SIGHT };
+
+static bool is_earlier_life(const struct ps_lease_owner *owner, const struct ps_lease_owner *self)
+{
+    return *self->job && strcmp(owner->job, self->job) == 0 && owner->life < self->life;
+}
 
 static enum owner_state look_at(const struct ps_lease_owner *owner,
                                 const struct ps_lease_owner *self)
 {
     if (owner->released)
         return OWNER_GONE;
+    enum owner_state unseen = is_earlier_life(owner, self) ? OWNER_GONE : OWNER_OUT_OF_SIGHT;
     if (strcmp(owner->host, self->host) != 0)
-        return OWNER_OUT_OF_SIGHT;
+        return unseen;
     if (strcmp(owner->boot, self->boot) != 0)
         return OWNER_GONE;
     if (owner->pid_space != self->pid_space)
-        return OWNER_OUT_OF_SIGHT;
+        return unseen;
     return start_of(owner->pid) == owner->start_ticks ? OWNER_ALIVE : OWNER_GONE;
 }
 
@@ -95,6 +105,10 @@ static cm_status write_owner(char **text, size_t *n, const struct ps_lease_owner
     cm_jw_i64(&w, "pid_space", o->pid_space);
     cm_jw_i64(&w, "start_ticks", o->start_ticks);
     cm_jw_string(&w, "run", o->run);
+    if (*o->job) {
+        cm_jw_string(&w, "job", o->job);
+        cm_jw_i64(&w, "life", o->life);
+    }
     cm_jw_f64(&w, "since_utc_s", o->since_utc_s);
     cm_status st = ps_seal_end(&w, text, n, NULL);
     cm_jw_release(&w);
@@ -119,6 +133,10 @@ static cm_status parse_owner(struct ps_lease_owner *o, const struct cm_json *roo
     CM_TRY(cm_json_need_i64(root, path, "pid_space", 0, most, &o->pid_space));
     CM_TRY(cm_json_need_i64(root, path, "start_ticks", -1, most, &o->start_ticks));
     CM_TRY(need_text(root, path, "run", o->run, sizeof o->run));
+    if (cm_json_get(root, "job")) { /* only where lives are counted */
+        CM_TRY(need_text(root, path, "job", o->job, sizeof o->job));
+        CM_TRY(cm_json_need_i64(root, path, "life", 0, most, &o->life));
+    }
     return cm_json_need_f64(root, path, "since_utc_s", &o->since_utc_s);
 }
 
@@ -170,12 +188,12 @@ static cm_status refuse(const struct ps_lease_owner *owner, const char *run_dir,
     if (state == OWNER_ALIVE)
         return CM_FAIL(CM_EBUSY,
                        "%s is written by process %" PRId64 " on %s since %s (generation %" PRId64
-                       "): stop it first, or fence it off with --force",
+                       "): stop it first, or fence it off with " STEAL,
                        run_dir, owner->pid, owner->host, since, owner->generation);
     return CM_FAIL(CM_EBUSY,
                    "%s was taken by process %" PRId64 " on %s at %s (generation %" PRId64
                    ") and not released; from here nobody can tell whether it lives: if it does "
-                   "not, take over with --force",
+                   "not, take over with " STEAL,
                    run_dir, owner->pid, owner->host, since, owner->generation);
 }
 
@@ -191,7 +209,7 @@ static cm_status next_generation(int64_t *out, const char *run_dir,
     if (steal) /* also from an owner whose file does not read */
         return owner.generation > 0 ? CM_OK : st;
     if (st != CM_OK)
-        return CM_CONTEXT(st, "the owner of the lease cannot be read (--force takes it over)");
+        return CM_CONTEXT(st, "the owner of the lease cannot be read (take over with " STEAL ")");
     enum owner_state state = look_at(&owner, self);
     return state == OWNER_GONE ? CM_OK : refuse(&owner, run_dir, state);
 }

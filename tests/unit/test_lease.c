@@ -167,6 +167,33 @@ static void judges_owners_by_what_can_be_seen(void **state)
     ps_lease_release(&b);
 }
 
+/* A job's later life takes over from an earlier one whose host it cannot look at; nobody else does.
+ */
+static void a_later_life_succeeds_one_out_of_sight(void **state)
+{
+    struct fixture *f = *state;
+    struct ps_lease *a = NULL, *b = NULL;
+    setenv("FLYWHEEL_JOB", "job-7", 1);
+    setenv("FLYWHEEL_LIFE", "2", 1);
+    assert_ok(ps_lease_acquire(&a, f->dir, "", false));
+    forge(f, "\"host\": \"", "\"host\": \"far-");
+    assert_fails(ps_lease_acquire(&b, f->dir, "", false), CM_EBUSY); /* the same life */
+    setenv("FLYWHEEL_LIFE", "1", 1);
+    assert_fails(ps_lease_acquire(&b, f->dir, "", false), CM_EBUSY); /* an earlier one */
+    setenv("FLYWHEEL_LIFE", "3", 1);
+    setenv("FLYWHEEL_JOB", "job-8", 1);
+    assert_fails(ps_lease_acquire(&b, f->dir, "", false), CM_EBUSY); /* another job */
+    unsetenv("FLYWHEEL_JOB");
+    assert_fails(ps_lease_acquire(&b, f->dir, "", false), CM_EBUSY);
+    setenv("FLYWHEEL_JOB", "job-7", 1);
+    assert_ok(ps_lease_acquire(&b, f->dir, "", false));
+    assert_fails(ps_lease_check(a), CM_EFENCED);
+    unsetenv("FLYWHEEL_JOB");
+    unsetenv("FLYWHEEL_LIFE");
+    ps_lease_release(&a);
+    ps_lease_release(&b);
+}
+
 static void a_rebooted_host_has_no_owners(void **state)
 {
     struct fixture *f = *state;
@@ -257,6 +284,7 @@ int main(void)
         WITH_FOLDER(a_half_made_claim_is_nothing),
         WITH_FOLDER(a_slow_claimant_does_not_win_an_old_number),
         WITH_FOLDER(judges_owners_by_what_can_be_seen),
+        WITH_FOLDER(a_later_life_succeeds_one_out_of_sight),
         WITH_FOLDER(a_rebooted_host_has_no_owners),
         WITH_FOLDER(an_unreadable_owner_needs_force),
         WITH_FOLDER(exactly_one_of_many_wins),
