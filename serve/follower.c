@@ -5,14 +5,22 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "parameter/alias.h"
 #include "parameter/store.h"
+#include "serve/loader.h"
 #include "serve/version_spec.h"
 
 #define MAX_REFUSED 64
 #define LATEST      "latest"
+
+/* When a name began to mean what it means. */
+struct change {
+    int64_t number; /* of the alias' change; of the version, for "latest" */
+    double utc_s;   /* 0: unknown */
+};
 
 struct sv_follower {
     struct sv_follower_config cfg;
@@ -25,10 +33,12 @@ struct sv_follower {
     int64_t refused[MAX_REFUSED];
     int nrefused;
 
-    /* The thread's own: numbers of changes of the alias. */
-    int64_t seen_change, told_change; /* newest one seen; newest one whose version could be read */
-    int64_t unreadable_change;        /* whose version could not, as the gateway knows */
-    int64_t offered;                  /* version that the gateway was told of last */
+    /* The thread's own. */
+    struct change seen;                /* the alias' newest change */
+    bool told;                         /* the gateway knows what it names … */
+    bool told_bad;                     /* … or that this cannot be read */
+    int64_t offered;                   /* version that the gateway was told of last */
+    int64_t unreadable, unreadable_ns; /* a version that cannot be read, and since when */
     bool told_waiting;
 };
 
@@ -69,7 +79,7 @@ out:
 }
 
 /* Posts what there is to know of a version: its card, or why it has none. Takes the card. */
-static void post(struct sv_follower *f, int64_t version, struct sv_card *card, int64_t change,
+static void post(struct sv_follower *f, int64_t version, struct sv_card *card, bool anew,
                  bool fell_back)
 {
     struct sv_news *news;
@@ -82,7 +92,7 @@ static void post(struct sv_follower *f, int64_t version, struct sv_card *card, i
     }
     news->letter.kind = f->cfg.letter_kind;
     news->version = card ? card->version : (struct sv_version){.number = version};
-    news->change = change;
+    news->anew = anew;
     news->fell_back = fell_back;
     news->card = card;
     memcpy(news->reason, reason, sizeof reason);
@@ -91,20 +101,36 @@ static void post(struct sv_follower *f, int64_t version, struct sv_card *card, i
         sv_news_close(&news);
 }
 
-/* A version that cannot be read is told once, and tried again at every look: on a shared file
- * system the alias may be seen before the version. */
-static void offer(struct sv_follower *f, const struct ps_store *store, int64_t version,
-                  int64_t change)
+/* Reads the card of a version. False: it cannot be read, and that is not worth telling yet: on a
+ * shared file system the alias may be seen before the version, and a server may be away for a
+ * moment. */
+static bool find_out(struct sv_follower *f, const struct ps_store *store, int64_t version,
+                     struct sv_card **card)
+{
+    cm_status st = read_card(card, store, version);
+    if (st == CM_OK || !sv_load_is_passing(st)) {
+        f->unreadable = 0;
+        return true;
+    }
+    if (f->unreadable != version) {
+        cm_log_info("version %lld cannot be read yet: %s", (long long)version, cm_error_text());
+        f->unreadable = version;
+        f->unreadable_ns = cm_now_ns();
+    }
+    return cm_now_ns() - f->unreadable_ns >= f->cfg.retry_ms * INT64_C(1000000);
+}
+
+/* A version that cannot be read is told once, and tried again at every look. */
+static void offer(struct sv_follower *f, const struct ps_store *store, int64_t version)
 {
     struct sv_card *card = NULL;
-    cm_status st = read_card(&card, store, version);
-    if (st == CM_OK)
-        f->told_change = change;
-    else if (f->unreadable_change == change)
+    bool known = f->told_bad ? read_card(&card, store, version) == CM_OK
+                             : find_out(f, store, version, &card);
+    if (!known)
         return;
-    else
-        f->unreadable_change = change;
-    post(f, version, card, change, false);
+    f->told = card;
+    f->told_bad = !card;
+    post(f, version, card, true, false);
 }
 
 static bool is_refused(struct sv_follower *f, int64_t version)
@@ -117,67 +143,94 @@ static bool is_refused(struct sv_follower *f, int64_t version)
     return found;
 }
 
-/* The newest version before the present one that the alias named and nobody refused; 0: none. */
-static int64_t find_former(struct sv_follower *f)
+/* The newest of the versions named before that nobody refused; 0: none. */
+static int64_t find_former(struct sv_follower *f, const struct ps_store *store)
 {
     struct ps_alias *history = NULL;
+    int64_t *all = NULL, version = 0;
+    bool latest = strcmp(f->alias, LATEST) == 0;
     size_t n = 0;
-    int64_t version = 0;
-    if (ps_alias_history(&history, &n, f->store_dir, f->alias) != CM_OK)
-        return 0;
-    for (size_t i = n; i-- > 0 && !version;)
-        if (!is_refused(f, history[i].version))
-            version = history[i].version;
+    cm_status st = latest ? ps_store_list(store, &all, &n)
+                          : ps_alias_history(&history, &n, f->store_dir, f->alias);
+    for (size_t i = st == CM_OK ? n : 0; i-- > 0 && !version;) {
+        int64_t named = latest ? all[i] : history[i].version;
+        version = is_refused(f, named) ? 0 : named;
+    }
     cm_free(&history);
+    cm_free(&all);
     return version;
 }
 
-/* What the alias names, and the number of the change that made it so. */
-static cm_status resolve(struct sv_follower *f, const struct ps_store *store, int64_t *version,
-                         int64_t *change)
+/* The highest version, and when it was made: a number alone would not show that the store was made
+ * anew. */
+static cm_status resolve_latest(const struct ps_store *store, int64_t *version,
+                                struct change *change)
 {
-    struct ps_alias alias;
-    if (strcmp(f->alias, LATEST) != 0) {
-        CM_TRY(ps_alias_get(&alias, f->store_dir, f->alias));
-        *version = alias.version;
-        *change = alias.number;
-        return CM_OK;
-    }
+    struct ps_version *v;
     int64_t *all = NULL;
     size_t n = 0;
     CM_TRY(ps_store_list(store, &all, &n));
-    *version = *change = n ? all[n - 1] : 0;
+    *version = n ? all[n - 1] : 0;
     cm_free(&all);
-    return n ? CM_OK : CM_FAIL(CM_ENOTFOUND, "%s has no version", f->store_dir);
+    if (n == 0)
+        return CM_FAIL(CM_ENOTFOUND, "%s has no version", ps_store_dir(store));
+    *change = (struct change){.number = *version};
+    if (ps_version_open(&v, store, *version) == CM_OK) {
+        change->utc_s = ps_version_manifest(v)->created_utc_s;
+        ps_version_close(&v);
+    }
+    return CM_OK;
 }
 
-static void offer_former(struct sv_follower *f, const struct ps_store *store, int64_t change)
+/* What the alias names, and the change that made it so. */
+static cm_status resolve(struct sv_follower *f, const struct ps_store *store, int64_t *version,
+                         struct change *change)
+{
+    struct ps_alias alias;
+    if (strcmp(f->alias, LATEST) == 0)
+        return resolve_latest(store, version, change);
+    CM_TRY(ps_alias_get(&alias, f->store_dir, f->alias));
+    *version = alias.version;
+    *change = (struct change){alias.number, alias.changed_utc_s};
+    return CM_OK;
+}
+
+/* Numbers grow, unless the store was made anew; then times have. A newest change that does not read
+ * for a moment shows an older one, with its older time. */
+static bool is_newer(struct change a, struct change b)
+{
+    return a.number > b.number || (a.utc_s > b.utc_s && b.utc_s > 0);
+}
+
+static void offer_former(struct sv_follower *f, const struct ps_store *store)
 {
     struct sv_card *card = NULL;
-    int64_t former = find_former(f);
-    if (!former)
-        return;
-    cm_status st = read_card(&card, store, former);
-    post(f, former, card, change, st == CM_OK);
+    int64_t former = find_former(f, store);
+    if (former && find_out(f, store, former, &card))
+        post(f, former, card, false, card);
 }
 
 static cm_status look(struct sv_follower *f)
 {
     struct ps_store *store = NULL;
-    int64_t version, change;
+    struct change change;
+    int64_t version;
     cm_status st;
+    CM_TRY(cm_fault("serve.look"));
     CM_TRY(ps_store_open(&store, f->store_dir, 'v'));
     CM_GOTO(st, resolve(f, store, &version, &change), out);
-    if (change > f->seen_change) {
+    if (is_newer(change, f->seen)) {
         pthread_mutex_lock(&f->lock);
         f->nrefused = 0; /* a person or the trainer has decided anew */
         pthread_mutex_unlock(&f->lock);
-        f->seen_change = change;
+        f->told = f->told_bad = false;
     }
-    if (change > f->told_change)
-        offer(f, store, version, change);
+    if (is_newer(change, f->seen) || (change.number == f->seen.number && f->seen.utc_s <= 0))
+        f->seen = change;
+    if (!f->told && change.number == f->seen.number)
+        offer(f, store, version);
     if (is_refused(f, f->offered))
-        offer_former(f, store, change);
+        offer_former(f, store);
 out:
     ps_store_close(&store);
     return st;
@@ -239,26 +292,31 @@ cm_status sv_follower_start(struct sv_follower **out, const struct sv_follower_c
     *out = f;
     f = NULL;
 out:
-    sv_follower_stop(&f);
+    sv_follower_stop(&f, 0);
     return st;
 }
 
-void sv_follower_stop(struct sv_follower **follower)
+bool sv_follower_stop(struct sv_follower **follower, int timeout_ms)
 {
     struct sv_follower *f = *follower;
     if (!f)
-        return;
+        return true;
     pthread_mutex_lock(&f->lock);
     f->stop = true;
     pthread_cond_signal(&f->wake);
     pthread_mutex_unlock(&f->lock);
-    if (f->started)
-        pthread_join(f->thread, NULL);
+    int64_t at_ns = cm_now_ns() + timeout_ms * INT64_C(1000000);
+    struct timespec at = {.tv_sec = at_ns / 1000000000, .tv_nsec = at_ns % 1000000000};
+    if (f->started && pthread_clockjoin_np(f->thread, NULL, CLOCK_MONOTONIC, &at)) {
+        *follower = NULL;
+        return false;
+    }
     pthread_cond_destroy(&f->wake);
     pthread_mutex_destroy(&f->lock);
     cm_free(&f->store_dir);
     cm_free(&f->alias);
     cm_free(follower);
+    return true;
 }
 
 void sv_follower_kick(struct sv_follower *f)

@@ -24,7 +24,7 @@ void sv_card_close(struct sv_card **card); /* NULL is fine */
 struct sv_news {
     struct sv_letter letter;
     struct sv_version version;
-    int64_t change;       /* number of the alias' change; grows */
+    bool anew;            /* the alias has changed since it was looked at last */
     bool fell_back;       /* not what the alias names: that does not work and nothing else serves */
     struct sv_card *card; /* NULL: the version cannot be read, see reason */
     char reason[512];
@@ -35,6 +35,7 @@ struct sv_follower_config {
     const char *store_dir; /* may appear later */
     const char *alias;     /* "latest": the highest version */
     int poll_ms;
+    int retry_ms; /* how long an unreadable version is tried again before that is news */
     struct sv_mailbox *mailbox;
     int letter_kind; /* of the news */
 };
@@ -43,9 +44,12 @@ struct sv_follower; /* any thread */
 /* Copies cfg's texts, borrows the mailbox until stopped. */
 CM_MUST_CHECK
 cm_status sv_follower_start(struct sv_follower **out, const struct sv_follower_config *cfg);
-void sv_follower_stop(struct sv_follower **f); /* waits for its thread; NULL is fine */
-void sv_follower_kick(struct sv_follower *f);  /* there may be news: look now */
-/* version was refused and nothing else serves: offer what the alias named before it. */
+/* False: its thread hangs in the store, and goes on using the mailbox and what the follower has.
+ * NULL is fine. */
+bool sv_follower_stop(struct sv_follower **f, int timeout_ms);
+void sv_follower_kick(struct sv_follower *f); /* there may be news: look now */
+/* version was refused and nothing else serves: offer what the alias named before it, or with
+ * "latest" the version before it. */
 void sv_follower_fall_back(struct sv_follower *f, int64_t version);
 
 #endif

@@ -22,6 +22,7 @@
 #define BATCH_NBYTES     ((size_t)48 << 20) /* of images; a frame takes 64 MiB */
 #define CAPTURE_NBYTES   ((size_t)64 << 20)
 #define CAPTURE_DRAIN_MS 2000
+#define FOLLOWER_MS      1000 /* for its last look at the store */
 #define HTTP_IDLE_S      60
 #define MAX_REMEMBERED   4096
 
@@ -243,6 +244,7 @@ static cm_status open_gateway(struct sv_gateway *g)
     struct sv_follower_config follower = {.store_dir = g->cfg->store_dir,
                                           .alias = g->serve->alias,
                                           .poll_ms = (int)g->serve->poll_ms,
+                                          .retry_ms = (int)g->serve->load_retry_ms,
                                           .mailbox = &g->mailbox,
                                           .letter_kind = SV_LETTER_NEWS};
     char path[CM_PATH];
@@ -271,9 +273,9 @@ static cm_status open_gateway(struct sv_gateway *g)
     return CM_OK;
 }
 
+/* What is still asked is answered first; only then threads are waited for. */
 static void close_gateway(struct sv_gateway *g)
 {
-    sv_follower_stop(&g->follower);
     if (g->mailbox.tail)
         end_requests(g);
     if (g->http)
@@ -291,7 +293,6 @@ static void close_gateway(struct sv_gateway *g)
     cm_socket_close(&g->workers);
     cm_socket_close(&g->announce);
     cm_socket_ctx_close(&g->ctx);
-    sv_mailbox_release(&g->mailbox);
     sv_card_close(&g->serving);
     sv_card_close(&g->candidate);
     sv_metrics_close(&g->metrics);
@@ -313,6 +314,12 @@ cm_status sv_gateway_run(const struct sv_gateway_config *cfg)
         cm_log_info("stopped");
     }
     close_gateway(g);
+    if (!sv_follower_stop(&g->follower, FOLLOWER_MS)) {
+        /* It will find the mailbox closed, which therefore stays; the process ends anyway. */
+        cm_log_warn("%s: the store does not answer; not waiting for it", cfg->store_dir);
+        return st;
+    }
+    sv_mailbox_release(&g->mailbox);
     cm_free(&g);
     return st;
 }

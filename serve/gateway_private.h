@@ -98,8 +98,8 @@ struct sv_gateway {
     struct sv_rollout rollout;
     struct sv_backend backends[SV_WORKERS_MAX];
     struct sv_card *serving, *candidate; /* of the rollout's versions */
-    int64_t last_change;                 /* of the alias */
     int64_t aimed_ns, switching_ns;      /* 0: not switching */
+    bool told_stalled;                   /* of the candidate */
     uint64_t batch_number;
     struct wi_buffer batch_body;
 
@@ -148,7 +148,10 @@ void sv_workers_beat_all(struct sv_gateway *g);
 
 /* Takes the news. */
 void sv_versions_news(struct sv_gateway *g, struct sv_news *news);
-void sv_versions_refused(struct sv_gateway *g, int w, struct sv_version v, const char *why);
+/* passing: the worker could not read it. */
+void sv_versions_refused(struct sv_gateway *g, int w, struct sv_version v, bool passing,
+                         const char *why);
+void sv_versions_part(struct sv_gateway *g, int w, bool died);
 /* Asks workers to load, switches when it is time. */
 void sv_versions_advance(struct sv_gateway *g, int64_t now_ns);
 /* No batch may leave: the old version's are awaited. */

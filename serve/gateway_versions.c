@@ -6,6 +6,7 @@
 #include "serve/gateway_private.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "common/hash.h"
 #include "common/log.h"
@@ -38,7 +39,6 @@ static void refuse(struct sv_gateway *g, struct sv_version v, const char *why)
 void sv_versions_news(struct sv_gateway *g, struct sv_news *news)
 {
     struct sv_version v = news->version;
-    bool anew = !news->fell_back && news->change > g->last_change;
     if (!news->card) {
         refuse(g, v, news->reason);
         sv_news_close(&news);
@@ -48,9 +48,7 @@ void sv_versions_news(struct sv_gateway *g, struct sv_news *news)
         sv_news_close(&news);
         return;
     }
-    if (anew)
-        g->last_change = news->change;
-    switch (sv_rollout_aim(&g->rollout, v, anew, cm_now_ns())) {
+    switch (sv_rollout_aim(&g->rollout, v, news->anew, cm_now_ns())) {
     case SV_AIM_NEW:
         cm_log_info("version %" PRId64 " is next%s", v.number,
                     news->fell_back ? ", as what the alias names now cannot serve" : "");
@@ -58,6 +56,7 @@ void sv_versions_news(struct sv_gateway *g, struct sv_news *news)
         g->candidate = news->card;
         news->card = NULL;
         g->aimed_ns = cm_now_ns();
+        g->told_stalled = false;
         break;
     case SV_AIM_QUARANTINED:
         refuse(g, v, "it was refused before");
@@ -71,33 +70,76 @@ void sv_versions_news(struct sv_gateway *g, struct sv_news *news)
     sv_news_close(&news);
 }
 
-void sv_versions_refused(struct sv_gateway *g, int w, struct sv_version v, const char *why)
+void sv_versions_refused(struct sv_gateway *g, int w, struct sv_version v, bool passing,
+                         const char *why)
 {
-    switch (sv_rollout_refused(&g->rollout, w, v)) {
+    const char *name = g->backends[w].self.name;
+    switch (sv_rollout_refused(&g->rollout, w, v, passing, cm_now_ns())) {
     case SV_REFUSED_CANDIDATE:
-        cm_log_warn("worker %s refuses version %" PRId64, g->backends[w].self.name, v.number);
+        cm_log_warn("worker %s refuses version %" PRId64, name, v.number);
         sv_card_close(&g->candidate);
         refuse(g, v, why);
         break;
     case SV_REFUSED_SERVING:
-        cm_log_error("worker %s cannot load version %" PRId64 ", which others serve: %s",
-                     g->backends[w].self.name, v.number, why);
+        cm_log_error("worker %s cannot load version %" PRId64 ", which serves: %s", name, v.number,
+                     why);
+        break;
+    case SV_REFUSED_FOR_NOW:
+        cm_log_warn("worker %s cannot read version %" PRId64 " just now: %s", name, v.number, why);
         break;
     case SV_REFUSED_OTHER:
         break;
     }
 }
 
-static void ask_workers(struct sv_gateway *g)
+void sv_versions_part(struct sv_gateway *g, int w, bool died)
+{
+    struct sv_version v = g->rollout.candidate;
+    if (!sv_rollout_part(&g->rollout, w, died))
+        return;
+    sv_card_close(&g->candidate);
+    refuse(g, v, "workers die of loading it");
+}
+
+/* What serves may have become unreadable, as those find out that join later. Once nobody has it any
+ * more, an older version is better than none. */
+static void give_up_serving(struct sv_gateway *g)
+{
+    struct sv_version was;
+    if (!sv_rollout_forsake(&g->rollout, &was))
+        return;
+    sv_card_close(&g->serving);
+    cm_metric_set(g->metrics.version, 0);
+    refuse(g, was, "it served, and no worker can load it any more");
+}
+
+/* A LOAD that cannot be sent now is sent at the next look. */
+static void ask_workers(struct sv_gateway *g, int64_t now_ns)
 {
     for (int w = 0; w < SV_WORKERS_MAX; w++) {
-        struct sv_version v = sv_rollout_ask(&g->rollout, w);
+        struct sv_version v = sv_rollout_wants(&g->rollout, w, now_ns);
         if (!v.number)
             continue;
         struct wi_header h = {
             .type = WI_LOAD, .id = g->backends[w].id, .version = v.number, .manifest_hash = v.hash};
-        sv_workers_send(g, w, &h, NULL);
+        if (sv_workers_send(g, w, &h, NULL))
+            sv_rollout_asked(&g->rollout, w, v);
     }
+}
+
+/* The old version goes on, for as long as it takes; but not in silence. */
+static void tell_stalled(struct sv_gateway *g, int64_t now_ns)
+{
+    char why[96];
+    if (g->told_stalled || !sv_rollout_is_stalled(&g->rollout, now_ns))
+        return;
+    g->told_stalled = true;
+    snprintf(why, sizeof why, "after %" PRId64 " ms, %d of %d workers have loaded it",
+             g->serve->load_timeout_ms, sv_rollout_ahead(&g->rollout),
+             sv_rollout_live(&g->rollout));
+    cm_log_warn("version %" PRId64 " waits: %s", g->rollout.candidate.number, why);
+    cm_metric_add(g->metrics.stalls, 1);
+    record(g, "rollout_stalled", g->rollout.candidate, why);
 }
 
 static void make_switch(struct sv_gateway *g, int64_t now_ns)
@@ -125,7 +167,9 @@ bool sv_versions_is_switching(const struct sv_gateway *g)
 
 void sv_versions_advance(struct sv_gateway *g, int64_t now_ns)
 {
-    ask_workers(g);
+    give_up_serving(g);
+    ask_workers(g, now_ns);
+    tell_stalled(g, now_ns);
     if (!sv_rollout_may_switch(&g->rollout, now_ns)) {
         g->switching_ns = 0;
         return;

@@ -264,7 +264,7 @@ static void part(struct sv_gateway *g, int w, bool died, const char *why)
     cm_log_info("worker %s (process %u) is gone: %s", backend->self.name, backend->self.pid, why);
     record(g, "worker_gone", w, why);
     cm_metric_add(g->metrics.workers_lost, died);
-    sv_rollout_part(&g->rollout, w);
+    sv_versions_part(g, w, died);
     if (backend->batch.number)
         give_back(g, &backend->batch, died, "every worker that computed it died");
     *backend = (struct sv_backend){.batch.slots = slots};
@@ -328,7 +328,7 @@ static void on_message(struct sv_gateway *g, const struct cm_message *m)
         break;
     case WI_REFUSED:
         take_words(said, &h, body);
-        sv_versions_refused(g, w, v, said);
+        sv_versions_refused(g, w, v, h.status == WI_NOT_READY, said);
         break;
     case WI_ANSWER:
         on_answer(g, w, &h, body);
@@ -374,6 +374,13 @@ void sv_workers_beat_all(struct sv_gateway *g)
             beat(g, w, cm_now_ns());
 }
 
+/* A worker ends by itself when a batch takes as long; whoever cannot even do that is given up a
+ * little later. */
+static int64_t batch_limit_ns(const struct sv_gateway *g)
+{
+    return g->serve->batch_timeout_ms * INT64_C(1000000);
+}
+
 void sv_workers_tend(struct sv_gateway *g, int64_t now_ns)
 {
     for (int w = 0; w < SV_WORKERS_MAX; w++) {
@@ -384,7 +391,7 @@ void sv_workers_tend(struct sv_gateway *g, int64_t now_ns)
         if (now_ns - backend->heard_ns > WI_SILENT_BEATS * period_ns)
             part(g, w, true, "it is silent");
         else if (backend->batch.number &&
-                 now_ns - backend->batch.sent_ns > g->serve->batch_timeout_ms * INT64_C(1000000))
+                 now_ns - backend->batch.sent_ns > batch_limit_ns(g) + 2 * period_ns)
             part(g, w, true, "its batch takes too long");
         else if (now_ns - backend->beat_ns >= period_ns && !beat(g, w, now_ns))
             part(g, w, true, "its link is broken");

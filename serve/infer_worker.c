@@ -1,6 +1,7 @@
 /* A batch's way: received, queued here while another one computes, computed on its lane with the
- * version that it names, answered. A version's way: asked for, loaded beside, kept while the
- * gateway serves it or may switch to it, closed when no batch uses it any more. */
+ * version that it names (model_shelf.h), answered. One that takes longer than batch_timeout_ms
+ * cannot be stopped, so the worker ends: a process that goes on beating while its lane hangs would
+ * be given batch after batch. */
 #include "serve/infer_worker.h"
 
 #include <stdatomic.h>
@@ -15,10 +16,9 @@
 #include "common/mem.h"
 #include "common/socket.h"
 #include "serve/endpoints.h"
-#include "serve/loader.h"
+#include "serve/model_shelf.h"
 #include "wire/worker.h"
 
-#define MODELS       4 /* two are kept; one may still compute, one has just been loaded */
 #define PENDING      8 /* batches; a gateway sends one at a time, a restarted one may send more */
 #define RETRY_MS     50
 #define LINGER_MS    500
@@ -30,6 +30,7 @@ struct job { /* the compute lane's while it runs */
     struct cm_message message; /* [header][items] */
     struct wi_header header;
     struct sv_model *model;
+    int64_t received_ns, began_ns;
     struct wi_buffer answer;
     cm_status st;
     char reason[256];
@@ -46,13 +47,14 @@ struct worker {
     int64_t heard_ns, beat_ns, tried_ns;
     bool told_away;
 
-    struct sv_model *models[MODELS];
-    int64_t served, wanted; /* versions: what the gateway serves, what it asked for last */
-    struct sv_version to_load;
-    struct sv_loader *loader;
+    int64_t served; /* number of the version that the gateway serves */
+    struct sv_shelf *shelf;
     struct ln_lane *lane;
     struct job job;
-    struct cm_message pending[PENDING];
+    struct pending {
+        struct cm_message message;
+        int64_t received_ns;
+    } pending[PENDING];
     int npending;
 
     int done_fd;
@@ -108,80 +110,55 @@ static bool send_description(struct worker *w, enum wi_type type)
 
 /* ---- models ---- */
 
-static struct sv_model *find_model(const struct worker *w, int64_t version)
+static void tidy(struct worker *w)
 {
-    for (int i = 0; i < MODELS; i++)
-        if (w->models[i] && sv_model_version(w->models[i]).number == version)
-            return w->models[i];
-    return NULL;
+    sv_shelf_tidy(w->shelf, w->job.running ? w->job.model : NULL);
 }
 
-static void drop_unused(struct worker *w)
+static void on_serving(struct worker *w, struct sv_version v)
 {
-    for (int i = 0; i < MODELS; i++) {
-        if (!w->models[i] || (w->job.running && w->job.model == w->models[i]))
-            continue;
-        int64_t version = sv_model_version(w->models[i]).number;
-        if (version != w->served && version != w->wanted)
-            sv_model_close(&w->models[i]);
-    }
+    w->served = v.number;
+    sv_shelf_serve(w->shelf, v);
+    tidy(w);
 }
 
-static void keep_model(struct worker *w, struct sv_model *model)
+static void send_loaded(struct worker *w, struct sv_version v)
 {
-    for (int i = 0; i < MODELS; i++) {
-        if (!w->models[i]) {
-            w->models[i] = model;
-            return;
-        }
-    }
-    sv_model_close(&model); /* cannot be: all but three were dropped */
-}
-
-static void start_load(struct worker *w)
-{
-    if (!w->to_load.number || sv_loader_is_busy(w->loader) || w->stopping)
-        return;
-    drop_unused(w);
-    sv_loader_start(w->loader, w->to_load);
-    w->to_load = (struct sv_version){0};
+    struct wi_header h = {
+        .type = WI_LOADED, .id = w->id, .version = v.number, .manifest_hash = v.hash};
+    send_message(w, &h, NULL);
 }
 
 static void end_load(struct worker *w)
 {
     struct sv_load load;
-    if (!sv_loader_take(w->loader, &load))
+    if (!sv_shelf_take(w->shelf, &load))
         return;
-    struct wi_header h = {.type = load.model ? WI_LOADED : WI_REFUSED,
-                          .id = w->id,
-                          .version = load.version.number,
-                          .manifest_hash = load.version.hash};
     if (load.model) {
         cm_log_info("version %lld is loaded (%s)", (long long)load.version.number,
                     nn_dtype_name(sv_model_dtype(load.model)));
-        keep_model(w, load.model);
-        send_message(w, &h, NULL);
     } else {
-        cm_log_warn("version %lld is refused: %s", (long long)load.version.number, load.reason);
+        struct wi_header h = {.type = WI_REFUSED,
+                              .status = load.passing ? WI_NOT_READY : WI_OK,
+                              .id = w->id,
+                              .version = load.version.number,
+                              .manifest_hash = load.version.hash};
+        cm_log_warn("version %lld is refused%s: %s", (long long)load.version.number,
+                    load.passing ? " for now" : "", load.reason);
         send_text(w, h, load.reason);
     }
-    drop_unused(w);
-    start_load(w);
+    tidy(w);
+    if (sv_shelf_find(w->shelf, load.version))
+        send_loaded(w, load.version);
 }
 
 static void on_load(struct worker *w, const struct wi_header *h)
 {
     struct sv_version v = {h->version, h->manifest_hash};
-    const struct sv_model *have = find_model(w, v.number);
-    w->wanted = v.number;
-    if (have && sv_model_version(have).hash == v.hash) {
-        struct wi_header loaded = {
-            .type = WI_LOADED, .id = w->id, .version = v.number, .manifest_hash = v.hash};
-        send_message(w, &loaded, NULL);
-        return;
-    }
-    w->to_load = v;
-    start_load(w);
+    bool there = sv_shelf_ask(w->shelf, v);
+    tidy(w);
+    if (there)
+        send_loaded(w, v);
 }
 
 /* ---- batches ---- */
@@ -190,16 +167,15 @@ static cm_status compute(void *ctx, int64_t a, int64_t b)
 {
     struct job *job = ctx;
     const uint64_t one = 1;
-    int64_t began_ns = cm_now_ns();
     (void)a;
     job->answer.n = 0;
     job->st = cm_fault("serve.compute");
     if (job->st == CM_OK)
         job->st = sv_model_answer(job->model, job->message.frame[1].data, job->message.frame[1].n,
-                                  job->header.count, &job->answer);
+                                  job->header.count, job->received_ns, &job->answer);
     if (job->st != CM_OK)
         snprintf(job->reason, sizeof job->reason, "%s", cm_error_text());
-    job->ns = cm_now_ns() - began_ns;
+    job->ns = cm_now_ns() - job->began_ns;
     atomic_store(&job->finished, true);
     if (write((int)b, &one, sizeof one) < 0)
         cm_log_debug("the batch is noticed at the next look");
@@ -218,21 +194,26 @@ static void start_batch(struct worker *w)
 {
     struct job *job = &w->job;
     while (!job->running && w->npending > 0) {
-        cm_message_move(&job->message, &w->pending[0]);
+        cm_message_move(&job->message, &w->pending[0].message);
+        job->received_ns = w->pending[0].received_ns;
         w->npending--;
-        for (int i = 0; i < w->npending; i++)
-            cm_message_move(&w->pending[i], &w->pending[i + 1]);
+        for (int i = 0; i < w->npending; i++) {
+            cm_message_move(&w->pending[i].message, &w->pending[i + 1].message);
+            w->pending[i].received_ns = w->pending[i + 1].received_ns;
+        }
         if (wi_header_decode(&job->header, job->message.frame[0].data, job->message.frame[0].n,
                              job->message.frame[1].n) != CM_OK)
             continue; /* cannot be: it was looked at when it came */
-        job->model = find_model(w, job->header.version);
+        struct sv_version v = {job->header.version, job->header.manifest_hash};
+        job->model = sv_shelf_find(w->shelf, v);
         if (!job->model) {
             refuse_batch(w, &job->header, WI_NOT_READY, "the version is not loaded here");
             continue;
         }
-        w->served = job->header.version;
         job->running = true;
+        job->began_ns = cm_now_ns();
         atomic_store(&job->finished, false);
+        on_serving(w, v);
         ln_lane_run(w->lane, compute, job, 0, w->done_fd);
     }
 }
@@ -259,7 +240,7 @@ static void end_batch(struct worker *w)
         refuse_batch(w, &job->header, WI_FAILED,
                      job->st == CM_OK ? "the answers are too large" : job->reason);
     cm_message_release(&job->message);
-    drop_unused(w);
+    tidy(w);
     start_batch(w);
 }
 
@@ -270,7 +251,8 @@ static void on_batch(struct worker *w, const struct wi_header *h, struct cm_mess
         return refuse_batch(w, h, WI_UNSUPPORTED, "a batch without items");
     if (w->npending == PENDING)
         return refuse_batch(w, h, WI_OVERLOADED, "too many batches");
-    cm_message_move(&w->pending[w->npending++], m);
+    w->pending[w->npending].received_ns = cm_now_ns();
+    cm_message_move(&w->pending[w->npending++].message, m);
     start_batch(w);
 }
 
@@ -282,6 +264,7 @@ static void stop(struct worker *w, const char *why)
         return;
     cm_log_info("%s: finishing %d batches", why, w->npending + w->job.running);
     w->stopping = true;
+    sv_shelf_end(w->shelf);
     w->stop_by = cm_deadline_in_ms(w->cfg->serve->drain_ms);
 }
 
@@ -299,8 +282,7 @@ static void on_message(struct worker *w, struct cm_message *m)
     w->told_away = false;
     switch (h.type) {
     case WI_HEARTBEAT:
-        w->served = h.version;
-        drop_unused(w);
+        on_serving(w, (struct sv_version){h.version, h.manifest_hash});
         break;
     case WI_LOAD:
         on_load(w, &h);
@@ -394,15 +376,31 @@ static void wait_for_something(struct worker *w)
         stop(w, "told to stop");
 }
 
+/* A thread of this process computes or loads. */
+static bool is_at_work(const struct worker *w)
+{
+    return w->job.running || sv_shelf_is_loading(w->shelf);
+}
+
 static bool is_done(const struct worker *w)
 {
-    return w->stopping && ((!w->job.running && w->npending == 0) || cm_deadline_passed(w->stop_by));
+    return w->stopping && ((!is_at_work(w) && w->npending == 0) || cm_deadline_passed(w->stop_by));
+}
+
+static cm_status check_batch(const struct worker *w)
+{
+    int64_t limit_ms = w->cfg->serve->batch_timeout_ms;
+    if (!w->job.running || cm_now_ns() - w->job.began_ns < limit_ms * INT64_C(1000000))
+        return CM_OK;
+    return CM_FAIL(CM_ETIMEDOUT, "a batch of %u images takes longer than %lld ms: ending",
+                   w->job.header.count, (long long)limit_ms);
 }
 
 static cm_status open_worker(struct worker *w, const struct sv_worker_config *cfg)
 {
     struct sv_model_config model = {.store_dir = cfg->store_dir,
                                     .threads = cfg->threads,
+                                    .max_pixels = (int64_t)(cfg->serve->max_image_mpixel * 1e6),
                                     .precision = (enum nn_precision)cfg->serve->precision,
                                     .batches = w->batches};
     struct ln_config lane = {.name = "compute", .core = -1};
@@ -417,17 +415,15 @@ static cm_status open_worker(struct worker *w, const struct sv_worker_config *cf
     model.nbatches = w->nbatches;
     CM_TRY(cm_socket_ctx_open(&w->ctx));
     CM_TRY(ln_lane_open(&w->lane, &lane));
-    return sv_loader_open(&w->loader, &model, w->done_fd);
+    return sv_shelf_open(&w->shelf, &model, (int)cfg->serve->load_retry_ms, w->done_fd);
 }
 
 static void close_worker(struct worker *w)
 {
     ln_lane_close(&w->lane);
-    sv_loader_close(&w->loader);
-    for (int i = 0; i < MODELS; i++)
-        sv_model_close(&w->models[i]);
+    sv_shelf_close(&w->shelf);
     for (int i = 0; i < PENDING; i++)
-        cm_message_release(&w->pending[i]);
+        cm_message_release(&w->pending[i].message);
     cm_message_release(&w->job.message);
     wi_buffer_release(&w->job.answer);
     wi_buffer_release(&w->body);
@@ -437,9 +433,10 @@ static void close_worker(struct worker *w)
         close(w->done_fd);
 }
 
-cm_status sv_worker_run(const struct sv_worker_config *cfg)
+cm_status sv_worker_run(const struct sv_worker_config *cfg, bool *stuck)
 {
     struct worker *w;
+    *stuck = false;
     CM_TRY(cm_alloc(&w, 1, sizeof *w, "worker"));
     w->done_fd = -1;
     cm_status st = open_worker(w, cfg);
@@ -448,10 +445,17 @@ cm_status sv_worker_run(const struct sv_worker_config *cfg)
         wait_for_something(w);
         end_batch(w);
         end_load(w);
+        st = check_batch(w);
     }
     struct wi_header goodbye = {.type = WI_GOODBYE, .id = w->id};
     if (st == CM_OK)
         send_message(w, &goodbye, NULL);
+    if (w->shelf && is_at_work(w)) {
+        *stuck = true;
+        cm_socket_close(&w->socket);
+        cm_socket_ctx_close(&w->ctx);
+        return st;
+    }
     close_worker(w);
     cm_free(&w);
     return st;

@@ -8,6 +8,8 @@
 #ifndef SERVE_INFER_WORKER_H
 #define SERVE_INFER_WORKER_H
 
+#include <stdbool.h>
+
 #include "common/status.h"
 #include "serve/serve_config.h"
 
@@ -21,8 +23,10 @@ struct sv_worker_config {
     int stop_fd;      /* readable: finish what is there, say goodbye, return */
 };
 
-/* Runs until stopped; a gateway that is away is waited for. */
+/* Runs until stopped; a gateway that is away is waited for. CM_ETIMEDOUT: a batch took longer than
+ * batch_timeout_ms. *stuck: a thread still computes or loads, and goes on using what it has: all
+ * that is left is to end the process by _exit. */
 CM_MUST_CHECK
-cm_status sv_worker_run(const struct sv_worker_config *cfg);
+cm_status sv_worker_run(const struct sv_worker_config *cfg, bool *stuck);
 
 #endif

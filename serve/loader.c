@@ -5,17 +5,21 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "common/clock.h"
+#include "common/file.h"
 #include "common/lane.h"
 #include "common/log.h"
 #include "common/mem.h"
 
-#define NICE 10 /* batches come first; a load takes what they leave */
+#define AGAIN_US 100000
+#define NICE     10 /* batches come first; a load takes what they leave */
 
 struct sv_loader {
     struct sv_model_config cfg;
     struct ln_lane *lane;
-    int done_fd;
+    int retry_ms, done_fd;
     bool busy;
+    atomic_bool hurry;
     struct sv_load load; /* the lane's until finished */
     atomic_bool finished;
 };
@@ -28,14 +32,34 @@ static void lower_priority(void *unused)
         cm_log_debug("the loader runs at full priority");
 }
 
+bool sv_load_is_passing(cm_status st)
+{
+    return st == CM_ENOTFOUND || st == CM_EIO || st == CM_ENOMEM;
+}
+
+static cm_status open_model(struct sv_loader *l)
+{
+    struct cm_deadline end = cm_deadline_in_ms(l->retry_ms);
+    for (;;) {
+        cm_status st = cm_fault("serve.load");
+        if (st == CM_OK)
+            st = sv_model_open(&l->load.model, l->load.version.number, l->load.version.hash,
+                               &l->cfg);
+        if (!sv_load_is_passing(st) || cm_deadline_passed(end) || atomic_load(&l->hurry))
+            return st;
+        cm_sleep_us(AGAIN_US);
+    }
+}
+
 static cm_status load(void *ctx, int64_t a, int64_t b)
 {
     struct sv_loader *l = ctx;
     const uint64_t one = 1;
     (void)a;
     (void)b;
-    if (sv_model_open(&l->load.model, l->load.version.number, l->load.version.hash, &l->cfg) !=
-        CM_OK)
+    cm_status st = open_model(l);
+    l->load.passing = sv_load_is_passing(st);
+    if (st != CM_OK)
         snprintf(l->load.reason, sizeof l->load.reason, "%s", cm_error_text());
     atomic_store(&l->finished, true);
     if (write(l->done_fd, &one, sizeof one) < 0)
@@ -43,7 +67,8 @@ static cm_status load(void *ctx, int64_t a, int64_t b)
     return CM_OK;
 }
 
-cm_status sv_loader_open(struct sv_loader **out, const struct sv_model_config *cfg, int done_fd)
+cm_status sv_loader_open(struct sv_loader **out, const struct sv_model_config *cfg, int retry_ms,
+                         int done_fd)
 {
     struct ln_config lane = {.name = "load", .core = -1, .on_start = lower_priority};
     struct sv_loader *l = NULL;
@@ -51,6 +76,7 @@ cm_status sv_loader_open(struct sv_loader **out, const struct sv_model_config *c
     *out = NULL;
     CM_TRY(cm_alloc(&l, 1, sizeof *l, "loader"));
     l->cfg = *cfg;
+    l->retry_ms = retry_ms;
     l->done_fd = done_fd;
     CM_GOTO(st, ln_lane_open(&l->lane, &lane), out);
     *out = l;
@@ -64,9 +90,15 @@ void sv_loader_close(struct sv_loader **l)
 {
     if (!*l)
         return;
+    sv_loader_hurry(*l);
     ln_lane_close(&(*l)->lane);
     sv_model_close(&(*l)->load.model);
     cm_free(l);
+}
+
+void sv_loader_hurry(struct sv_loader *l)
+{
+    atomic_store(&l->hurry, true);
 }
 
 bool sv_loader_is_busy(const struct sv_loader *l)

@@ -60,7 +60,11 @@ static cm_status run_worker(const struct sv_program *p, const struct options *op
                                    .name = name,
                                    .threads = threads(p),
                                    .stop_fd = stop_fd};
-    return sv_worker_run(&cfg);
+    bool stuck;
+    cm_status st = sv_worker_run(&cfg, &stuck);
+    if (stuck)
+        _exit(cm_main_end(st));
+    return st;
 }
 
 static cm_status run(int argc, char **argv)

@@ -25,8 +25,11 @@ static void remove_ban(struct sv_rollout *r, int i)
 static void drop_candidate(struct sv_rollout *r)
 {
     r->candidate = (struct sv_version){0};
-    for (int w = 0; w < SV_WORKERS_MAX; w++)
+    r->deaths = 0;
+    for (int w = 0; w < SV_WORKERS_MAX; w++) {
         r->worker[w].has_candidate = false;
+        r->worker[w].candidate_from_ns = 0;
+    }
 }
 
 enum sv_aim sv_rollout_aim(struct sv_rollout *r, struct sv_version v, bool anew, int64_t now_ns)
@@ -42,6 +45,7 @@ enum sv_aim sv_rollout_aim(struct sv_rollout *r, struct sv_version v, bool anew,
     if (same(v, r->serving))
         return SV_AIM_KNOWN;
     r->candidate = v;
+    r->deaths = 0;
     r->impatient_ns = now_ns + r->load_timeout_ns;
     return SV_AIM_NEW;
 }
@@ -67,36 +71,68 @@ void sv_rollout_join(struct sv_rollout *r, int w)
     r->worker[w] = (struct sv_rollout_worker){.live = true};
 }
 
-void sv_rollout_part(struct sv_rollout *r, int w)
+bool sv_rollout_part(struct sv_rollout *r, int w, bool died)
 {
+    struct sv_version loading = r->worker[w].asked;
     r->worker[w] = (struct sv_rollout_worker){0};
+    if (!died || !loading.number || !same(loading, r->candidate) || ++r->deaths < SV_LOAD_DEATHS)
+        return false;
+    sv_rollout_ban(r, loading);
+    return true;
+}
+
+/* w has ended a load. */
+static void hear(struct sv_rollout_worker *worker, struct sv_version v)
+{
+    if (same(worker->asked, v))
+        worker->asked = (struct sv_version){0};
 }
 
 void sv_rollout_loaded(struct sv_rollout *r, int w, struct sv_version v)
 {
     struct sv_rollout_worker *worker = &r->worker[w];
-    if (worker->asked == v.number)
-        worker->asked = 0;
-    if (v.number && same(v, r->serving))
+    hear(worker, v);
+    if (v.number && same(v, r->serving)) {
         worker->has_serving = true;
+        worker->refused_serving = false;
+    }
     if (v.number && same(v, r->candidate))
         worker->has_candidate = true;
 }
 
-enum sv_refusal sv_rollout_refused(struct sv_rollout *r, int w, struct sv_version v)
+enum sv_refusal sv_rollout_refused(struct sv_rollout *r, int w, struct sv_version v, bool passing,
+                                   int64_t now_ns)
 {
     struct sv_rollout_worker *worker = &r->worker[w];
-    if (worker->asked == v.number)
-        worker->asked = 0;
+    hear(worker, v);
     if (v.number && same(v, r->candidate)) {
+        worker->candidate_from_ns = now_ns + r->load_timeout_ns;
+        if (passing)
+            return SV_REFUSED_FOR_NOW;
         sv_rollout_ban(r, v);
         return SV_REFUSED_CANDIDATE;
     }
     if (v.number && same(v, r->serving)) {
-        worker->refused_serving = true;
-        return SV_REFUSED_SERVING;
+        worker->serving_from_ns = now_ns + r->load_timeout_ns;
+        worker->refused_serving = !passing;
+        return passing ? SV_REFUSED_FOR_NOW : SV_REFUSED_SERVING;
     }
     return SV_REFUSED_OTHER;
+}
+
+bool sv_rollout_forsake(struct sv_rollout *r, struct sv_version *was)
+{
+    *was = r->serving;
+    if (!r->serving.number || sv_rollout_live(r) == 0)
+        return false;
+    for (int w = 0; w < SV_WORKERS_MAX; w++)
+        if (r->worker[w].live && (r->worker[w].has_serving || !r->worker[w].refused_serving))
+            return false;
+    sv_rollout_ban(r, r->serving);
+    r->serving = (struct sv_version){0};
+    for (int w = 0; w < SV_WORKERS_MAX; w++)
+        r->worker[w].refused_serving = false;
+    return true;
 }
 
 void sv_rollout_lacks(struct sv_rollout *r, int w)
@@ -104,18 +140,21 @@ void sv_rollout_lacks(struct sv_rollout *r, int w)
     r->worker[w].has_serving = false;
 }
 
-struct sv_version sv_rollout_ask(struct sv_rollout *r, int w)
+struct sv_version sv_rollout_wants(const struct sv_rollout *r, int w, int64_t now_ns)
 {
-    struct sv_rollout_worker *worker = &r->worker[w];
-    struct sv_version v = {0};
-    if (!worker->live || worker->asked)
-        return v;
-    if (r->serving.number && !worker->has_serving && !worker->refused_serving)
-        v = r->serving;
-    else if (r->candidate.number && !worker->has_candidate)
-        v = r->candidate;
-    worker->asked = v.number;
-    return v;
+    const struct sv_rollout_worker *worker = &r->worker[w];
+    if (!worker->live || worker->asked.number)
+        return (struct sv_version){0};
+    if (r->serving.number && !worker->has_serving && now_ns >= worker->serving_from_ns)
+        return r->serving;
+    if (r->candidate.number && !worker->has_candidate && now_ns >= worker->candidate_from_ns)
+        return r->candidate;
+    return (struct sv_version){0};
+}
+
+void sv_rollout_asked(struct sv_rollout *r, int w, struct sv_version v)
+{
+    r->worker[w].asked = v;
 }
 
 bool sv_rollout_can_serve(const struct sv_rollout *r, int w)
@@ -131,7 +170,7 @@ bool sv_rollout_is_ready(const struct sv_rollout *r)
     return false;
 }
 
-static int count_candidate(const struct sv_rollout *r)
+int sv_rollout_ahead(const struct sv_rollout *r)
 {
     int n = 0;
     for (int w = 0; w < SV_WORKERS_MAX; w++)
@@ -141,12 +180,17 @@ static int count_candidate(const struct sv_rollout *r)
 
 bool sv_rollout_may_switch(const struct sv_rollout *r, int64_t now_ns)
 {
-    int have = r->candidate.number ? count_candidate(r) : 0, live = sv_rollout_live(r);
+    int have = r->candidate.number ? sv_rollout_ahead(r) : 0, live = sv_rollout_live(r);
     if (have == 0)
         return false;
     if (have == live || !sv_rollout_is_ready(r))
         return true;
-    return now_ns >= r->impatient_ns && 2 * have > live;
+    return now_ns >= r->impatient_ns && 2 * have >= live;
+}
+
+bool sv_rollout_is_stalled(const struct sv_rollout *r, int64_t now_ns)
+{
+    return r->candidate.number && now_ns >= r->impatient_ns && !sv_rollout_may_switch(r, now_ns);
 }
 
 struct sv_version sv_rollout_switch(struct sv_rollout *r)
@@ -157,8 +201,11 @@ struct sv_version sv_rollout_switch(struct sv_rollout *r)
     for (int w = 0; w < SV_WORKERS_MAX; w++) {
         struct sv_rollout_worker *worker = &r->worker[w];
         worker->has_serving = worker->has_candidate;
+        worker->serving_from_ns = worker->candidate_from_ns;
         worker->has_candidate = worker->refused_serving = false;
+        worker->candidate_from_ns = 0;
     }
+    r->deaths = 0;
     return before;
 }
 

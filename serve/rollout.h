@@ -2,14 +2,16 @@
  * the gateway tells it what happened and asks what to do.
  *
  *   aim ---> CANDIDATE --enough workers loaded it--> SERVING --another took over--> (dropped)
- *               |  ^
- *   one refused |  | aim again, by a new change of the alias
- *               v  |
- *           QUARANTINED
+ *               |  ^                                    |
+ *   one refused,|  | aim again, by a new change         | all refuse it, so nobody can answer
+ *   or two died |  | of the alias                       |
+ *               v  |                                    |
+ *           QUARANTINED <-------------------------------+
  *
- * Enough: every live worker; after load_timeout, more than half of them; at once when nothing can
- * be served anyway. Until then the old version serves. Versions go back only when the alias does.
- * One thread at a time. */
+ * Enough: every live worker; after load_timeout, half of them; at once when nothing can be served
+ * anyway. Until then the old version serves. A worker that could not read a version just now has
+ * not refused it: it is asked again after load_timeout. Versions go back only when the alias does,
+ * or when the one that serves can be loaded by nobody any more. One thread at a time. */
 #ifndef SERVE_ROLLOUT_H
 #define SERVE_ROLLOUT_H
 
@@ -19,6 +21,7 @@
 
 #define SV_WORKERS_MAX    64
 #define SV_QUARANTINE_MAX 64 /* the oldest is forgotten */
+#define SV_LOAD_DEATHS    2  /* of workers, until what they loaded is to blame */
 
 struct sv_version {
     int64_t number; /* 0: none */
@@ -28,15 +31,17 @@ struct sv_version {
 struct sv_rollout_worker {
     bool live;
     bool has_serving, has_candidate;
-    bool refused_serving; /* asked no more for this version */
-    int64_t asked;        /* version that it is loading; 0: none */
+    bool refused_serving;                       /* its last word */
+    int64_t serving_from_ns, candidate_from_ns; /* not asked for it before */
+    struct sv_version asked;                    /* that it is loading */
 };
 
 /* Zeroed, with load_timeout_ns set, is the start. */
 struct sv_rollout {
     int64_t load_timeout_ns;
     struct sv_version serving, candidate;
-    int64_t impatient_ns; /* when most workers are enough for the candidate */
+    int64_t impatient_ns; /* when half the workers are enough for the candidate */
+    int deaths;           /* of workers that were loading the candidate */
     struct sv_rollout_worker worker[SV_WORKERS_MAX];
     struct sv_version quarantine[SV_QUARANTINE_MAX];
     int nquarantine;
@@ -52,25 +57,37 @@ bool sv_rollout_is_banned(const struct sv_rollout *r, struct sv_version v);
 
 /* w in 0 .. SV_WORKERS_MAX - 1; what it had before is forgotten. */
 void sv_rollout_join(struct sv_rollout *r, int w);
-void sv_rollout_part(struct sv_rollout *r, int w);
+/* died: what it was loading may be why. True: it is the second that the candidate killed, which is
+ * in quarantine now. */
+bool sv_rollout_part(struct sv_rollout *r, int w, bool died);
 void sv_rollout_loaded(struct sv_rollout *r, int w, struct sv_version v);
 enum sv_refusal {
     SV_REFUSED_CANDIDATE, /* it is in quarantine now */
-    SV_REFUSED_SERVING,   /* others serve it: the fault is this worker's */
+    SV_REFUSED_SERVING,   /* others may serve it: the fault is this worker's */
+    SV_REFUSED_FOR_NOW,   /* it will be asked again */
     SV_REFUSED_OTHER,     /* nobody wants it any more */
 };
-enum sv_refusal sv_rollout_refused(struct sv_rollout *r, int w, struct sv_version v);
+/* passing: w could not read it, which says nothing about the version. */
+enum sv_refusal sv_rollout_refused(struct sv_rollout *r, int w, struct sv_version v, bool passing,
+                                   int64_t now_ns);
+/* Do all live workers refuse what serves? Then it is in quarantine now, and nothing serves; *was:
+ * what did. */
+bool sv_rollout_forsake(struct sv_rollout *r, struct sv_version *was);
 /* w turns out not to have the serving version. */
 void sv_rollout_lacks(struct sv_rollout *r, int w);
 
-/* What w should load now, and counts as asked for; number 0: nothing. */
-struct sv_version sv_rollout_ask(struct sv_rollout *r, int w);
+/* What w should load now; number 0: nothing. */
+struct sv_version sv_rollout_wants(const struct sv_rollout *r, int w, int64_t now_ns);
+void sv_rollout_asked(struct sv_rollout *r, int w, struct sv_version v); /* it was told so */
 bool sv_rollout_can_serve(const struct sv_rollout *r, int w);
 bool sv_rollout_is_ready(const struct sv_rollout *r); /* somebody can serve */
 /* The candidate may take over, as soon as the batches of the old version are back. */
 bool sv_rollout_may_switch(const struct sv_rollout *r, int64_t now_ns);
+/* There is a candidate, its time is up, and too few have it. */
+bool sv_rollout_is_stalled(const struct sv_rollout *r, int64_t now_ns);
 /* Makes it so; returns what was served before. */
 struct sv_version sv_rollout_switch(struct sv_rollout *r);
 int sv_rollout_live(const struct sv_rollout *r);
+int sv_rollout_ahead(const struct sv_rollout *r); /* live workers that have the candidate */
 
 #endif

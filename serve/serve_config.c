@@ -22,6 +22,8 @@ static const struct cm_key keys[] = {
      "open at the same time"},
     {"max_body_mib", CM_KEY_FLOAT, AT(max_body_mib), "10", 0.001, 32, NULL, "MiB",
      "largest image that is taken"},
+    {"max_image_mpixel", CM_KEY_FLOAT, AT(max_image_mpixel), "16", 0.001, 64, NULL, "Mpixel",
+     "largest JPEG or PNG that is decoded: a few bytes can hold a lot of pixels"},
     {"max_wait_ms", CM_KEY_FLOAT, AT(max_wait_ms), "0", 0, 10000, NULL, "ms",
      "how long a batch that is not full waits for more; 0: what is queued leaves at once"},
     {"queue_requests", CM_KEY_INT, AT(queue_requests), "1024", 1, 1048576, NULL, "requests",
@@ -37,7 +39,10 @@ static const struct cm_key keys[] = {
     {"poll_ms", CM_KEY_INT, AT(poll_ms), "500", 10, 3600000, NULL, "ms",
      "how often the store is looked at for news that no announcement brought"},
     {"load_timeout_ms", CM_KEY_INT, AT(load_timeout_ms), "30000", 1, 3600000, NULL, "ms",
-     "then most workers having a new version is enough to switch to it"},
+     "then half the workers having a new version is enough to switch to it, and a worker that "
+     "could not load one is asked again"},
+    {"load_retry_ms", CM_KEY_INT, AT(load_retry_ms), "5000", 0, 600000, NULL, "ms",
+     "how long a version that cannot be read is tried again before that is told"},
     {"switch_ms", CM_KEY_INT, AT(switch_ms), "250", 0, 60000, NULL, "ms",
      "how long a switch waits for batches of the old version before an idle worker with the new "
      "one "

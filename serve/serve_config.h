@@ -24,11 +24,16 @@ struct sv_config {
     int64_t deadline_ms, max_deadline_ms;
     char alias[CM_CONFIG_STRING];
     int64_t poll_ms;
-    int64_t load_timeout_ms, switch_ms, batch_timeout_ms;
-    int64_t drain_notice_ms, drain_ms;
+    int64_t load_timeout_ms, switch_ms;
+    int64_t drain_notice_ms;
+
+    /* gateway and worker */
+    int64_t load_retry_ms, batch_timeout_ms;
+    int64_t drain_ms;
 
     /* worker */
     int64_t max_batch;
+    double max_image_mpixel;
     const struct cm_json *batch_sizes;
     int64_t heartbeat_ms;
     int64_t intra_threads; /* 0: cores / workers */

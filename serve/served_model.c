@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/mem.h"
 #include "model/golden.h"
 #include "model/image.h"
@@ -26,6 +27,7 @@ struct sv_model {
     float *weights; /* the arena */
     struct nn_plan *plan;
     int batches[SV_BATCH_SIZES], nbatches;
+    struct nn_image_limits limits;
     size_t image_nbytes;
     uint8_t *images;    /* (largest batch, H, W, C) */
     float *logits;      /* (largest batch, classes) */
@@ -183,6 +185,9 @@ cm_status sv_model_open(struct sv_model **out, int64_t version, uint64_t hash,
     m->version = (struct sv_version){version, manifest->hash};
     m->nbatches = cfg->nbatches;
     memcpy(m->batches, cfg->batches, (size_t)cfg->nbatches * sizeof *cfg->batches);
+    m->limits = nn_image_limits_default;
+    m->limits.max_nbytes = WI_BODY_MAX; /* what the gateway takes is its own to say */
+    m->limits.max_pixels = cfg->max_pixels;
     CM_GOTO(st, fill(m, v, cfg), out);
     *out = m;
     m = NULL;
@@ -250,7 +255,7 @@ static cm_status decode(struct sv_model *m, const struct wi_image *image, uint8_
         CM_TRY(cm_alloc(&decoded.pixels, image->n, 1, "pixels"));
         memcpy(decoded.pixels, image->data, image->n);
     } else {
-        CM_TRY(nn_image_decode(&decoded, image->data, image->n, &nn_image_limits_default));
+        CM_TRY(nn_image_decode(&decoded, image->data, image->n, &m->limits));
     }
     cm_status st = nn_preprocess_image(&m->spec->preprocess, in.c, in.h, in.w, &decoded, out);
     nn_image_release(&decoded);
@@ -299,8 +304,8 @@ static cm_status add_result(struct sv_model *m, struct wi_buffer *answer,
 
 /* Good images move up to m->images, in order; bad ones have their answer at once. So results come
  * in two groups, each with its slots. */
-static cm_status decode_all(struct sv_model *m, struct wi_items items, struct wi_buffer *answer,
-                            int *ngood)
+static cm_status decode_all(struct sv_model *m, struct wi_items items, int64_t received_ns,
+                            struct wi_buffer *answer, int *ngood)
 {
     *ngood = 0;
     for (int i = 0; items.left > 0; i++) {
@@ -308,7 +313,10 @@ static cm_status decode_all(struct sv_model *m, struct wi_items items, struct wi
         CM_TRY(wi_item_next(&items, &item));
         struct wi_image image = wi_item_image(&item);
         m->row[i] = -1;
-        if (decode(m, &image, m->images + (size_t)*ngood * m->image_nbytes) == CM_OK)
+        if (item.deadline_us && cm_now_ns() - received_ns >= item.deadline_us * INT64_C(1000))
+            CM_TRY(add_failure(answer, item.slot, WI_TIMED_OUT,
+                               "the deadline passed before the image was decoded"));
+        else if (decode(m, &image, m->images + (size_t)*ngood * m->image_nbytes) == CM_OK)
             m->row[i] = (*ngood)++;
         else
             CM_TRY(add_failure(answer, item.slot, WI_BAD_INPUT, cm_error_text()));
@@ -317,14 +325,14 @@ static cm_status decode_all(struct sv_model *m, struct wi_items items, struct wi
 }
 
 cm_status sv_model_answer(struct sv_model *m, const void *body, size_t nbody, uint32_t count,
-                          struct wi_buffer *answer)
+                          int64_t received_ns, struct wi_buffer *answer)
 {
     struct wi_items items = {body, nbody, count};
     int ngood;
     if (count < 1 || count > (uint32_t)m->batches[m->nbatches - 1])
         return CM_FAIL(CM_EFORMAT, "a batch of %u images, 1 to %d are expected", count,
                        m->batches[m->nbatches - 1]);
-    CM_TRY(decode_all(m, items, answer, &ngood));
+    CM_TRY(decode_all(m, items, received_ns, answer, &ngood));
     if (ngood == 0)
         return CM_OK;
     cm_status st = infer(m, ngood);

@@ -19,7 +19,8 @@ struct sv_model_config {
     const char *store_dir;
     const int *batches; /* ascending */
     int nbatches;
-    int threads; /* inside one op */
+    int threads;        /* inside one op */
+    int64_t max_pixels; /* of an encoded image */
     enum nn_precision precision;
 };
 
@@ -33,11 +34,12 @@ struct sv_version sv_model_version(const struct sv_model *m);
 const struct nn_spec *sv_model_spec(const struct sv_model *m);
 enum nn_dtype sv_model_dtype(const struct sv_model *m);
 
-/* Answers a BATCH: count items with images, of which each gets its own result, in their order,
- * appended to *answer. A bad image fails itself only. CM_EFORMAT: the body is no batch, or one of
- * more images than the largest size. */
+/* Answers a BATCH: count items with images, of which each gets its own result, appended to *answer:
+ * first those that have failed, then the others, each group in their order. A bad image fails
+ * itself only, and so does one whose deadline passes before it is decoded: that runs from
+ * received_ns. CM_EFORMAT: the body is no batch, or one of more images than the largest size. */
 CM_MUST_CHECK
 cm_status sv_model_answer(struct sv_model *m, const void *body, size_t nbody, uint32_t count,
-                          struct wi_buffer *answer);
+                          int64_t received_ns, struct wi_buffer *answer);
 
 #endif

@@ -8,10 +8,12 @@
  *                                   <--  HEARTBEAT      any message counts as one, both ways
  *                                   <--  LOAD      version, manifest hash
  *   LOADED    version, hash         -->            verified and warmed up; batches may name it
- *   REFUSED   version, hash, text   -->            why not; the old version stays
+ *   REFUSED   version, hash, text   -->            why not; the old version stays. status
+ *                                                  WI_NOT_READY: it could not be read, ask again
  *                                   <--  BATCH     version, count, items: images
  *   ANSWER    version, count, items -->            a result for every slot of the batch; infer_us
- *                                   <--  DRAIN     no more batches; answer what you have
+ *                                   <--  DRAIN     no more batches; answer what you have (from
+ *                                                  tools: a gateway that ends sends none)
  *   GOODBYE                         -->            last message; without DRAIN: I am stopping
  *
  * A worker computes one batch at a time with exactly the version it names, and keeps the last two

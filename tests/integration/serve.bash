@@ -87,5 +87,5 @@ count() { sed -n "s/.*\"$1\":{[^}]*\"$2\":\([0-9.]*\).*/\1/p" "$work/out.log"; }
 mkdir -p "$run" "$work/images"
 cat >"$config" <<JSON
 {"schema": 1, "run": "$run",
- "serve": {"listen": "tcp://127.0.0.1:0", "http_port": 0, "heartbeat_ms": 200, "poll_ms": 50, "intra_threads": 1}}
+ "serve": {"listen": "tcp://127.0.0.1:0", "http_port": 0, "heartbeat_ms": 200, "poll_ms": 50, "load_retry_ms": 300, "intra_threads": 1}}
 JSON

@@ -73,4 +73,147 @@ worker 3
 await 20 ready
 want 0 "$bin/flywheel-client" predict "$work/images/0.png" --run "$run"
 end
+
+# A lane that hangs: the worker ends by itself, so that it cannot come back and take another batch to its grave.
+begin batch_timeout_ms=400
+FLYWHEEL_INJECT=serve.compute=delay:600000 start worker0 "$bin/flywheel-worker" "$config" --id 0 --set serve.batch_timeout_ms=400
+await 20 ready
+worker 1
+await 20 workers_are 2
+await 20 grep -q 'is loaded' "$work/worker1.log"
+ask
+answered 1 ' v1$'
+await 10 workers_are 1
+code=0
+wait "${pids[worker0]}" || code=$?
+unset 'pids[worker0]'
+[ "$code" = 1 ] || fail "a worker that hangs ended with $code"
+grep -q 'takes longer than 400 ms' "$work/worker0.log" || fail "it does not say why"
+end
+
+# A version that workers die of: after the second death nobody is asked for it any more.
+begin
+faulty serve.load=kill@2 0
+await 20 ready
+store champion 2
+await 20 metric_is flywheel_workers_lost_total 1
+faulty serve.load=kill@2 0
+await 20 metric_is flywheel_workers_lost_total 2
+await 10 metric_is flywheel_quarantined_versions 1
+says_log "workers die of loading it" || fail "the log does not say so"
+event version_refused || fail "no event"
+worker 0
+await 20 ready
+serves 1 || fail "the old version does not go on"
+end
+
+# What cannot be read for a moment is tried again: no refusal, and at the start no step back to an older version.
+store champion 2
+begin
+faulty serve.load=eio@1,serve.load=eio@2 0
+await 20 ready
+serves 2 || fail "a passing fault was taken for a verdict"
+metric_is flywheel_version_refusals_total 0 || fail "refused"
+end
+
+# Two of three workers cannot read the new version for longer than that. The old one goes on, and this is told; half is
+# enough, and nobody is in quarantine.
+begin load_timeout_ms=800
+worker 0
+await 20 ready
+faulty 'serve.load=eio@*' 1
+faulty 'serve.load=eio@*' 2
+await 20 workers_are 3
+store champion 2
+await 10 event rollout_stalled
+serves 1 || fail "one of three was enough"
+metric_is flywheel_rollout_stalls_total 1 || fail "the stall is not counted"
+stop worker2 TERM
+await 10 serves 2
+metric_is flywheel_quarantined_versions 0 || fail "quarantined"
+end
+
+# What serves becomes unreadable for ever, and all workers are new: what the alias named before takes over.
+store champion 3 champion 1
+begin
+worker 0
+await 20 ready
+weights=$run/checkpoints/v000001/model.safetensors
+cp "$weights" "$work/weights"
+printf 'x' | dd of="$weights" bs=1 seek=20000 conv=notrunc status=none
+stop worker0 KILL
+worker 1
+await 20 serves 3
+await 10 ready
+cp "$work/weights" "$weights"
+end
+
+# 'latest' walks back as an alias does.
+weights=$run/checkpoints/v000004/model.safetensors
+cp "$weights" "$work/weights"
+printf 'x' | dd of="$weights" bs=1 seek=20000 conv=notrunc status=none
+begin alias=latest
+worker 0
+await 20 serves 3
+cp "$work/weights" "$weights"
+end
+
+# Workers over TCP, as from other hosts.
+begin workers_listen=tcp://127.0.0.1:0
+case $(field workers) in tcp://127.0.0.1:[1-9]*) ;; *) fail "workers at $(field workers)" ;; esac
+start worker0 "$bin/flywheel-worker" "$config" --id 0 --endpoint "$(field workers)"
+worker 1
+await 20 workers_are 2
+await 20 ready
+ask
+answered 1 ' v1$'
+stop worker0 KILL
+await 10 workers_are 1
+ask
+answered 1 ' v1$'
+end
+
+# ends SECONDS NAME CODE: after TERM, in time.
+ends() {
+    kill -TERM "${pids[$2]}"
+    await "$1" gone "${pids[$2]}"
+    code=0
+    wait "${pids[$2]}" || code=$?
+    unset "pids[$2]"
+    [ "$code" = "$3" ] || fail "$2 ended with $code"
+}
+gone() { ! kill -0 "$1" || grep -q '^State:.Z' "/proc/$1/status"; }
+
+# The end waits for nobody for ever: a store that hangs under the gateway, a load under a worker, a request without a
+# worker. Who asked is told so first.
+FLYWHEEL_INJECT=serve.look=delay:600000@5 begin drain_notice_ms=0 drain_ms=300
+FLYWHEEL_INJECT=serve.load=delay:600000@2 start worker0 "$bin/flywheel-worker" "$config" --id 0 --set serve.drain_ms=300
+await 20 ready
+store champion 2
+ends 5 worker0 0
+await 10 workers_are 0
+start client curl -s -o "$work/answer" -w '%{http_code}' --data-binary "@$work/images/0.png" "$(url /predict)"
+await 10 metric_is flywheel_queued_requests 1
+ends 8 gateway 0
+wait "${pids[client]}"
+[ "$(cat "$work/client.log")" = 503 ] || fail "the last request: $(cat "$work/client.log")"
+grep -q "has stopped" "$work/answer" || fail "the last request is told: $(cat "$work/answer")"
+unset 'pids[client]'
+rm "$work/client.log"
+end
+
+# The store is made anew under a running gateway: the same numbers, other bytes.
+made() { curl -s "$(url /v2/models/lenet)" | sed -n 's/.*"manifest_hash":"\([0-9a-f]*\)".*/\1/p'; }
+remade() { [ "$(made)" != "$before" ]; }
+begin
+worker 0
+await 20 ready
+before=$(made)
+mv "$run/checkpoints" "$work/old"
+store network lenet 7 champion 1 >>"$work/store.log"
+await 20 remade
+serves 1 || fail "the new version 1"
+ask
+answered 1 ' v1$'
+end
 echo "ok"

@@ -21,10 +21,29 @@ static struct sv_rollout rollout(int workers)
     return r;
 }
 
+/* What w is asked for, and now is. */
+static int64_t ask_at(struct sv_rollout *r, int w, int64_t now_ns)
+{
+    struct sv_version v = sv_rollout_wants(r, w, now_ns);
+    if (v.number)
+        sv_rollout_asked(r, w, v);
+    return v.number;
+}
+
+static int64_t ask(struct sv_rollout *r, int w)
+{
+    return ask_at(r, w, 0);
+}
+
+static enum sv_refusal refuse(struct sv_rollout *r, int w, struct sv_version v)
+{
+    return sv_rollout_refused(r, w, v, false, 0);
+}
+
 /* Asked for v, and has it. */
 static void load(struct sv_rollout *r, int w, struct sv_version v)
 {
-    assert_int_equal(sv_rollout_ask(r, w).number, v.number);
+    assert_int_equal(ask(r, w), v.number);
     sv_rollout_loaded(r, w, v);
 }
 
@@ -44,7 +63,7 @@ static void test_starts_with_the_first_worker(void **state)
 {
     struct sv_rollout r = rollout(2);
     (void)state;
-    assert_int_equal(sv_rollout_ask(&r, 0).number, 0);
+    assert_int_equal(ask(&r, 0), 0);
     assert_false(sv_rollout_is_ready(&r));
     sv_rollout_aim(&r, v1, true, 0);
     assert_false(sv_rollout_may_switch(&r, TIMEOUT));
@@ -72,11 +91,11 @@ static void test_waits_for_all(void **state)
     assert_int_equal(r.serving.number, 2);
     for (int w = 0; w < 3; w++) {
         assert_true(sv_rollout_can_serve(&r, w));
-        assert_int_equal(sv_rollout_ask(&r, w).number, 0);
+        assert_int_equal(ask(&r, w), 0);
     }
 }
 
-static void test_most_are_enough_after_a_while(void **state)
+static void test_half_are_enough_after_a_while(void **state)
 {
     struct sv_rollout r = serving_v1(3);
     (void)state;
@@ -90,15 +109,114 @@ static void test_most_are_enough_after_a_while(void **state)
     assert_false(sv_rollout_can_serve(&r, 2)); /* the slow one gets no batch until it has it */
 }
 
+/* The other one's load hangs: it is told, and holds nothing up for ever. */
+static void test_one_of_two_is_half(void **state)
+{
+    struct sv_rollout r = serving_v1(2);
+    (void)state;
+    sv_rollout_aim(&r, v2, true, 0);
+    assert_int_equal(ask(&r, 0), 2);
+    assert_int_equal(ask(&r, 1), 2);
+    assert_false(sv_rollout_is_stalled(&r, TIMEOUT - 1));
+    assert_true(sv_rollout_is_stalled(&r, TIMEOUT));
+    sv_rollout_loaded(&r, 0, v2);
+    assert_int_equal(sv_rollout_ahead(&r), 1);
+    assert_false(sv_rollout_may_switch(&r, TIMEOUT - 1));
+    assert_true(sv_rollout_may_switch(&r, TIMEOUT));
+    assert_false(sv_rollout_is_stalled(&r, TIMEOUT));
+    sv_rollout_switch(&r);
+    assert_false(sv_rollout_is_stalled(&r, INT64_MAX));
+}
+
+/* Workers die of loading it: the second death is enough, wherever the first one sat. */
+static void test_a_version_that_kills(void **state)
+{
+    struct sv_rollout r = serving_v1(2);
+    (void)state;
+    sv_rollout_aim(&r, v2, true, 0);
+    assert_int_equal(ask(&r, 0), 2);
+    assert_false(sv_rollout_part(&r, 0, true));
+    sv_rollout_join(&r, 0);
+    load(&r, 0, v1);
+    assert_int_equal(ask(&r, 0), 2);
+    assert_true(sv_rollout_part(&r, 0, true));
+    assert_true(sv_rollout_is_banned(&r, v2));
+    assert_true(sv_rollout_can_serve(&r, 1));
+    assert_int_equal(ask(&r, 1), 0);
+    sv_rollout_aim(&r, v3, true, 0); /* another version starts afresh */
+    assert_int_equal(ask(&r, 1), 3);
+    assert_false(sv_rollout_part(&r, 1, true));
+}
+
+static void test_deaths_that_are_not_its_fault(void **state)
+{
+    struct sv_rollout r = serving_v1(3);
+    (void)state;
+    sv_rollout_aim(&r, v2, true, 0);
+    assert_false(sv_rollout_part(&r, 0, true)); /* was not asked yet */
+    assert_int_equal(ask(&r, 1), 2);
+    assert_false(sv_rollout_part(&r, 1, false)); /* was told to stop */
+    load(&r, 2, v2);
+    assert_false(sv_rollout_part(&r, 2, true)); /* had loaded it */
+    sv_rollout_join(&r, 0);
+    load(&r, 0, v1);
+    assert_int_equal(ask(&r, 0), 2);
+    assert_false(sv_rollout_part(&r, 0, true)); /* the first that counts */
+    assert_false(sv_rollout_is_banned(&r, v2));
+}
+
+/* The store is away for a moment: that is no verdict, and is asked about again. */
+static void test_could_not_be_read_just_now(void **state)
+{
+    struct sv_rollout r = serving_v1(2);
+    (void)state;
+    sv_rollout_aim(&r, v2, true, 0);
+    assert_int_equal(ask(&r, 0), 2);
+    assert_int_equal(sv_rollout_refused(&r, 0, v2, true, 5), SV_REFUSED_FOR_NOW);
+    assert_false(sv_rollout_is_banned(&r, v2));
+    assert_int_equal(ask_at(&r, 0, 4 + TIMEOUT), 0);
+    assert_int_equal(ask_at(&r, 0, 5 + TIMEOUT), 2);
+    sv_rollout_join(&r, 1); /* a new life, which cannot read what serves */
+    assert_int_equal(ask(&r, 1), 1);
+    assert_int_equal(sv_rollout_refused(&r, 1, v1, true, 5), SV_REFUSED_FOR_NOW);
+    assert_int_equal(ask(&r, 1), 2); /* the next one gets its chance meanwhile */
+    assert_int_equal(sv_rollout_refused(&r, 1, v2, true, 6), SV_REFUSED_FOR_NOW);
+    assert_int_equal(ask_at(&r, 1, 5 + TIMEOUT), 1);
+}
+
+/* All workers were replaced, and the files are no good any more. */
+static void test_nobody_can_load_what_serves(void **state)
+{
+    struct sv_rollout r = serving_v1(2);
+    struct sv_version was;
+    (void)state;
+    sv_rollout_join(&r, 0);
+    assert_int_equal(ask(&r, 0), 1);
+    assert_int_equal(refuse(&r, 0, v1), SV_REFUSED_SERVING);
+    assert_false(sv_rollout_forsake(&r, &was)); /* the other still serves it */
+    sv_rollout_join(&r, 1);
+    assert_int_equal(ask(&r, 1), 1);
+    assert_false(sv_rollout_forsake(&r, &was)); /* it may still succeed */
+    assert_int_equal(refuse(&r, 1, v1), SV_REFUSED_SERVING);
+    assert_true(sv_rollout_forsake(&r, &was));
+    assert_int_equal(was.number, 1);
+    assert_int_equal(r.serving.number, 0);
+    assert_false(sv_rollout_forsake(&r, &was));
+    assert_true(sv_rollout_is_banned(&r, v1));
+    assert_int_equal(sv_rollout_aim(&r, v2, false, 0), SV_AIM_NEW); /* what it falls back to */
+    load(&r, 0, v2);
+    assert_true(sv_rollout_may_switch(&r, 0));
+}
+
 static void test_a_dead_worker_holds_nothing_up(void **state)
 {
     struct sv_rollout r = serving_v1(2);
     (void)state;
     sv_rollout_aim(&r, v2, true, 0);
     load(&r, 0, v2);
-    assert_int_equal(sv_rollout_ask(&r, 1).number, 2);
+    assert_int_equal(ask(&r, 1), 2);
     assert_false(sv_rollout_may_switch(&r, 0));
-    sv_rollout_part(&r, 1);
+    sv_rollout_part(&r, 1, true);
     assert_true(sv_rollout_may_switch(&r, 0));
 }
 
@@ -108,17 +226,17 @@ static void test_one_refusal_quarantines(void **state)
     (void)state;
     sv_rollout_aim(&r, v2, true, 0);
     load(&r, 0, v2);
-    assert_int_equal(sv_rollout_ask(&r, 1).number, 2);
-    assert_int_equal(sv_rollout_refused(&r, 1, v2), SV_REFUSED_CANDIDATE);
+    assert_int_equal(ask(&r, 1), 2);
+    assert_int_equal(refuse(&r, 1, v2), SV_REFUSED_CANDIDATE);
     assert_true(sv_rollout_is_banned(&r, v2));
     assert_false(sv_rollout_may_switch(&r, INT64_MAX));
     assert_true(sv_rollout_can_serve(&r, 0) && sv_rollout_can_serve(&r, 1));
-    assert_int_equal(sv_rollout_ask(&r, 0).number, 0);
+    assert_int_equal(ask(&r, 0), 0);
     assert_int_equal(sv_rollout_aim(&r, v2, false, 0), SV_AIM_QUARANTINED);
     /* A late word about it changes nothing. */
     sv_rollout_loaded(&r, 0, v2);
     assert_false(sv_rollout_may_switch(&r, INT64_MAX));
-    assert_int_equal(sv_rollout_refused(&r, 0, v2), SV_REFUSED_OTHER);
+    assert_int_equal(refuse(&r, 0, v2), SV_REFUSED_OTHER);
     /* A person may decide to try again. */
     assert_int_equal(sv_rollout_aim(&r, v2, true, 0), SV_AIM_NEW);
     assert_false(sv_rollout_is_banned(&r, v2));
@@ -132,7 +250,7 @@ static void test_same_number_other_bytes(void **state)
     assert_int_equal(sv_rollout_aim(&r, forged, true, 0), SV_AIM_NEW);
     sv_rollout_loaded(&r, 0, v1);
     assert_false(sv_rollout_may_switch(&r, 0));
-    assert_int_equal(sv_rollout_refused(&r, 0, forged), SV_REFUSED_CANDIDATE);
+    assert_int_equal(refuse(&r, 0, forged), SV_REFUSED_CANDIDATE);
     assert_false(sv_rollout_is_banned(&r, v1));
 }
 
@@ -157,9 +275,9 @@ static void test_a_newer_candidate_replaces(void **state)
     struct sv_rollout r = serving_v1(1);
     (void)state;
     sv_rollout_aim(&r, v2, true, 0);
-    assert_int_equal(sv_rollout_ask(&r, 0).number, 2);
+    assert_int_equal(ask(&r, 0), 2);
     sv_rollout_aim(&r, v3, true, 0);
-    assert_int_equal(sv_rollout_ask(&r, 0).number, 0); /* still loading the other */
+    assert_int_equal(ask(&r, 0), 0); /* still loading the other */
     sv_rollout_loaded(&r, 0, v2);
     assert_false(sv_rollout_may_switch(&r, 0));
     load(&r, 0, v3);
@@ -185,11 +303,11 @@ static void test_a_worker_that_cannot_load_what_serves(void **state)
     struct sv_rollout r = serving_v1(1);
     (void)state;
     sv_rollout_join(&r, 1);
-    assert_int_equal(sv_rollout_ask(&r, 1).number, 1);
-    assert_int_equal(sv_rollout_refused(&r, 1, v1), SV_REFUSED_SERVING);
+    assert_int_equal(ask(&r, 1), 1);
+    assert_int_equal(refuse(&r, 1, v1), SV_REFUSED_SERVING);
     assert_int_equal(r.serving.number, 1);
     assert_true(sv_rollout_can_serve(&r, 0));
-    assert_int_equal(sv_rollout_ask(&r, 1).number, 0);
+    assert_int_equal(ask(&r, 1), 0);
     sv_rollout_aim(&r, v2, true, 0);
     load(&r, 1, v2); /* the next version gets its chance */
 }
@@ -209,12 +327,12 @@ static void test_all_dead_then_only_the_candidate(void **state)
     struct sv_rollout r = serving_v1(2);
     (void)state;
     sv_rollout_aim(&r, v2, true, 0);
-    sv_rollout_part(&r, 0);
-    sv_rollout_part(&r, 1);
+    sv_rollout_part(&r, 0, true);
+    sv_rollout_part(&r, 1, true);
     assert_false(sv_rollout_may_switch(&r, INT64_MAX));
     sv_rollout_join(&r, 0);
-    assert_int_equal(sv_rollout_ask(&r, 0).number, 1);
-    sv_rollout_refused(&r, 0, v1); /* its files are gone */
+    assert_int_equal(ask(&r, 0), 1);
+    refuse(&r, 0, v1); /* its files are gone */
     load(&r, 0, v2);
     assert_true(sv_rollout_may_switch(&r, 0));
 }
@@ -235,7 +353,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_starts_with_the_first_worker),
         cmocka_unit_test(test_waits_for_all),
-        cmocka_unit_test(test_most_are_enough_after_a_while),
+        cmocka_unit_test(test_half_are_enough_after_a_while),
+        cmocka_unit_test(test_one_of_two_is_half),
+        cmocka_unit_test(test_a_version_that_kills),
+        cmocka_unit_test(test_deaths_that_are_not_its_fault),
+        cmocka_unit_test(test_could_not_be_read_just_now),
+        cmocka_unit_test(test_nobody_can_load_what_serves),
         cmocka_unit_test(test_a_dead_worker_holds_nothing_up),
         cmocka_unit_test(test_one_refusal_quarantines),
         cmocka_unit_test(test_same_number_other_bytes),
