@@ -56,6 +56,18 @@ static cm_status tell_removed(const struct ps_command *c, const struct ps_remove
     return CM_OK;
 }
 
+/* A lease in a folder that is no run would be litter. */
+static cm_status need_versions(const struct ps_command *c)
+{
+    int64_t *numbers = NULL;
+    size_t n;
+    CM_TRY(ps_store_list(c->store, &numbers, &n));
+    cm_free(&numbers);
+    return n > 0 ? CM_OK
+                 : CM_FAIL(CM_ENOTFOUND, "%s: no versions here (is it a run directory?)",
+                           ps_store_dir(c->store));
+}
+
 cm_status ps_command_gc(struct ps_command *c)
 {
     struct ps_config cfg;
@@ -63,6 +75,7 @@ cm_status ps_command_gc(struct ps_command *c)
     struct ps_store *writer = NULL;
     struct ps_removed removed = {0};
     cm_status st;
+    CM_TRY(need_versions(c));
     CM_TRY(gc_config(&cfg, c));
     struct ps_retention rule = ps_config_retention(&cfg);
     if (!c->dry) {

@@ -38,13 +38,6 @@ static cm_status survey_aliases(struct survey *v, const struct ps_store *s)
     return CM_OK;
 }
 
-/* What removal may act on: bytes that are not those written. A full table of files, a server that
- * is away, or a format newer than this build say nothing about the version. */
-static bool is_damage(cm_status st)
-{
-    return st == CM_ECORRUPT || st == CM_EFORMAT;
-}
-
 static cm_status survey_versions(struct survey *v, const struct ps_store *s, const char *metric)
 {
     int64_t *numbers = NULL;
@@ -57,7 +50,7 @@ static cm_status survey_versions(struct survey *v, const struct ps_store *s, con
         c->metric = (double)NAN;
         cm_status opens = ps_version_open(&opened, s, numbers[i]);
         c->valid = opens == CM_OK;
-        c->unjudged = !c->valid && !is_damage(opens);
+        c->unjudged = !c->valid && !ps_is_damage(opens);
         if (!c->valid) {
             if (c->unjudged)
                 cm_error_report(CM_LOG_WARN, opens, "version kept");

@@ -98,6 +98,11 @@ cm_status ps_store_list(const struct ps_store *s, int64_t **out, size_t *n)
     return ps_numbered_list(out, n, s->dir, s->stem);
 }
 
+bool ps_is_damage(cm_status st)
+{
+    return st == CM_ECORRUPT || st == CM_EFORMAT;
+}
+
 cm_status ps_store_path(const struct ps_store *s, char path[CM_PATH], int64_t version)
 {
     char name[PS_VERSION_TEXT];

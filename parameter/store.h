@@ -69,9 +69,10 @@ struct ps_version; /* a version with its manifest read; read-only: any thread */
  * verify. */
 CM_MUST_CHECK cm_status ps_version_open(struct ps_version **out, const struct ps_store *s,
                                         int64_t version);
-/* The highest (generation, version) that verifies, contents included; each better one that does not
- * is warned about, with what is wrong. CM_ENOTFOUND: no version at all; CM_ECORRUPT: none of them
- * is valid. */
+/* The highest (generation, version) that verifies, contents included; each better one that is
+ * damaged is warned about, with what is wrong. CM_ENOTFOUND: no version at all; CM_ECORRUPT: none
+ * of them is valid. A better one that cannot be judged ends the search: CM_EVERSION when it is of a
+ * newer format, CM_EIO and the like when it cannot be read now. */
 CM_MUST_CHECK cm_status ps_version_open_newest(struct ps_version **out, const struct ps_store *s);
 /* "latest" (= newest), "v000123", "123", or an alias. */
 CM_MUST_CHECK cm_status ps_version_open_ref(struct ps_version **out, const struct ps_store *s,

@@ -247,7 +247,9 @@ cm_status ps_version_open_newest(struct ps_version **out, const struct ps_store 
         n == 0 ? CM_FAIL(CM_ENOTFOUND, "%s: there is no version yet", s->dir) : CM_ECORRUPT;
     for (size_t i = 0; i < n; i++) {
         cm_status one = open_verified(out, s, order[i].version);
-        if (one == CM_OK || one == CM_ENOMEM) {
+        /* Removed meanwhile, or damaged: the one before may do. Anything else may pass, or wants a
+         * newer build: going back would lose what was done since. */
+        if (one != CM_ENOTFOUND && !ps_is_damage(one)) {
             st = one;
             break;
         }

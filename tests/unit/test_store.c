@@ -1,6 +1,7 @@
 /* Versions: written, read, damaged, killed half way, fenced off, removed. */
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 
 #include "tests/unit/store_fixture.h"
 
@@ -396,7 +397,6 @@ static void removes_by_the_rule(void **state)
     ps_store_close(&s);
 }
 
-/* Two stores without a lease race for the same numbers: none is lost, none written twice. */
 /* What this build cannot judge is no damage: a version of a newer format stays. */
 static void keeps_what_it_cannot_judge(void **state)
 {
@@ -421,6 +421,30 @@ static void keeps_what_it_cannot_judge(void **state)
     ps_store_close(&s);
 }
 
+/* Nor may a reader go back behind it: the run would lose what was done since. */
+static void goes_back_from_damage_only(void **state)
+{
+    struct fixture *f = *state;
+    static const char newer[] = "{\"format\": \"2.0\"}\n";
+    struct ps_store *s = NULL;
+    struct ps_version *v = NULL;
+    char path[CM_PATH];
+    assert_ok(ps_store_open_writer(&s, f->store, 'v', NULL));
+    for (int64_t i = 1; i <= 3; i++)
+        assert_ok(fixture_commit(s, i, NULL));
+    file_of(path, f, 3, "manifest.json");
+    fixture_overwrite(path, newer, sizeof newer - 1);
+    assert_fails(ps_version_open_newest(&v, s), CM_EVERSION);
+    assert_null(v);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkdir(path, 0700), 0); /* opens, and cannot be read: EISDIR */
+    assert_fails(ps_version_open_newest(&v, s), CM_EIO);
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(newest(f), 2); /* missing: damaged */
+    ps_store_close(&s);
+}
+
+/* Two stores without a lease race for the same numbers: none is lost, none written twice. */
 static void racing_commits_take_different_numbers(void **state)
 {
     struct fixture *f = *state;
@@ -465,6 +489,7 @@ int main(void)
         WITH_FOLDER(a_fenced_writer_cannot_begin_again),
         WITH_FOLDER(removes_by_the_rule),
         WITH_FOLDER(keeps_what_it_cannot_judge),
+        WITH_FOLDER(goes_back_from_damage_only),
         WITH_FOLDER(racing_commits_take_different_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
