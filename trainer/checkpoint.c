@@ -12,6 +12,7 @@
 #include "parameter/agree.h"
 
 #define MODEL_JSON_MAX (1 << 20)
+#define SKIP           "skip" /* kind of an intervention */
 
 /* ---- tensor sets ---- */
 
@@ -76,6 +77,15 @@ static cm_status golden_set(struct ps_tensors *set, const struct nn_spec *spec,
 
 /* ---- notes: the schedule's and early stopping's state ---- */
 
+/* Oldest first, so the ring may start anywhere when it is read back. */
+static void write_losses(struct cm_jw *w, const struct tr_losses *l)
+{
+    cm_jw_begin(w, "losses", '[');
+    for (int64_t i = l->n < TR_SPIKE_WINDOW ? 0 : l->n - TR_SPIKE_WINDOW; i < l->n; i++)
+        cm_jw_f64(w, NULL, l->loss[i % TR_SPIKE_WINDOW]);
+    cm_jw_end(w);
+}
+
 static cm_status write_notes(char **text, const struct tr_progress *p)
 {
     struct cm_jw w = {0};
@@ -86,9 +96,27 @@ static cm_status write_notes(char **text, const struct tr_progress *p)
     cm_jw_f64(&w, "best_accuracy", p->best_accuracy);
     cm_jw_i64(&w, "evaluations_since", p->evaluations_since);
     cm_jw_i64(&w, "next_evaluation", p->next_evaluation);
+    if (p->losses.n > 0)
+        write_losses(&w, &p->losses);
     cm_jw_end(&w);
     size_t n;
     return cm_jw_take(&w, text, &n);
+}
+
+/* Absent where spikes were not looked for. */
+static cm_status read_losses(const struct cm_json *notes, const char *where, struct tr_losses *l)
+{
+    *l = (struct tr_losses){0};
+    const struct cm_json *losses = cm_json_get(notes, "losses");
+    size_t n = cm_json_count(losses);
+    if (n > TR_SPIKE_WINDOW)
+        return CM_FAIL(CM_EFORMAT, "%s: %zu losses, at most %d", where, n, TR_SPIKE_WINDOW);
+    CM_JSON_EACH (loss, losses) {
+        double value;
+        CM_TRY(cm_json_as_f64(loss, where, &value));
+        tr_losses_note(l, value);
+    }
+    return CM_OK;
 }
 
 static cm_status read_notes(const struct ps_manifest *m, struct tr_progress *p)
@@ -111,9 +139,24 @@ static cm_status read_notes(const struct ps_manifest *m, struct tr_progress *p)
             out);
     CM_GOTO(st, cm_json_need_i64(json, where, "next_evaluation", 0, INT32_MAX, &p->next_evaluation),
             out);
+    st = read_losses(json, where, &p->losses);
 out:
     cm_json_close(&json);
     return st;
+}
+
+static cm_status read_skips(const struct ps_manifest *m, struct tr_progress *p)
+{
+    p->nskips = 0;
+    for (size_t i = 0; i < m->ninterventions; i++) {
+        const struct ps_intervention *one = &m->interventions[i];
+        if (strcmp(one->kind, SKIP) != 0)
+            continue;
+        if (p->nskips == TR_SKIPS)
+            return CM_FAIL(CM_EFORMAT, "manifest: more than %d skips", TR_SKIPS);
+        p->skip[p->nskips++] = (struct tr_skip){one->first_step, one->last_step};
+    }
+    return CM_OK;
 }
 
 /* ---- put ---- */
@@ -147,6 +190,11 @@ cm_status tr_checkpoint_put(struct ps_draft *draft, const struct tr_state *state
     CM_GOTO(st, ps_draft_put_tensors(draft, "golden.safetensors", &images), out);
     m->step = state->progress->step;
     CM_GOTO(st, write_notes(&m->notes, state->progress), out);
+    for (int64_t i = 0; i < state->progress->nskips; i++)
+        CM_GOTO(st,
+                ps_manifest_intervene(m, SKIP, state->progress->skip[i].first,
+                                      state->progress->skip[i].last),
+                out);
 out:
     ps_tensors_release(&model);
     ps_tensors_release(&rest);
@@ -217,6 +265,7 @@ cm_status tr_checkpoint_get(const struct ps_version *version, const struct tr_st
     }
     CM_TRY(get_state(version, state));
     CM_TRY(read_notes(m, state->progress));
+    CM_TRY(read_skips(m, state->progress));
     state->progress->step = m->step;
     return CM_OK;
 }

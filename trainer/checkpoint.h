@@ -13,14 +13,18 @@
 #include "parameter/store.h"
 #include "trainer/optimizer.h"
 #include "trainer/schedule.h"
+#include "trainer/spike.h"
 
 /* Where a run stands, beside its arenas. */
 struct tr_progress {
     int64_t step; /* finished steps: the next one's number */
     struct tr_plateau plateau;
-    double best_accuracy;      /* on the holdout, for early stopping; -1: none yet */
-    int64_t evaluations_since; /* without a better one */
-    int64_t next_evaluation;   /* its number */
+    double best_accuracy;          /* on the holdout, for early stopping; -1: none yet */
+    int64_t evaluations_since;     /* without a better one */
+    int64_t next_evaluation;       /* its number */
+    struct tr_losses losses;       /* empty unless spikes are looked for */
+    struct tr_skip skip[TR_SKIPS]; /* steps left out so far: the manifest's interventions */
+    int64_t nskips;
 };
 
 /* Borrowed views of the state; average may be NULL. */
@@ -39,8 +43,8 @@ struct tr_golden {
     const float *logits;
 };
 
-/* Fills a draft with all files and the manifest's own part (step, notes); the caller adds metrics,
- * config, fingerprints and parent, and commits. */
+/* Fills a draft with all files and the manifest's own part (step, notes, interventions); the caller
+ * adds metrics, config, fingerprints and parent, and commits. */
 CM_MUST_CHECK cm_status tr_checkpoint_put(struct ps_draft *draft, const struct tr_state *state,
                                           const struct tr_golden *golden, struct ps_manifest *m);
 /* Loads a version into state. CM_EMISMATCH: another network, a missing or extra tensor (named). A

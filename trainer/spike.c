@@ -1,0 +1,47 @@
+#include "trainer/spike.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static int ascending(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+/* Sorts v. */
+static double median(double *v, int n)
+{
+    qsort(v, (size_t)n, sizeof *v, ascending);
+    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
+double tr_losses_limit(const struct tr_losses *l, double k)
+{
+    double v[TR_SPIKE_WINDOW];
+    int n = l->n < TR_SPIKE_WINDOW ? (int)l->n : TR_SPIKE_WINDOW;
+    if (n < TR_SPIKE_LEAST)
+        return (double)INFINITY;
+    for (int i = 0; i < n; i++)
+        v[i] = l->loss[i];
+    double middle = median(v, n);
+    for (int i = 0; i < n; i++)
+        v[i] = fabs(v[i] - middle);
+    return middle + k * fmax(1.4826 * median(v, n), middle / 50);
+}
+
+void tr_losses_note(struct tr_losses *l, double loss)
+{
+    l->loss[l->n % TR_SPIKE_WINDOW] = loss;
+    l->n++;
+}
+
+int tr_skips_in_a_row(const struct tr_skip *skip, int64_t n, int64_t next)
+{
+    int row = 0;
+    while (n > 0 && skip[n - 1].last + 1 == next) {
+        next = skip[--n].first;
+        row++;
+    }
+    return row;
+}
