@@ -14,6 +14,11 @@ static const struct cm_key keys[] = {
      "write a version after so many steps; 0: not by steps"},
     {"every_minutes", CM_KEY_FLOAT, AT(every_minutes), "0", 0, 1e6, NULL, "minutes",
      "write a version when the last one is so old; 0: not by time"},
+    {"wait_seconds", CM_KEY_FLOAT, AT(wait_seconds), "5", 0, 3600, NULL, "seconds",
+     "training stands still so long when a version is due and the one before is still being "
+     "written; then the new one is left out"},
+    {"finish_seconds", CM_KEY_FLOAT, AT(finish_seconds), "600", 1, 1e6, NULL, "seconds",
+     "the end of a run, and a preemption, wait so long for the last version to be written"},
     {"keep_last", CM_KEY_INT, AT(keep_last), "3", 1, 1e6, NULL, "versions",
      "the newest versions that stay"},
     {"keep_every", CM_KEY_INT, AT(keep_every), "0", 0, 1e9, NULL, "versions",

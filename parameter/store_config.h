@@ -12,6 +12,7 @@ struct ps_config {
     int64_t every_epochs;       /* 0: off, as for the next two */
     int64_t every_steps;
     double every_minutes;
+    double wait_seconds, finish_seconds; /* for the version before; for the last one */
     int64_t keep_last, keep_every, keep_best;
     char best_metric[CM_CONFIG_STRING];
     int best_order; /* enum ps_best_order */
