@@ -36,9 +36,21 @@
 #define SWALLOW_TIMES  4
 #define LISTEN_BACKLOG 511
 #define NS_PER_S       1000000000
-#define CLOSE_MS       3000 /* for the last answers to reach clients that read them */
+#define BUSY_RETRY_S   1
+#define TEND_NS        100000000 /* between two looks at all connections */
+/* Connections beyond the limit, let in to be refused, and how long each may take to ask. */
+#define EXCESS(max) ((max) / 8 + 16)
+#define EXCESS_NS   INT64_C(3000000000)
+#define CLOSE_MS    3000 /* for the last answers to reach clients that read them */
 
 enum state { HANDLING, SUSPENDED, ANSWERED };
+
+struct connection {                /* guarded by the server's lock */
+    struct connection *next, **at; /* at: the link that leads here */
+    int fd;
+    int64_t due_ns; /* it is cut then; INT64_MAX: the handler's turn, or cut already */
+    bool excess;
+};
 
 struct cm_http {
     struct cm_http_config cfg;
@@ -46,10 +58,16 @@ struct cm_http {
     int listener; /* ours again after quiesce; -1 while the daemon has it */
     int port;
     atomic_bool quiesced;
-    pthread_mutex_t lock; /* guards unsent */
+    int64_t tended_ns;    /* cm_http_tend's */
+    pthread_mutex_t lock; /* guards the rest */
     pthread_cond_t sent;  /* unsent became 0 */
     size_t unsent;        /* requests with the handler, or with an answer on its way */
+    struct connection *connections;
+    int nconnections;
+    size_t bodies_nbytes; /* memory of all bodies */
 };
+
+enum refusal { TAKEN, TOO_LARGE, BUSY };
 
 struct cm_http_request {
     struct cm_http *server;
@@ -57,7 +75,8 @@ struct cm_http_request {
     const char *method, *path; /* the connection's, for the request's life */
     char *body;
     size_t n, capacity;
-    size_t nswallowed;         /* bytes beyond the limit, thrown away */
+    enum refusal refusal;      /* of what is still being read */
+    size_t nswallowed;         /* bytes thrown away since */
     bool handed_over, counted; /* with the handler, or refused; the former, so in unsent */
     _Atomic enum state state;
     /* Written before state becomes ANSWERED, then the server thread's; NULL: out of memory, or
@@ -104,38 +123,143 @@ static enum MHD_Result queue_answer(struct cm_http_request *r)
     return queue(r->connection, r->code, response);
 }
 
-static enum MHD_Result refuse_size(struct cm_http_request *r)
+static enum MHD_Result refuse(struct cm_http_request *r, enum refusal why)
 {
-    char text[96];
-    int n = snprintf(text, sizeof(text), "{\"error\":\"the body is larger than %zu bytes\"}\n",
+    char text[128];
+    int n;
+    if (why == TOO_LARGE)
+        n = snprintf(text, sizeof(text), "{\"error\":\"the body is larger than %zu bytes\"}\n",
                      r->server->cfg.max_body_nbytes);
+    else
+        n = snprintf(text, sizeof(text),
+                     "{\"error\":\"the server has too many requests to take another\"}\n");
     r->handed_over = true;
-    return queue(r->connection, MHD_HTTP_CONTENT_TOO_LARGE,
-                 make_response(r->server, "application/json", text, (size_t)n, 0));
+    cm_metric_add(r->server->cfg.refused, 1);
+    return queue(r->connection,
+                 why == TOO_LARGE ? MHD_HTTP_CONTENT_TOO_LARGE : MHD_HTTP_SERVICE_UNAVAILABLE,
+                 make_response(r->server, "application/json", text, (size_t)n,
+                               why == TOO_LARGE ? 0 : BUSY_RETRY_S));
 }
 
-/* MHD_NO closes the connection, which is all that is left when memory is out or the client does not
- * stop. */
+static void drop_body(struct cm_http_request *r)
+{
+    pthread_mutex_lock(&r->server->lock);
+    r->server->bodies_nbytes -= r->capacity;
+    pthread_mutex_unlock(&r->server->lock);
+    cm_free(&r->body);
+    r->capacity = 0;
+}
+
+/* Would n more bytes of bodies be too many? With the lock. */
+static bool is_full(const struct cm_http *s, size_t n)
+{
+    size_t max = s->cfg.max_bodies_nbytes;
+    return max && (n > max || s->bodies_nbytes > max - n);
+}
+
+/* Memory for n more bytes of the body; false: there is none. */
+static bool grow(struct cm_http_request *r, size_t n)
+{
+    struct cm_http *s = r->server;
+    size_t want = r->capacity ? r->capacity : FIRST_BODY_NBYTES;
+    if (r->n + n <= r->capacity)
+        return true;
+    while (want < r->n + n)
+        want *= 2;
+    if (want > s->cfg.max_body_nbytes)
+        want = s->cfg.max_body_nbytes;
+    pthread_mutex_lock(&s->lock);
+    bool full = is_full(s, want - r->capacity);
+    if (!full)
+        s->bodies_nbytes += want - r->capacity;
+    pthread_mutex_unlock(&s->lock);
+    if (full)
+        return false;
+    size_t before = r->capacity;
+    r->capacity = want;
+    if (cm_realloc(&r->body, want, 1, "request body") == CM_OK)
+        return true;
+    pthread_mutex_lock(&s->lock);
+    s->bodies_nbytes -= want - before;
+    pthread_mutex_unlock(&s->lock);
+    r->capacity = before;
+    return false;
+}
+
+/* MHD_NO closes the connection, which is all that is left when the client does not stop. */
 static enum MHD_Result take_body(struct cm_http_request *r, const char *data, size_t n)
 {
     size_t max = r->server->cfg.max_body_nbytes;
-    if (r->nswallowed || n > max - r->n) {
-        cm_free(&r->body);
-        r->capacity = 0;
+    if (!r->refusal && n > max - r->n)
+        r->refusal = TOO_LARGE;
+    else if (!r->refusal && !grow(r, n))
+        r->refusal = BUSY;
+    if (r->refusal) {
+        drop_body(r);
         r->nswallowed += n;
         return r->nswallowed / SWALLOW_TIMES <= max ? MHD_YES : MHD_NO;
-    }
-    if (r->n + n > r->capacity) {
-        size_t want = r->capacity ? r->capacity : FIRST_BODY_NBYTES;
-        while (want < r->n + n)
-            want *= 2;
-        if (cm_realloc(&r->body, want, 1, "request body") != CM_OK)
-            return MHD_NO;
-        r->capacity = want;
     }
     memcpy(r->body + r->n, data, n);
     r->n += n;
     return MHD_YES;
+}
+
+static struct connection *connection_of(struct MHD_Connection *connection)
+{
+    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
+/* From now on the connection is cut ns later. */
+static void set_due(struct cm_http *s, struct MHD_Connection *connection, int64_t ns)
+{
+    pthread_mutex_lock(&s->lock);
+    connection_of(connection)->due_ns = ns == INT64_MAX ? ns : cm_now_ns() + ns;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static int64_t idle_ns(const struct cm_http *s)
+{
+    return s->cfg.timeout_s * (int64_t)NS_PER_S;
+}
+
+static void start_connection(struct cm_http *s, struct MHD_Connection *connection, void **slot)
+{
+    struct connection *c;
+    if (cm_alloc(&c, 1, sizeof(*c), "HTTP connection") != CM_OK)
+        return;
+    c->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    pthread_mutex_lock(&s->lock);
+    c->excess = ++s->nconnections > s->cfg.max_connections;
+    c->due_ns = cm_now_ns() + (c->excess ? EXCESS_NS : idle_ns(s));
+    c->next = s->connections;
+    c->at = &s->connections;
+    if (c->next)
+        c->next->at = &c->next;
+    s->connections = c;
+    pthread_mutex_unlock(&s->lock);
+    *slot = c;
+}
+
+/* libmicrohttpd calls this before it closes the descriptor, so cm_http_tend never cuts another's.
+ */
+static void end_connection(struct cm_http *s, struct connection *c)
+{
+    pthread_mutex_lock(&s->lock);
+    *c->at = c->next;
+    if (c->next)
+        c->next->at = c->at;
+    s->nconnections--;
+    pthread_mutex_unlock(&s->lock);
+    cm_free(&c);
+}
+
+static void on_connection(void *ctx, struct MHD_Connection *connection, void **slot,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    if (code == MHD_CONNECTION_NOTIFY_STARTED)
+        start_connection(ctx, connection, slot);
+    else if (*slot)
+        end_connection(ctx, *slot);
 }
 
 static enum MHD_Result hand_over(struct cm_http_request *r)
@@ -145,6 +269,7 @@ static enum MHD_Result hand_over(struct cm_http_request *r)
     enum state handling = HANDLING;
 
     r->handed_over = r->counted = true;
+    set_due(r->server, connection, INT64_MAX);
     pthread_mutex_lock(&r->server->lock);
     r->server->unsent++;
     pthread_mutex_unlock(&r->server->lock);
@@ -157,26 +282,39 @@ static enum MHD_Result hand_over(struct cm_http_request *r)
     return MHD_YES;
 }
 
-/* Refused before a byte of the body is read: so a client that waits for "100 Continue" does not
- * send it. */
-static bool announces_too_much(const struct cm_http_request *r)
+/* What can be refused before a byte of the body is read: so a client that waits for "100 Continue"
+ * does not send it. */
+static enum refusal judge(struct cm_http_request *r)
 {
-    const char *text = cm_http_header(r, MHD_HTTP_HEADER_CONTENT_LENGTH);
-    return text && strtoull(text, NULL, 10) > r->server->cfg.max_body_nbytes;
+    struct cm_http *s = r->server;
+    const char *length = cm_http_header(r, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    unsigned long long n = length ? strtoull(length, NULL, 10) : 0;
+    bool reads_only = strcmp(r->method, MHD_HTTP_METHOD_GET) == 0 && n == 0;
+    if (n > s->cfg.max_body_nbytes)
+        return TOO_LARGE;
+    pthread_mutex_lock(&s->lock);
+    struct connection *c = connection_of(r->connection);
+    c->excess = c->excess && s->nconnections > s->cfg.max_connections;
+    bool busy = !reads_only && (c->excess || (n > 0 && is_full(s, (size_t)n)));
+    pthread_mutex_unlock(&s->lock);
+    return busy ? BUSY : TAKEN;
 }
 
 static enum MHD_Result begin(struct cm_http *server, struct MHD_Connection *connection,
                              const char *path, const char *method, void **slot)
 {
     struct cm_http_request *r;
-    if (cm_alloc(&r, 1, sizeof(*r), "HTTP request") != CM_OK)
+    if (!connection_of(connection) || cm_alloc(&r, 1, sizeof(*r), "HTTP request") != CM_OK)
         return MHD_NO;
     r->server = server;
     r->connection = connection;
     r->method = method;
     r->path = path;
     *slot = r;
-    return announces_too_much(r) ? refuse_size(r) : MHD_YES;
+    if (server->cfg.read_ms > 0)
+        set_due(server, connection, server->cfg.read_ms * INT64_C(1000000));
+    enum refusal why = judge(r);
+    return why ? refuse(r, why) : MHD_YES;
 }
 
 /* libmicrohttpd calls this when the headers are there, with each piece of the body, when it is
@@ -194,8 +332,8 @@ static enum MHD_Result on_access(void *ctx, struct MHD_Connection *connection, c
         *ndata = 0;
         return take_body(r, data, n);
     }
-    if (r->nswallowed)
-        return refuse_size(r);
+    if (r->refusal && !r->handed_over)
+        return refuse(r, r->refusal);
     if (!r->handed_over)
         return hand_over(r);
     if (atomic_load(&r->state) == ANSWERED)
@@ -210,10 +348,10 @@ static void on_completed(void *ctx, struct MHD_Connection *connection, void **sl
 {
     struct cm_http_request *r = *slot;
     (void)ctx;
-    (void)connection;
     (void)why;
     if (!r)
         return;
+    set_due(r->server, connection, idle_ns(r->server));
     if (r->response)
         MHD_destroy_response(r->response);
     if (r->counted) {
@@ -222,7 +360,7 @@ static void on_completed(void *ctx, struct MHD_Connection *connection, void **sl
             pthread_cond_broadcast(&r->server->sent);
         pthread_mutex_unlock(&r->server->lock);
     }
-    cm_free(&r->body);
+    drop_body(r);
     cm_free(&r);
     *slot = NULL;
 }
@@ -285,7 +423,8 @@ cm_status cm_http_open(struct cm_http **out, const struct cm_http_config *cfg)
     cm_status st;
 
     *out = NULL;
-    if (cfg->threads < 1 || cfg->max_connections < cfg->threads || cfg->timeout_s < 1)
+    if (cfg->threads < 1 || cfg->max_connections < cfg->threads || cfg->timeout_s < 1 ||
+        (cfg->max_bodies_nbytes && cfg->max_bodies_nbytes < cfg->max_body_nbytes))
         return CM_FAIL(CM_EINVAL, "HTTP: %d threads, %d connections, time-out %d s", cfg->threads,
                        cfg->max_connections, cfg->timeout_s);
     CM_TRY(cm_alloc(&s, 1, sizeof(*s), "HTTP server"));
@@ -302,9 +441,10 @@ cm_status cm_http_open(struct cm_http **out, const struct cm_http_config *cfg)
         0, NULL, NULL, on_access, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
         MHD_OPTION_LISTEN_SOCKET, s->listener, MHD_OPTION_THREAD_POOL_SIZE,
         cfg->threads > 1 ? (unsigned)cfg->threads : 0u, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)cfg->max_connections, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)cfg->timeout_s,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
-        MHD_OPTION_END);
+        (unsigned)(cfg->max_connections + EXCESS(cfg->max_connections)),
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)cfg->timeout_s, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_COMPLETED,
+        on_completed, NULL, MHD_OPTION_END);
     if (!s->daemon) {
         st = CM_FAIL(CM_EIO,
                      "HTTP on %s:%d: libmicrohttpd did not start (FLYWHEEL_LOG=debug says "
@@ -323,6 +463,22 @@ out:
 int cm_http_port(const struct cm_http *server)
 {
     return server->port;
+}
+
+void cm_http_tend(struct cm_http *server)
+{
+    int64_t now_ns = cm_now_ns();
+    if (now_ns - server->tended_ns < TEND_NS)
+        return;
+    server->tended_ns = now_ns;
+    pthread_mutex_lock(&server->lock);
+    for (struct connection *c = server->connections; c; c = c->next) {
+        if (now_ns < c->due_ns)
+            continue;
+        shutdown(c->fd, SHUT_RDWR); /* the server's thread finds it closed */
+        c->due_ns = INT64_MAX;
+    }
+    pthread_mutex_unlock(&server->lock);
 }
 
 void cm_http_quiesce(struct cm_http *server)

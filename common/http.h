@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/metrics.h"
 #include "common/status.h"
 
 struct cm_http;         /* a server */
@@ -20,11 +21,18 @@ struct cm_http_config {
      * beyond the limit is thrown away, and a client that goes on past 5 times the limit loses its
      * connection. */
     size_t max_body_nbytes;
-    int max_connections; /* >= threads */
-    int timeout_s;       /* of an idle connection */
+    /* Of requests that are not answered yet, together: what does not fit is answered 503. 0: no
+     * limit; else >= max_body_nbytes. */
+    size_t max_bodies_nbytes;
+    /* >= threads. A few more are let in to be told 503 at once; there a GET, as for health, is
+     * still answered. */
+    int max_connections;
+    int timeout_s; /* of an idle connection, and for a request's head to come (cm_http_tend) */
+    int read_ms;   /* from a request's head to the end of its body (cm_http_tend); 0: no limit */
+    struct cm_metric *refused; /* counts what the server refuses itself; may be NULL */
     /* Runs on a server thread; must not block. Answers now or keeps the request for a later
      * cm_http_answer (exactly one). Not called for requests that the server itself refuses (413,
-     * 400). */
+     * 503, 400). */
     void (*handler)(void *ctx, struct cm_http_request *request);
     void *ctx;
 };
@@ -32,8 +40,11 @@ struct cm_http_config {
 /* CM_EBUSY names host and port when the port is taken. */
 CM_MUST_CHECK cm_status cm_http_open(struct cm_http **out, const struct cm_http_config *cfg);
 int cm_http_port(const struct cm_http *server);
-/* Stops accepting; existing connections go on, and end with their next answer. Once; by one thread.
- */
+/* Cuts connections whose request takes too long to come, however lively they drip. Call it a few
+ * times a second, on one thread. */
+void cm_http_tend(struct cm_http *server);
+/* Stops accepting; existing connections go on, and end with their next answer. Again is fine; by
+ * one thread. */
 void cm_http_quiesce(struct cm_http *server);
 /* Every request must have been answered. Waits up to 3 s until the answers are sent: after
  * cm_http_quiesce, nothing that was asked is lost. */

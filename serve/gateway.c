@@ -155,6 +155,8 @@ static void run(struct sv_gateway *g)
         int64_t now_ns = cm_now_ns();
         sv_clients_expire(g, now_ns);
         sv_workers_tend(g, now_ns);
+        if (g->http)
+            cm_http_tend(g->http);
         sv_versions_advance(g, now_ns);
         sv_workers_dispatch(g, now_ns);
         advance_phase(g);
@@ -200,12 +202,17 @@ static cm_status open_http(struct sv_gateway *g)
                                  .port = (int)serve->http_port,
                                  .threads = (int)serve->http_threads,
                                  .max_body_nbytes = g->max_body_nbytes,
+                                 .max_bodies_nbytes = (size_t)(serve->queue_mib * MIB),
                                  .max_connections = (int)serve->http_connections,
                                  .timeout_s = HTTP_IDLE_S,
+                                 .read_ms = (int)serve->http_read_ms,
+                                 .refused = g->metrics.http_refused,
                                  .handler = sv_http_handle,
                                  .ctx = g};
     if (serve->http_port < 0)
         return CM_OK;
+    if (cfg.max_bodies_nbytes < cfg.max_body_nbytes)
+        cfg.max_bodies_nbytes = cfg.max_body_nbytes;
     CM_TRY(cm_http_open(&g->http, &cfg));
     g->endpoints.http_port = cm_http_port(g->http);
     snprintf(g->endpoints.http_host, sizeof g->endpoints.http_host, "%s", serve->http_host);

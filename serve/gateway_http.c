@@ -51,19 +51,27 @@ static cm_status take_image(struct wi_image *out, struct cm_http_request *reques
                    n, p[0], n > 1 ? p[1] : 0);
 }
 
-static bool fill_call(struct sv_call *call, struct cm_http_request *request)
+/* Refused here and now, and counted. */
+static void turn_away(struct sv_gateway *g, struct cm_http_request *request, int code,
+                      enum wi_status status, const char *text)
+{
+    cm_metric_add(g->metrics.answers[SV_HTTP][status], 1);
+    sv_http_fail(request, code, text, code == 503 ? 1 : 0);
+}
+
+static bool fill_call(struct sv_gateway *g, struct sv_call *call, struct cm_http_request *request)
 {
     const char *accept = cm_http_header(request, "Accept");
     int64_t top_k = DEFAULT_TOP_K;
     if (!take_number(request, "top_k", 0, UINT16_MAX, &top_k) ||
         !take_number(request, "timeout_ms", 1, INT32_MAX, &call->timeout_ms)) {
-        sv_http_fail(request, 400, "top_k is 0 to 65535, timeout_ms at least 1", 0);
+        turn_away(g, request, 400, WI_BAD_INPUT, "top_k is 0 to 65535, timeout_ms at least 1");
         return false;
     }
     call->top_k = (uint16_t)top_k;
     call->plain = accept && strncmp(accept, "text/plain", 10) == 0;
     if (take_image(&call->image, request) != CM_OK) {
-        sv_http_fail(request, 400, cm_error_text(), 0);
+        turn_away(g, request, 400, WI_BAD_INPUT, cm_error_text());
         return false;
     }
     return true;
@@ -76,25 +84,24 @@ void sv_http_handle(void *ctx, struct cm_http_request *request)
     struct sv_call *call;
     int code = sv_route_find(&target, cm_http_method(request), cm_http_path(request));
     if (code) {
-        sv_http_fail(request, code,
-                     code == 405 ? "this path does not take this method"
-                                 : "no such path; POST an image to /predict",
-                     0);
+        turn_away(g, request, code, WI_UNSUPPORTED,
+                  code == 405 ? "this path does not take this method"
+                              : "no such path; POST an image to /predict");
         return;
     }
     if (cm_alloc(&call, 1, sizeof *call, "HTTP request") != CM_OK) {
-        sv_http_fail(request, 503, "out of memory", 1);
+        turn_away(g, request, 503, WI_OVERLOADED, "out of memory");
         return;
     }
     call->letter.kind = SV_LETTER_CALL;
     call->request = request;
     call->target = target;
-    if (target.route == SV_ROUTE_PREDICT && !fill_call(call, request)) {
+    if (target.route == SV_ROUTE_PREDICT && !fill_call(g, call, request)) {
         cm_free(&call);
         return;
     }
     if (!sv_mailbox_put(&g->mailbox, &call->letter)) {
-        sv_http_fail(request, 503, "the server is stopping", 1);
+        turn_away(g, request, 503, WI_STOPPING, "the server is stopping");
         cm_free(&call);
     }
 }
@@ -177,12 +184,11 @@ void sv_http_take(struct sv_gateway *g, struct sv_call *call)
 {
     char text[256];
     if (!is_served(g, &call->target, text)) {
-        sv_http_fail(call->request, 404, text, 0);
+        turn_away(g, call->request, 404, WI_UNSUPPORTED, text);
     } else if (call->target.route != SV_ROUTE_PREDICT) {
         answer_state(g, call);
     } else if (!fits(g, &call->image, text)) {
-        cm_metric_add(g->metrics.answers[SV_HTTP][WI_BAD_INPUT], 1);
-        sv_http_fail(call->request, 400, text, 0);
+        turn_away(g, call->request, 400, WI_BAD_INPUT, text);
     } else {
         sv_clients_call(g, call);
         return;

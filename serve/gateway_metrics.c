@@ -40,6 +40,8 @@ static const struct plain {
     {AT(captures), false, "flywheel_captures_total", "Answers kept in Redis."},
     {AT(captures_dropped), false, "flywheel_captures_dropped_total",
      "Answers that could not be kept."},
+    {AT(http_refused), false, "flywheel_http_refused_total",
+     "HTTP requests refused before they were looked at: too large, or too many."},
 };
 
 static const char *const transports[SV_TRANSPORTS] = {"zmq", "http"};

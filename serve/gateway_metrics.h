@@ -15,7 +15,7 @@ struct sv_metrics {
     struct cm_metric *queued, *inflight, *workers, *ready, *version, *version_created, *quarantined;
     struct cm_metric *switches, *refusals, *stalls, *requeued, *duplicates, *malformed,
         *lost_replies;
-    struct cm_metric *late_answers, *workers_lost, *captures, *captures_dropped;
+    struct cm_metric *late_answers, *workers_lost, *captures, *captures_dropped, *http_refused;
 };
 CM_MUST_CHECK
 cm_status sv_metrics_open(struct sv_metrics *m);

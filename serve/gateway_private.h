@@ -122,7 +122,7 @@ void sv_clients_end_all(struct sv_gateway *g, enum wi_status status, const char 
 
 /* ---- gateway_http.c ---- */
 
-/* cm_http's handler; ctx is the gateway. On a server thread: touches cfg and mailbox only. */
+/* cm_http's handler; ctx is the gateway. On a server thread: touches mailbox and metrics only. */
 void sv_http_handle(void *ctx, struct cm_http_request *request);
 /* Answers what is no prediction, or hands it to sv_clients_call. Takes the call. */
 void sv_http_take(struct sv_gateway *g, struct sv_call *call);

@@ -16,7 +16,7 @@ struct sv_config {
     char announce_listen[CM_CONFIG_STRING];
     char http_host[CM_CONFIG_STRING];
     int64_t http_port; /* 0: a free one; -1: no HTTP */
-    int64_t http_threads, http_connections;
+    int64_t http_threads, http_connections, http_read_ms;
     double max_body_mib;
     double max_wait_ms;
     int64_t queue_requests;

@@ -91,21 +91,32 @@ static void handler(void *ctx, struct cm_http_request *request)
     }
 }
 
+static struct cm_http_config config(struct fixture *f)
+{
+    return (struct cm_http_config){.host = "127.0.0.1",
+                                   .threads = 2,
+                                   .max_body_nbytes = MAX_BODY,
+                                   .max_connections = 64,
+                                   .timeout_s = 1,
+                                   .handler = handler,
+                                   .ctx = f};
+}
+
+static void open_server(struct fixture *f, const struct cm_http_config *cfg)
+{
+    cm_http_close(&f->server);
+    assert_int_equal(cm_http_open(&f->server, cfg), CM_OK);
+    f->port = cm_http_port(f->server);
+    assert_true(f->port > 0);
+}
+
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
-    struct cm_http_config cfg = {.host = "127.0.0.1",
-                                 .threads = 2,
-                                 .max_body_nbytes = MAX_BODY,
-                                 .max_connections = 64,
-                                 .timeout_s = 1,
-                                 .handler = handler,
-                                 .ctx = f};
+    struct cm_http_config cfg = config(f);
     pthread_mutex_init(&f->parking.lock, NULL);
     pthread_cond_init(&f->parking.changed, NULL);
-    assert_int_equal(cm_http_open(&f->server, &cfg), CM_OK);
-    f->port = cm_http_port(f->server);
-    assert_true(f->port > 0);
+    open_server(f, &cfg);
     *state = f;
     return 0;
 }
@@ -434,6 +445,117 @@ static void test_race(void **state)
     close(fd);
 }
 
+/* Every place is taken: who comes now is told so, at once, but for a look at its health; when a
+ * place is free again, it is served. */
+static void test_too_many_connections(void **state)
+{
+    static const char post[] = "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody";
+    struct fixture *f = *state;
+    struct cm_metrics *registry;
+    struct cm_http_config cfg = config(f);
+    int fd[4];
+    assert_int_equal(cm_metrics_open(&registry), CM_OK);
+    assert_int_equal(cm_metric_counter(&cfg.refused, registry, "refused_total", "", "x"), CM_OK);
+    cfg.max_connections = 4;
+    open_server(f, &cfg);
+    for (int i = 0; i < 4; i++) {
+        fd[i] = dial(f);
+        put(fd[i], "POST /park HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody");
+    }
+    struct cm_http_request *parked[4];
+    for (int i = 0; i < 4; i++)
+        parked[i] = take_parked(f);
+    int more = dial(f);
+    put(more, post);
+    expect(more, 503, "too many requests");
+    assert_true(is_closed(more));
+    close(more);
+    more = dial(f);
+    put(more, "GET /health HTTP/1.1\r\nHost: h\r\n\r\n");
+    expect(more, 200, "GET /health");
+    close(fd[0]);
+    for (int i = 0; i < 4; i++)
+        answer_text(parked[i], 200, "later");
+    for (int i = 1; i < 4; i++) {
+        expect(fd[i], 200, "later");
+        close(fd[i]);
+        assert_true(cm_metric_value(cfg.refused) > 0);
+    }
+    cm_http_close(&f->server);
+    assert_true(cm_metric_value(cfg.refused) == 1);
+    cm_metrics_close(&registry);
+    close(more);
+}
+
+/* Bodies that wait for their answers take all the memory there is; then it is free again. */
+static void test_too_many_bodies(void **state)
+{
+    static const char announced[] =
+        "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 4096\r\nExpect: 100-continue\r\n\r\n";
+    static const char chunked[] =
+        "POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n";
+    struct fixture *f = *state;
+    struct cm_http_config cfg = config(f);
+    struct cm_http_request *parked[2];
+    int fd[2];
+    cfg.max_bodies_nbytes = 2 * MAX_BODY;
+    open_server(f, &cfg);
+    for (int i = 0; i < 2; i++) {
+        fd[i] = dial(f);
+        put(fd[i], "POST /park HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody");
+        parked[i] = take_parked(f);
+    }
+    int more = dial(f);
+    put(more, announced);
+    expect(more, 503, "Retry-After");
+    close(more);
+    more = dial(f);
+    put(more, chunked);
+    expect(more, 503, "too many requests");
+    close(more);
+    for (int i = 0; i < 2; i++) {
+        answer_text(parked[i], 200, "later");
+        expect(fd[i], 200, "later");
+    }
+    /* An answer is there a moment before its request's memory is given back. */
+    int code = 503;
+    for (int i = 0; i < 1000 && code == 503; i++) {
+        char text[2048];
+        more = dial(f);
+        put(more, chunked);
+        code = get(more, text, sizeof(text));
+        close(more);
+    }
+    assert_int_equal(code, 200);
+    for (int i = 0; i < 2; i++)
+        close(fd[i]);
+}
+
+/* A byte now and then keeps a connection from being idle; it ends all the same, and one that waits
+ * for its answer does not. */
+static void test_dripping(void **state)
+{
+    struct fixture *f = *state;
+    struct cm_http_config cfg = config(f);
+    cfg.timeout_s = 20;
+    cfg.read_ms = 200;
+    open_server(f, &cfg);
+    int patient = dial(f), drip = dial(f);
+    put(patient, "POST /park HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody");
+    struct cm_http_request *parked = take_parked(f);
+    put(drip, "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 4000\r\n\r\n");
+    struct cm_deadline end = cm_deadline_in_ms(10000);
+    while (send(drip, "x", 1, MSG_NOSIGNAL) == 1 && !cm_deadline_passed(end)) {
+        cm_http_tend(f->server);
+        cm_sleep_us(5000);
+    }
+    assert_false(cm_deadline_passed(end));
+    answer_text(parked, 200, "at last");
+    expect(patient, 200, "at last");
+    close(patient);
+    close(drip);
+}
+
 static void test_quiesce(void **state)
 {
     struct fixture *f = *state;
@@ -505,6 +627,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_client_gone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_close_right_after_the_answers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_race, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_too_many_connections, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_too_many_bodies, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_dripping, setup, teardown),
         cmocka_unit_test_setup_teardown(test_quiesce, setup, teardown),
         cmocka_unit_test_setup_teardown(test_open_refuses, setup, teardown),
     };

@@ -1,0 +1,58 @@
+#!/bin/bash
+# What a gateway does not take, and says so: connections, slow bodies, pixels, keys.
+. "$(dirname "$0")/serve.bash"
+
+store network lenet 1 champion 1 images 2 "$work/images" >"$work/store.log" 2>&1 || fail "store"
+image=$work/images/0.png
+size=$(stat -c %s "$image")
+refused() { metric flywheel_http_refused_total; }
+
+# Every connection waits for an answer that nobody computes: the next request is refused at once, health is still told.
+gateway --set serve.http_connections=64 --set serve.http_read_ms=500
+await 10 test -f "$run/serve.json"
+port=$(field http_port)
+for _ in $(seq 64); do
+    exec {fd}<>"/dev/tcp/127.0.0.1/$port"
+    printf 'POST /predict?timeout_ms=4000 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n' "$size" >&"$fd"
+    cat "$image" >&"$fd"
+    all+=("$fd")
+done
+await 10 metric_is flywheel_queued_requests 64
+http /predict --data-binary "@$image" --max-time 5
+[ "$http" = 503 ] || fail "the 65th: $http"
+says "too many requests"
+http /v2/health/live --max-time 5
+[ "$http" = 200 ] || fail "health beside 64 connections: $http"
+metric_is flywheel_http_refused_total 1 || fail "the refusal is not counted"
+for fd in "${all[@]}"; do exec {fd}>&-; done
+await 10 metric_is flywheel_queued_requests 0
+
+# A body that drips is cut, however lively.
+exec {fd}<>"/dev/tcp/127.0.0.1/$port"
+printf 'POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n' >&"$fd"
+drip() { ! printf x >&"$fd"; }
+trap '' PIPE
+await 10 drip 2>/dev/null
+trap - PIPE
+exec {fd}>&-
+
+# What is refused on the way in is counted too.
+before=$(metric 'flywheel_requests_total{transport="http",status="bad_input"}')
+http /predict --data-binary 'no image'
+[ "$http" = 400 ] || fail "no image: $http"
+metric_is 'flywheel_requests_total{transport="http",status="bad_input"}' $((before + 1)) || fail "a bad image is not counted"
+stop gateway KILL
+rm "$run/serve.json"
+
+# An image of few bytes and many pixels: 1,024 are more than a thousandth of a million.
+gateway
+start worker0 "$bin/flywheel-worker" "$config" --id 0 --set serve.max_image_mpixel=0.001
+await 20 ready
+http /predict --data-binary "@$image"
+[ "$http" = 400 ] || fail "too many pixels: $http"
+says "pixels"
+want 2 "$bin/flywheel-worker" "$config" --set serve.max_image_mpixel=65
+says "max_image_mpixel"
+stop gateway TERM
+[ "$code" = 0 ] || fail "the gateway ended with $code"
+echo "ok"
