@@ -5,6 +5,7 @@
 
 #include "common/mem.h"
 #include "common/vec.h"
+#include "model/cuda/number.h"
 
 #define GUARD      8192 /* bytes behind the scratch */
 #define GUARD_BYTE 0xa5
@@ -112,6 +113,8 @@ double op_get(const struct op_run *run, const void *p, size_t i)
     switch (run->op.desc.dtype) {
     case NN_BF16:
         return (double)cm_bf16_to_f32(((const uint16_t *)p)[i]);
+    case NN_F16:
+        return (double)nn_f16_to_f32(((const uint16_t *)p)[i]);
     case NN_F64:
         return ((const double *)p)[i];
     default:
@@ -124,6 +127,9 @@ void op_put(const struct op_run *run, void *p, size_t i, double v)
     switch (run->op.desc.dtype) {
     case NN_BF16:
         ((uint16_t *)p)[i] = cm_f32_to_bf16((float)v);
+        break;
+    case NN_F16:
+        ((uint16_t *)p)[i] = nn_f32_to_f16((float)v);
         break;
     case NN_F64:
         ((double *)p)[i] = v;
@@ -265,11 +271,85 @@ static cm_status take_buffers(struct op_run *run, int n, bool round_bf16)
     return fill_batch(run, n);
 }
 
+/* --- on a device --- */
+
+static cm_status seat(struct op_run *run, const void *host, size_t nbytes)
+{
+    const struct nn_backend *backend = run->op.backend;
+    if (!run->device || !host)
+        return CM_OK;
+    if (run->nmirrors == OP_MIRRORS)
+        return CM_FAIL(CM_EINTERNAL, "more than %d buffers", OP_MIRRORS);
+    struct op_mirror *m = &run->mirror[run->nmirrors];
+    CM_TRY(backend->alloc(backend, &m->there, nbytes, "a test's buffer"));
+    m->host = host;
+    m->nbytes = nbytes;
+    run->nmirrors++;
+    return CM_OK;
+}
+
+static cm_status seat_all(struct op_run *run, int n)
+{
+    const struct nn_op_desc *d = &run->op.desc;
+    const struct nn_op_needs *needs = &run->op.needs;
+    size_t size = nn_dtype_size(d->dtype), image = nn_shape_count(d->x);
+    bool two = d->residual || d->kind == NN_OP_ADD;
+    CM_TRY(seat(run, run->x[0], run->nx * size));
+    CM_TRY(seat(run, run->y, run->ny * size));
+    CM_TRY(seat(run, run->dy, run->ny * size));
+    CM_TRY(seat(run, run->dx[0], run->nx * size));
+    CM_TRY(seat(run, two ? run->x[1] : NULL, run->ny * size));
+    CM_TRY(seat(run, two ? run->dx[1] : NULL, run->ny * size));
+    CM_TRY(seat(run, run->saved, needs->saved_fixed + needs->saved_per_image * (size_t)n));
+    CM_TRY(seat(run, run->scratch, needs->scratch + GUARD));
+    CM_TRY(seat(run, run->dparam, needs->dparam * sizeof(float)));
+    for (int role = 0; role < NN_ROLE_COUNT; role++) {
+        CM_TRY(seat(run, run->param[role], run->nparam[role] * sizeof(float)));
+        CM_TRY(seat(run, run->grad[role], run->nparam[role] * sizeof(float)));
+    }
+    CM_TRY(seat(run, run->batch.images, 16 * image));
+    CM_TRY(seat(run, run->batch.index, (size_t)n * sizeof *run->batch.index));
+    CM_TRY(seat(run, run->batch.augment, (size_t)n * sizeof *run->batch.augment));
+    CM_TRY(seat(run, run->batch.labels, (size_t)n * sizeof *run->batch.labels));
+    return seat(run, &run->result, sizeof run->result);
+}
+
+/* Where the op finds a buffer. */
+static void *there(const struct op_run *run, const void *host)
+{
+    void *p;
+    for (int i = 0; i < run->nmirrors; i++)
+        if (run->mirror[i].host == host)
+            return run->mirror[i].there;
+    memcpy(&p, &host, sizeof p);
+    return p;
+}
+
+static cm_status send_all(struct op_run *run)
+{
+    for (int i = 0; i < run->nmirrors; i++)
+        CM_TRY(nn_device_copy(run->device, NULL, run->mirror[i].there, run->mirror[i].host,
+                              run->mirror[i].nbytes));
+    return CM_OK;
+}
+
+static cm_status fetch_all(struct op_run *run)
+{
+    for (int i = 0; i < run->nmirrors; i++) {
+        void *host;
+        memcpy(&host, &run->mirror[i].host, sizeof host);
+        CM_TRY(
+            nn_device_copy(run->device, NULL, host, run->mirror[i].there, run->mirror[i].nbytes));
+    }
+    return CM_OK;
+}
+
 cm_status op_run_open(struct op_run *run, const struct nn_backend *backend, const struct op_case *c,
                       struct op_options options)
 {
     struct nn_op_desc d = c->desc;
     memset(run, 0, sizeof *run);
+    run->device = options.device;
     d.name = c->name;
     d.dtype = options.dtype;
     d.emulate_bf16 = options.emulate_bf16;
@@ -285,6 +365,8 @@ cm_status op_run_open(struct op_run *run, const struct nn_backend *backend, cons
         count_params(run);
         st = take_buffers(run, c->n, options.round_bf16);
     }
+    if (st == CM_OK)
+        st = seat_all(run, c->n);
     if (st != CM_OK)
         op_run_close(run);
     return st;
@@ -300,6 +382,8 @@ static void free_const(const void *p)
 
 void op_run_close(struct op_run *run)
 {
+    for (int i = 0; i < run->nmirrors; i++)
+        run->op.backend->release(run->op.backend, &run->mirror[i].there);
     nn_op_close(&run->op);
     for (int k = 0; k < 2; k++) {
         cm_free(&run->x[k]);
@@ -332,50 +416,68 @@ bool op_run_kept_to_scratch(const struct op_run *run)
 
 static struct nn_op_args args_of(struct op_run *run)
 {
+    run->batch_there = (struct nn_batch){.n = run->batch.n,
+                                         .images = there(run, run->batch.images),
+                                         .index = there(run, run->batch.index),
+                                         .augment = there(run, run->batch.augment),
+                                         .labels = there(run, run->batch.labels)};
     struct nn_op_args a = {.n = run->batch.n,
-                           .x = {run->x[0], run->x[1]},
-                           .y = run->y,
-                           .saved = run->saved,
-                           .scratch = run->scratch,
-                           .batch = &run->batch,
-                           .result = &run->result,
+                           .x = {there(run, run->x[0]), there(run, run->x[1])},
+                           .y = there(run, run->y),
+                           .saved = there(run, run->saved),
+                           .scratch = there(run, run->scratch),
+                           .batch = &run->batch_there,
+                           .result = there(run, &run->result),
                            .seed = 99,
                            .step = 5,
                            .first_sample = 1000};
     for (int role = 0; role < NN_ROLE_COUNT; role++)
-        a.param[role] = run->param[role];
+        a.param[role] = there(run, run->param[role]);
     if (run->op.desc.kind == NN_OP_LOSS)
-        a.dx[0] = run->dx[0];
+        a.dx[0] = there(run, run->dx[0]);
     return a;
 }
 
 cm_status op_run_forward(struct op_run *run)
 {
     struct nn_op_args a = args_of(run);
+    CM_TRY(send_all(run));
     if (run->op.impl->prepare)
         CM_TRY(run->op.impl->prepare(&run->op, NULL, a.param));
-    return run->op.impl->forward(&run->op, &a);
+    CM_TRY(run->op.impl->forward(&run->op, &a));
+    return fetch_all(run);
 }
 
-cm_status op_run_backward(struct op_run *run)
+static void take_plain_gradient(struct op_run *run)
 {
-    struct nn_op_args a = args_of(run);
     const float *next = run->dparam;
-    if (!run->op.impl->backward)
-        return CM_OK;
-    a.dy = run->dy;
-    a.dx[0] = run->dx[0];
-    a.dx[1] = run->dx[1];
-    a.dparam = run->dparam;
-    CM_TRY(run->op.impl->backward(&run->op, &a));
-    if (run->op.impl->finish)
-        return run->op.impl->finish(&run->op, NULL, run->dparam, run->grad);
     for (int role = 0; role < NN_ROLE_COUNT; role++) {
         size_t n = run->nparam[role];
         if (n > 0)
             memcpy(run->grad[role], next, n * sizeof(float));
         next += (n + 15) / 16 * 16;
     }
+}
+
+cm_status op_run_backward(struct op_run *run)
+{
+    struct nn_op_args a = args_of(run);
+    float *grad[NN_ROLE_COUNT];
+    if (!run->op.impl->backward)
+        return CM_OK;
+    a.dy = there(run, run->dy);
+    a.dx[0] = there(run, run->dx[0]);
+    a.dx[1] = there(run, run->dx[1]);
+    a.dparam = there(run, run->dparam);
+    for (int role = 0; role < NN_ROLE_COUNT; role++)
+        grad[role] = there(run, run->grad[role]);
+    CM_TRY(send_all(run));
+    CM_TRY(run->op.impl->backward(&run->op, &a));
+    if (run->op.impl->finish)
+        CM_TRY(run->op.impl->finish(&run->op, NULL, a.dparam, grad));
+    CM_TRY(fetch_all(run));
+    if (!run->op.impl->finish)
+        take_plain_gradient(run);
     return CM_OK;
 }
 

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "model/device.h"
 #include "model/op.h"
 
 struct op_case {
@@ -22,9 +23,21 @@ extern const size_t op_ncases;
 enum op_out { OUT_Y, OUT_DX0, OUT_DX1, OUT_WEIGHT, OUT_BIAS, OUT_MEAN, OUT_VAR, OUT_COUNT };
 extern const char *const op_out_names[];
 
-/* Inputs, outputs and the op; fields may be changed between runs. */
+/* A host buffer's copy on a device. */
+struct op_mirror {
+    const void *host;
+    void *there;
+    size_t nbytes;
+};
+#define OP_MIRRORS 32
+
+/* Inputs, outputs and the op; fields may be changed between runs. Buffers are the host's; a run on
+ * a device copies all of them there and back. */
 struct op_run {
     struct nn_op op;
+    struct nn_device *device;
+    int nmirrors;
+    struct op_mirror mirror[OP_MIRRORS];
     int batches[2];
     void *x[2], *y, *dy, *dx[2]; /* in the op's dtype */
     void *saved, *scratch;
@@ -32,9 +45,11 @@ struct op_run {
     size_t nx, ny, nparam[NN_ROLE_COUNT]; /* elements; nx of x[0], ny of y and x[1] */
     struct nn_batch batch;
     struct nn_result result;
+    struct nn_batch batch_there;
 };
 
 struct op_options {
+    struct nn_device *device; /* whose backend computes; NULL: the host's */
     enum nn_dtype dtype;
     bool emulate_bf16;
     bool inference;

@@ -1,0 +1,94 @@
+/* A device: where a plan's buffers lie and a training step computes. Beside the ops (backend) it
+ * has lanes, memory that both it and the host reach, and the step's own arithmetic: drawing
+ * samples, the tree's additions, the verdict, the update. Every call enqueues on a lane and
+ * returns; pointers are the device's memory unless a line says host. Numbers that change from step
+ * to step are in struct nn_step_values, on the device, so a step can be captured once and launched
+ * again:
+ *
+ *   host      upload in ─► launch step ───────────────────────────────► download out
+ *   lane 0         draw, input, forward, loss, backward ─► merge ─► … decide ─► update
+ *   lane comm                                       bucket ready ─► sum over ranks ┘
+ *
+ * The CPU's lanes are threads and its memory the host's: its engine (trainer/engine.h) calls vec.h
+ * and the optimiser directly, with the same arithmetic. */
+#ifndef MODEL_DEVICE_H
+#define MODEL_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/lane.h"
+#include "common/status.h"
+#include "model/op.h"
+#include "model/step.h"
+
+struct nn_device; /* any thread; a lane's calls from one thread at a time */
+struct nn_draw_args;
+struct nn_update_args;
+struct nn_statistics_args;
+struct nn_graph; /* a captured step */
+
+/* "cuda" (this host's first), "cuda:1", by number. CM_EUNSUPPORTED says which piece is missing:
+ * the plug-in, a library, the driver, the GPU. */
+CM_MUST_CHECK cm_status nn_device_open(struct nn_device **out, const char *which);
+/* Lanes, events, graphs and memory of it are closed before. NULL is fine. */
+void nn_device_close(struct nn_device **device);
+
+const struct nn_backend *nn_device_backend(const struct nn_device *device);
+/* "cuda:0 NVIDIA H200 sm_90, CUDA 13.0, cuDNN 9.19.0": part of a run's fingerprint, without its
+ * number. */
+const char *nn_device_describe(const struct nn_device *device);
+const char *nn_device_uuid(const struct nn_device *device);
+
+/* urgent: its work goes before that of other lanes (communication). The name is for messages. */
+CM_MUST_CHECK cm_status nn_device_lane_open(struct nn_device *device, struct ln_lane **out,
+                                            const char *name, bool urgent);
+CM_MUST_CHECK cm_status nn_device_event_open(struct nn_device *device, struct ln_event **out);
+
+/* Host memory for copies that do not wait; zeroed. NULL is fine for unpin, which sets *p to NULL.
+ */
+CM_MUST_CHECK cm_status nn_device_pin(struct nn_device *device, void *out, size_t nbytes,
+                                      const char *what);
+void nn_device_unpin(struct nn_device *device, void *p);
+/* Between host and device, either way. Host memory is pinned, or the call waits. */
+CM_MUST_CHECK cm_status nn_device_copy(struct nn_device *device, struct ln_lane *lane, void *dst,
+                                       const void *src, size_t nbytes);
+
+/* A node of the tree: dst += src, rounded to bf16 where compressed; src NULL: only rounded. */
+CM_MUST_CHECK cm_status nn_device_merge(struct nn_device *device, struct ln_lane *lane, float *dst,
+                                        const float *src, size_t n, bool compress);
+/* *out = sum of squares, as cm_vec_sum_squares adds (the same bits). space: a double for each 4,096
+ * elements, at least one. */
+CM_MUST_CHECK cm_status nn_device_sum_squares(struct nn_device *device, struct ln_lane *lane,
+                                              double *out, const float *x, size_t n, double *space);
+/* sum[0 … 2] = loss, correct and images of n shards (a power of two), joined as the tree joins;
+ * sum holds 3 n doubles. */
+CM_MUST_CHECK cm_status nn_device_results(struct nn_device *device, struct ln_lane *lane,
+                                          double *sum, const struct nn_result *shards, int n);
+/* step.h; sum: three numbers over all ranks; squares: of the parameters' gradients and of the
+ * statistics. */
+CM_MUST_CHECK cm_status nn_device_decide(struct nn_device *device, struct ln_lane *lane,
+                                         struct nn_step_values *values,
+                                         const struct nn_step_rule *rule, const double *sum,
+                                         const double *squares);
+/* A shard's rows, labels and augmentation (cuda/input_kernel.h). */
+CM_MUST_CHECK cm_status nn_device_draw(struct nn_device *device, struct ln_lane *lane,
+                                       const struct nn_draw_args *args);
+/* The optimiser over all parameters, in one launch; then the running statistics
+ * (cuda/arena_kernel.h). */
+CM_MUST_CHECK cm_status nn_device_update(struct nn_device *device, struct ln_lane *lane,
+                                         const struct nn_update_args *args);
+CM_MUST_CHECK cm_status nn_device_statistics(struct nn_device *device, struct ln_lane *lane,
+                                             const struct nn_statistics_args *args);
+
+/* What lane, and lanes that join it by events, are given between begin and end is captured, not
+ * run; end gives NULL when it failed. */
+CM_MUST_CHECK cm_status nn_device_capture_begin(struct nn_device *device, struct ln_lane *lane);
+CM_MUST_CHECK cm_status nn_device_capture_end(struct nn_device *device, struct ln_lane *lane,
+                                              struct nn_graph **out);
+CM_MUST_CHECK cm_status nn_device_graph_launch(struct nn_device *device, struct nn_graph *graph,
+                                               struct ln_lane *lane);
+void nn_device_graph_close(struct nn_device *device, struct nn_graph **graph);
+
+#endif

@@ -1,0 +1,60 @@
+/* What a GPU's driver and run-time library give, without their types: a plug-in fills the table
+ * (model/cuda/driver_cuda.c), tests fill it with a script (tests/unit/driver_script.h) or with the
+ * host's own memory (tests/parity/driver_host.h). Codes are the library's own, 0 is success;
+ * whoever calls makes messages of them. One thread at a time per stream, any thread otherwise;
+ * the thread first says which GPU it means (use). */
+#ifndef MODEL_DRIVER_H
+#define MODEL_DRIVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct nn_grid;
+
+struct nn_driver_info {
+    char name[64]; /* "NVIDIA H200" */
+    char uuid[37]; /* "5f4e…": the same GPU whatever its number */
+    int major, minor, multiprocessors;
+    size_t nbytes;
+};
+
+struct nn_driver {
+    const char *library; /* "CUDA 13.0, cuDNN 9.19.0": what it was built with */
+    /* Memory ran out; no driver, or one too old for the library. */
+    int out_of_memory, no_driver;
+    const char *(*name_of)(int code); /* "cudaErrorMemoryAllocation" */
+    const char *(*text_of)(int code);
+
+    int (*count)(int *n);
+    int (*describe)(int ordinal, struct nn_driver_info *info);
+    int (*use)(int ordinal);
+    int (*memory)(size_t *available, size_t *total);
+
+    int (*alloc)(void **out, size_t nbytes);
+    int (*release)(void *p);
+    int (*pin)(void **out, size_t nbytes); /* host memory that copies need not stage */
+    int (*unpin)(void *p);
+
+    /* A stream carries the handles of the libraries that work in it. */
+    int (*stream_open)(void **out, bool urgent);
+    int (*stream_close)(void *stream);
+    int (*stream_idle)(void *stream, bool *idle); /* tells what failed in it */
+    int (*zero)(void *stream, void *p, size_t nbytes);
+    int (*copy)(void *stream, void *dst, const void *src, size_t nbytes); /* any to any memory */
+    /* kernel: enum nn_kernel of cuda/kernels_list.h; args are copied. */
+    int (*launch)(void *stream, int kernel, const struct nn_grid *grid, const void *args);
+
+    int (*event_open)(void **out);
+    int (*event_close)(void *event);
+    int (*event_record)(void *event, void *stream);
+    int (*event_wait)(void *event, void *stream);
+    int (*event_happened)(void *event, bool *happened);
+
+    /* What a stream, and others that join it by events, are given in between becomes a graph. */
+    int (*capture_begin)(void *stream);
+    int (*capture_end)(void *stream, void **graph);
+    int (*graph_launch)(void *graph, void *stream);
+    int (*graph_close)(void *graph);
+};
+
+#endif

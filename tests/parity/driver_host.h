@@ -1,0 +1,12 @@
+/* A driver whose GPU is the host: memory is malloc's, streams do at once what they are given, and a
+ * kernel's threads run one after the other, phase by phase. So the GPU backend, its kernels and
+ * their launches are compared with ref where no GPU is. It proves what is computed, never the speed
+ * or what a compiler for GPUs makes of it. */
+#ifndef TESTS_PARITY_DRIVER_HOST_H
+#define TESTS_PARITY_DRIVER_HOST_H
+
+#include "model/driver.h"
+
+extern const struct nn_driver driver_host;
+
+#endif
