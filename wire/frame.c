@@ -103,6 +103,9 @@ cm_status wi_header_decode(struct wi_header *h, const void *data, size_t n, size
     if (wi_get32(p + 92) != nbody || nbody > WI_BODY_MAX)
         return CM_FAIL(CM_EFORMAT, "a message body of %zu bytes, its header says %u", nbody,
                        wi_get32(p + 92));
+    if (wi_get16(p + 12) == WI_BODY_ITEMS && (wi_get32(p + 88) == 0) != (nbody == 0))
+        return CM_FAIL(CM_EFORMAT, "a message of %u items with a body of %zu bytes",
+                       wi_get32(p + 88), nbody);
     if (wi_get64(p + 48) > INT64_MAX)
         return CM_FAIL(CM_EFORMAT, "a model version out of range");
     h->type = p[8];

@@ -107,8 +107,9 @@ struct wi_header {
 void wi_header_encode(uint8_t out[WI_HEADER_NBYTES], const struct wi_header *h);
 
 /* nbody: bytes of the body frame that came with it (0 when none did). CM_EFORMAT: not a header, or
- * lengths that do not fit; CM_ECORRUPT: its hash; CM_EVERSION: a higher major or an unknown
- * critical flag, and then h->id is set, all else zero, so that the sender can be told. */
+ * lengths that do not fit, or items counted without a body or the other way round; CM_ECORRUPT: its
+ * hash; CM_EVERSION: a higher major or an unknown critical flag, and then h->id is set, all else
+ * zero, so that the sender can be told. */
 CM_MUST_CHECK cm_status wi_header_decode(struct wi_header *h, const void *data, size_t n,
                                          size_t nbody);
 

@@ -203,6 +203,25 @@ static void test_ranges(void **state)
     assert_int_equal(decode(&got, bytes, sizeof(bytes), WI_BODY_MAX + 1), CM_EFORMAT);
 }
 
+/* A count and a body of items go together. */
+static void test_items(void **state)
+{
+    uint8_t bytes[WI_HEADER_NBYTES];
+    struct wi_header h, back;
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        h = (struct wi_header){.type = i & 1 ? WI_ANSWER : WI_BATCH,
+                               .body = WI_BODY_ITEMS,
+                               .count = i < 2 ? 0 : 1,
+                               .body_nbytes = i < 2 ? 32 : 0};
+        wi_header_encode(bytes, &h);
+        assert_int_equal(wi_header_decode(&back, bytes, sizeof(bytes), h.body_nbytes), CM_EFORMAT);
+        h.count = h.body_nbytes = i < 2 ? 0 : 32;
+        wi_header_encode(bytes, &h);
+        assert_int_equal(wi_header_decode(&back, bytes, sizeof(bytes), h.body_nbytes), CM_OK);
+    }
+}
+
 static void test_statuses(void **state)
 {
     (void)state;
@@ -254,6 +273,7 @@ int main(void)
         cmocka_unit_test(test_higher_major),
         cmocka_unit_test(test_critical_flag),
         cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_items),
         cmocka_unit_test(test_statuses),
         cmocka_unit_test(test_images),
     };
