@@ -25,6 +25,7 @@
 #define FOLLOWER_MS      1000 /* for its last look at the store */
 #define HTTP_IDLE_S      60
 #define MAX_REMEMBERED   4096
+#define QUEUE_MIN        1000 /* messages for and from a peer */
 
 /* ---- letters and announcements ---- */
 
@@ -166,12 +167,15 @@ static void run(struct sv_gateway *g)
 
 /* ---- opening ---- */
 
+/* A queue holds what a peer asks at once and is refused; LOADs and beats of a worker, and of
+ * batches only one, however short the gateway's own queue is. */
 static cm_status open_socket(struct sv_gateway *g, struct cm_socket **out, enum cm_socket_type type,
                              size_t max_frame_nbytes, const char *address, char *endpoint)
 {
+    int64_t queue = g->serve->queue_requests;
     struct cm_socket_config cfg = {.type = type,
                                    .max_frame_nbytes = max_frame_nbytes,
-                                   .queue_messages = (int)g->serve->queue_requests,
+                                   .queue_messages = queue > QUEUE_MIN ? (int)queue : QUEUE_MIN,
                                    .linger_ms = LINGER_MS};
     CM_TRY(cm_socket_open(out, g->ctx, &cfg));
     return cm_socket_bind(*out, address, endpoint, SV_ENDPOINT);

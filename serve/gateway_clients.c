@@ -10,12 +10,11 @@
 #include "serve/http_reply.h"
 #include "wire/classes.h"
 
-#define RECEIVE_MAX 256 /* messages in a row, so that workers get their turn */
-#define REMEMBERED_NBYTES                                                                          \
-    8192 /* of a reply's body; a larger one is computed again if asked for                         \
-          */
-#define START_NS INT64_C(3000000000) /* until then the first version may be on its way */
-#define RETRY_US 100000              /* advice while the pace is unknown */
+#define RECEIVE_MAX       256  /* messages in a row, so that workers get their turn */
+#define REPLY_NBYTES      8192 /* of a body that is remembered; a larger one is computed again */
+#define REMEMBERED_NBYTES ((size_t)32 << 20)  /* of all of them; the oldest give way */
+#define START_NS          INT64_C(3000000000) /* until then the first version may be on its way */
+#define RETRY_US          100000              /* advice while the pace is unknown */
 
 /* ---- ZeroMQ ---- */
 
@@ -85,22 +84,35 @@ static void capture(struct sv_gateway *g, const struct sv_request *r, const stru
         sv_captures_put(g->captures, h->prediction_id, &c);
 }
 
-static void remember(struct sv_request *r, const struct wi_header *h, const void *body, bool *kept)
+/* The slot's remembered reply, if it has one, is gone. */
+static void forget_reply(struct sv_gateway *g, struct sv_request *r)
+{
+    g->remembered_nbytes -= r->reply_body.capacity;
+    wi_buffer_release(&r->reply_body);
+}
+
+static bool remember(struct sv_gateway *g, struct sv_request *r, const struct wi_header *h,
+                     const void *body)
 {
     uint8_t *p;
     r->reply = *h;
-    r->reply_body.n = 0;
-    *kept = h->body_nbytes <= REMEMBERED_NBYTES &&
-            wi_buffer_grow(&r->reply_body, &p, h->body_nbytes) == CM_OK;
-    if (*kept && h->body_nbytes)
+    if (h->body_nbytes > REPLY_NBYTES ||
+        wi_buffer_grow(&r->reply_body, &p, h->body_nbytes) != CM_OK)
+        return false;
+    if (h->body_nbytes)
         memcpy(p, body, h->body_nbytes);
+    g->remembered_nbytes += r->reply_body.capacity;
+    for (int i; g->remembered_nbytes > REMEMBERED_NBYTES &&
+                (i = sv_batcher_oldest_done(g->batcher)) != SV_NONE;) {
+        forget_reply(g, &g->requests[i]);
+        sv_batcher_forget(g->batcher, i);
+    }
+    return true;
 }
 
-static void answer_call(struct sv_gateway *g, struct sv_request *r, struct wi_header *h,
-                        const void *body)
+static void answer_call(struct sv_request *r, const struct wi_header *h, const void *body)
 {
     struct sv_call *call = r->call;
-    (void)g;
     if (h->status == WI_OK && call->target.version && call->target.version != h->version)
         sv_http_fail(call->request, 404, "this version has just been replaced", 0);
     else
@@ -122,10 +134,10 @@ void sv_clients_reply(struct sv_gateway *g, int slot, struct wi_header h, const 
     observe(g, slot, h.status);
     capture(g, r, &h, body);
     if (r->call) {
-        answer_call(g, r, &h, body);
+        answer_call(r, &h, body);
     } else {
         send_client(g, &r->route, h, body);
-        remember(r, &h, body, &kept);
+        kept = remember(g, r, &h, body);
     }
     cm_message_release(&r->message);
     sv_batcher_end(g->batcher, slot, kept);
@@ -183,7 +195,7 @@ static enum wi_status refusal(const struct sv_gateway *g, const char **why)
     return WI_OK;
 }
 
-/* A slot, or SV_NONE. timeout_us 0: the default. */
+/* A slot without a reply, or SV_NONE. timeout_us 0: the default. */
 static int admit(struct sv_gateway *g, struct wi_id id, size_t nbytes, int64_t timeout_us)
 {
     int64_t now_ns = cm_now_ns(), longest_us = g->serve->max_deadline_ms * 1000;
@@ -191,19 +203,32 @@ static int admit(struct sv_gateway *g, struct wi_id id, size_t nbytes, int64_t t
         timeout_us = g->serve->deadline_ms * 1000;
     if (timeout_us > longest_us)
         timeout_us = longest_us;
-    return sv_batcher_admit(g->batcher, id, nbytes, now_ns, now_ns + timeout_us * 1000);
+    int slot = sv_batcher_admit(g->batcher, id, nbytes, now_ns, now_ns + timeout_us * 1000);
+    if (slot != SV_NONE)
+        forget_reply(g, &g->requests[slot]);
+    return slot;
 }
 
-/* The answer goes to where the question came from last. */
-static void on_repeated(struct sv_gateway *g, int slot, const struct sv_route_id *from)
+/* The answer goes to where the question came from last. False: it was forgotten, as another version
+ * serves by now, which the client may have seen in other answers: ask that one. */
+static bool on_repeated(struct sv_gateway *g, int slot, const struct sv_route_id *from)
 {
     struct sv_request *r = &g->requests[slot];
+    const struct sv_version now = g->rollout.serving;
+    bool done = sv_batcher_place(g->batcher, slot) == SV_DONE;
     cm_metric_add(g->metrics.duplicates, 1);
+    if (done && r->reply.status == WI_OK &&
+        (r->reply.version != now.number || r->reply.manifest_hash != now.hash)) {
+        forget_reply(g, r);
+        sv_batcher_forget(g->batcher, slot);
+        return false;
+    }
     if (r->call)
-        return;
+        return true;
     r->route = *from;
-    if (sv_batcher_place(g->batcher, slot) == SV_DONE)
+    if (done)
         send_client(g, from, r->reply, r->reply_body.data);
+    return true;
 }
 
 /* Takes the message over when it is admitted. */
@@ -214,10 +239,8 @@ static void on_request(struct sv_gateway *g, const struct sv_route_id *from,
     struct wi_image image = wi_header_image(h, body);
     const char *why;
     int slot = sv_batcher_find(g->batcher, h->id);
-    if (slot != SV_NONE) {
-        on_repeated(g, slot, from);
+    if (slot != SV_NONE && on_repeated(g, slot, from))
         return;
-    }
     enum wi_status status = refusal(g, &why);
     if (status == WI_OK && image.n > g->max_body_nbytes) {
         why = "the image is larger than this server takes";

@@ -92,6 +92,7 @@ struct sv_gateway {
 
     struct sv_batcher *batcher;
     struct sv_request *requests; /* by slot */
+    size_t remembered_nbytes;    /* of all reply bodies */
     size_t max_body_nbytes;
     double image_ns; /* running mean of a worker's time per image; 0: unknown */
 

@@ -74,6 +74,21 @@ await 20 ready
 want 0 "$bin/flywheel-client" predict "$work/images/0.png" --run "$run"
 end
 
+# A request that comes again gets its answer again, but none of a version that is gone.
+begin
+worker 0
+await 20 ready
+again() { "$bin/fixture_again" "$(field clients)" "$work/images/0.png" 7; }
+first=$(again)
+[ "$(again)" = "$first" ] || fail "computed twice"
+store champion 2
+await 20 serves 2
+second=$(again)
+[ "${second##* }" = v2 ] || fail "an old answer: $second"
+[ "$(again)" = "$second" ] || fail "computed twice"
+[ "${first##* }" = v1 ] || fail "the first answer: $first"
+end
+
 # A lane that hangs: the worker ends by itself, so that it cannot come back and take another batch to its grave.
 begin batch_timeout_ms=400
 FLYWHEEL_INJECT=serve.compute=delay:600000 start worker0 "$bin/flywheel-worker" "$config" --id 0 --set serve.batch_timeout_ms=400
