@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/un.h>
@@ -89,12 +90,15 @@ void sv_endpoint_choose(char out[SV_ENDPOINT], const char *configured, const cha
                         const char *name)
 {
     struct sockaddr_un address;
+    char *whole = realpath(run_dir, NULL);
+    const char *dir = whole ? whole : run_dir;
     if (*configured)
         snprintf(out, SV_ENDPOINT, "%.*s", SV_ENDPOINT - 1, configured);
-    else if (strlen(run_dir) + 1 + strlen(name) < sizeof address.sun_path)
-        snprintf(out, SV_ENDPOINT, "ipc://%s/%s", run_dir, name);
+    else if (strlen(dir) + 1 + strlen(name) < sizeof address.sun_path)
+        snprintf(out, SV_ENDPOINT, "ipc://%s/%s", dir, name);
     else
         snprintf(out, SV_ENDPOINT, "tcp://127.0.0.1:0");
+    free(whole);
 }
 
 cm_status sv_run_lock(int *fd, const char *run_dir)

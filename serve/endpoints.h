@@ -30,8 +30,8 @@ cm_status sv_endpoints_read(struct sv_endpoints *e, const char *run_dir);
 /* Removes serve.json. */
 void sv_endpoints_remove(const char *run_dir);
 
-/* configured, or, when it is "", a socket called name in run_dir; where that path is too long for
- * one, a free port of this host. */
+/* configured, or, when it is "", a socket called name in run_dir, by its whole path, since others
+ * have other working directories; where that is too long for one, a free port of this host. */
 void sv_endpoint_choose(char out[SV_ENDPOINT], const char *configured, const char *run_dir,
                         const char *name);
 

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,27 +49,6 @@ void sv_http_client_close(struct sv_http_client **c)
     cm_free(c);
 }
 
-static cm_status connect_to(struct sv_http_client *c)
-{
-    struct addrinfo want = {.ai_socktype = SOCK_STREAM}, *list;
-    char service[16];
-    int yes = 1;
-    snprintf(service, sizeof service, "%d", c->port);
-    int code = getaddrinfo(c->host, service, &want, &list);
-    if (code)
-        return CM_FAIL(CM_ECONNECT, "%s:%d: %s", c->host, c->port, gai_strerror(code));
-    c->fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int failed = c->fd < 0 || connect(c->fd, list->ai_addr, list->ai_addrlen) < 0;
-    freeaddrinfo(list);
-    if (failed) {
-        code = errno;
-        disconnect(c);
-        return CM_FAIL(CM_ECONNECT, "%s:%d: %s", c->host, c->port, strerror(code));
-    }
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-    return CM_OK;
-}
-
 static cm_status await(const struct sv_http_client *c, short events, struct cm_deadline deadline)
 {
     struct pollfd p = {.fd = c->fd, .events = events};
@@ -77,6 +57,38 @@ static cm_status await(const struct sv_http_client *c, short events, struct cm_d
         n = poll(&p, 1, cm_deadline_left_ms(deadline));
     while (n < 0 && errno == EINTR);
     return n > 0 ? CM_OK : CM_FAIL(CM_ETIMEDOUT, "%s:%d does not answer", c->host, c->port);
+}
+
+/* The outcome of a connect under way. */
+static cm_status finish_connect(const struct sv_http_client *c, struct cm_deadline deadline)
+{
+    int code = 0;
+    socklen_t n = sizeof code;
+    CM_TRY(await(c, POLLOUT, deadline));
+    if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &code, &n) < 0)
+        code = errno;
+    return code ? CM_FAIL(CM_ECONNECT, "%s:%d: %s", c->host, c->port, strerror(code)) : CM_OK;
+}
+
+static cm_status connect_to(struct sv_http_client *c, struct cm_deadline deadline)
+{
+    struct addrinfo want = {.ai_socktype = SOCK_STREAM}, *list;
+    char service[16];
+    int yes = 1;
+    snprintf(service, sizeof service, "%d", c->port);
+    int code = getaddrinfo(c->host, service, &want, &list);
+    if (code)
+        return CM_FAIL(CM_ECONNECT, "%s:%d: %s", c->host, c->port, gai_strerror(code));
+    c->fd = socket(list->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    bool failed = c->fd < 0 || connect(c->fd, list->ai_addr, list->ai_addrlen) < 0;
+    code = failed ? errno : 0;
+    freeaddrinfo(list);
+    if (code && code != EINPROGRESS)
+        return CM_FAIL(CM_ECONNECT, "%s:%d: %s", c->host, c->port, strerror(code));
+    if (code)
+        CM_TRY(finish_connect(c, deadline));
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+    return CM_OK;
 }
 
 static cm_status send_all(struct sv_http_client *c, struct iovec part[2],
@@ -120,6 +132,8 @@ static cm_status receive(struct sv_http_client *c, struct cm_deadline deadline, 
     while (!want || c->n < want) {
         CM_TRY(await(c, POLLIN, deadline));
         ssize_t n = recv(c->fd, c->answer + c->n, ANSWER_NBYTES - c->n, 0);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            continue;
         if (n <= 0)
             return CM_FAIL(CM_ECLOSED, "%s:%d closed the connection", c->host, c->port);
         c->n += (size_t)n;
@@ -148,7 +162,7 @@ cm_status sv_http_client_post(struct sv_http_client *c, const char *path, const 
     if (nhead >= (int)sizeof head)
         return CM_FAIL(CM_EINVAL, "a path of %zu bytes", strlen(path));
     if (c->fd < 0)
-        CM_TRY(connect_to(c));
+        CM_GOTO(st, connect_to(c, deadline), out);
     CM_GOTO(st, send_all(c, part, deadline), out);
     CM_GOTO(st, receive(c, deadline, answer), out);
     if (strncmp(c->answer, "HTTP/1.1 ", 9) != 0) {
