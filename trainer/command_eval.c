@@ -83,13 +83,8 @@ static cm_status prepare(struct tr_session *s, const struct values *v,
                          const struct ps_version *version, float **weights,
                          struct tr_evaluator **evaluator)
 {
-    struct tr_evaluator_config cfg = {.spec = s->spec,
-                                      .layout = s->layout,
-                                      .backend = tr_session_backend(s),
-                                      .precision = (enum nn_precision)s->model.precision,
-                                      .group = s->group,
-                                      .nlanes = tr_session_nlanes(s),
-                                      .views = v->views};
+    struct tr_evaluator_config cfg = tr_session_evaluator(s);
+    cfg.views = v->views;
     CM_TRY(cm_alloc_aligned(weights, s->layout->ntotal, sizeof(float), "weights"));
     CM_TRY(tr_checkpoint_get_weights(version, s->layout, *weights));
     return tr_evaluator_open(evaluator, &cfg);

@@ -31,10 +31,25 @@ cm_status tr_report_open(struct tr_report *r, const char *run_dir, bool quiet)
     for (size_t i = 0; i < sizeof gauges / sizeof *gauges; i++)
         CM_TRY(cm_metric_gauge(gauges[i].metric, r->metrics, gauges[i].name, gauges[i].labels,
                                gauges[i].help));
-    CM_TRY(cm_metric_counter(&r->images, r->metrics, "flywheel_train_images_total", "",
-                             "Images trained on since this process started."));
-    return cm_metric_counter(&r->checkpoints, r->metrics, "flywheel_train_checkpoints_total", "",
-                             "Versions written since this process started.");
+    const struct {
+        struct cm_metric **metric;
+        const char *name, *help;
+    } counters[] = {
+        {&r->images, "flywheel_train_images_total",
+         "Images trained on since this process started."},
+        {&r->checkpoints, "flywheel_train_checkpoints_total",
+         "Versions written since this process started."},
+        {&r->checkpoints_lost, "flywheel_train_checkpoints_lost_total",
+         "Versions that failed or were left out since this process started."},
+        {&r->stall, "flywheel_train_checkpoint_stall_seconds_total",
+         "Time that training stood still for copies of its state."},
+        {&r->rollbacks, "flywheel_train_rollbacks_total",
+         "Returns to a version since this process started."},
+    };
+    for (size_t i = 0; i < sizeof counters / sizeof *counters; i++)
+        CM_TRY(cm_metric_counter(counters[i].metric, r->metrics, counters[i].name, "",
+                                 counters[i].help));
+    return CM_OK;
 }
 
 /* Metrics never stop a run. */
@@ -165,15 +180,45 @@ void tr_report_score(struct tr_report *r, const char *which, int64_t step,
     cm_events_put(r->events, &w);
 }
 
-void tr_report_checkpoint(struct tr_report *r, int64_t version, int64_t step, double seconds)
+void tr_report_checkpoint(struct tr_report *r, int64_t version, int64_t step, double seconds,
+                          double stall_s)
 {
     if (!r->on)
         return;
     cm_metric_add(r->checkpoints, 1);
+    cm_metric_add(r->stall, stall_s);
     struct cm_jw w = {0};
     cm_events_begin(r->events, &w, "checkpoint");
     cm_jw_i64(&w, "version", version);
     cm_jw_i64(&w, "step", step);
     cm_jw_f64(&w, "seconds", seconds);
+    cm_jw_f64(&w, "stall_seconds", stall_s);
+    cm_events_put(r->events, &w);
+}
+
+void tr_report_no_checkpoint(struct tr_report *r, const char *event, int64_t step, const char *why)
+{
+    if (!r->on)
+        return;
+    cm_metric_add(r->checkpoints_lost, 1);
+    struct cm_jw w = {0};
+    cm_events_begin(r->events, &w, event);
+    cm_jw_i64(&w, "step", step);
+    cm_jw_string(&w, "why", why);
+    cm_events_put(r->events, &w);
+}
+
+void tr_report_rollback(struct tr_report *r, int64_t version, const struct tr_skip *skip,
+                        const char *why)
+{
+    if (!r->on)
+        return;
+    cm_metric_add(r->rollbacks, 1);
+    struct cm_jw w = {0};
+    cm_events_begin(r->events, &w, "rollback");
+    cm_jw_i64(&w, "version", version);
+    cm_jw_i64(&w, "first_step", skip->first);
+    cm_jw_i64(&w, "last_step", skip->last);
+    cm_jw_string(&w, "why", why);
     cm_events_put(r->events, &w);
 }

@@ -13,13 +13,15 @@
 #include "common/status.h"
 #include "trainer/engine.h"
 #include "trainer/evaluate.h"
+#include "trainer/spike.h"
 
 struct tr_report {
     bool on, quiet;
     const char *run_dir; /* borrowed */
     struct cm_events *events;
     struct cm_metrics *metrics;
-    struct cm_metric *step, *images, *loss, *accuracy, *lr, *images_per_s, *checkpoints;
+    struct cm_metric *step, *images, *loss, *accuracy, *lr, *images_per_s;
+    struct cm_metric *checkpoints, *checkpoints_lost, *stall, *rollbacks;
     struct cm_metric *test_accuracy, *holdout_accuracy;
     struct cm_progress progress;
     char label[64], note[128];
@@ -53,6 +55,13 @@ void tr_report_break(struct tr_report *r);
 /* which: "test", "holdout". */
 void tr_report_score(struct tr_report *r, const char *which, int64_t step,
                      const struct tr_score *score);
-void tr_report_checkpoint(struct tr_report *r, int64_t version, int64_t step, double seconds);
+/* stall_s: of the seconds, those that training stood still. */
+void tr_report_checkpoint(struct tr_report *r, int64_t version, int64_t step, double seconds,
+                          double stall_s);
+/* event: "checkpoint_failed", "checkpoint_skipped". */
+void tr_report_no_checkpoint(struct tr_report *r, const char *event, int64_t step, const char *why);
+/* Back to a version (0: the beginning); why: what was wrong with the last of the steps. */
+void tr_report_rollback(struct tr_report *r, int64_t version, const struct tr_skip *skip,
+                        const char *why);
 
 #endif

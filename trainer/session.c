@@ -245,3 +245,13 @@ struct tr_engine_config tr_session_engine(const struct tr_session *s)
                                      .nlanes = tr_session_nlanes(s),
                                      .samples = tr_session_samples(s)};
 }
+
+struct tr_evaluator_config tr_session_evaluator(const struct tr_session *s)
+{
+    return (struct tr_evaluator_config){.spec = s->spec,
+                                        .layout = s->layout,
+                                        .backend = tr_session_backend(s),
+                                        .precision = (enum nn_precision)s->model.precision,
+                                        .group = s->group,
+                                        .nlanes = tr_session_nlanes(s)};
+}

@@ -15,6 +15,7 @@
 #include "parameter/store_config.h"
 #include "trainer/data.h"
 #include "trainer/engine.h"
+#include "trainer/evaluate.h"
 #include "trainer/train_config.h"
 
 struct tr_session_options {
@@ -64,6 +65,8 @@ int tr_session_nlanes(const struct tr_session *s);
 struct tr_samples tr_session_samples(const struct tr_session *s);
 /* An engine for all of that. Borrows s. */
 struct tr_engine_config tr_session_engine(const struct tr_session *s);
+/* An evaluator for all of that, without views. Borrows s. */
+struct tr_evaluator_config tr_session_evaluator(const struct tr_session *s);
 /* The test images and labels, (data.n_test, H, W, C) and (data.n_test). */
 const uint8_t *tr_session_test_images(const struct tr_session *s);
 const int32_t *tr_session_test_labels(const struct tr_session *s);

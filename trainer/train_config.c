@@ -13,6 +13,7 @@ static const char *const decays[] = {"l2", "decoupled", NULL};
 static const char *const schedules[] = {"constant", "step",   "time",    "exponential",
                                         "cosine",   "linear", "plateau", NULL};
 static const char *const flips[] = {"none", "random", "alternate", NULL};
+static const char *const on_spikes[] = {"stop", "rollback", NULL};
 static const char *const pad_modes[] = {"zero", "reflect", NULL};
 
 static const struct cm_key model_keys[] = {
@@ -101,6 +102,15 @@ static const struct cm_key train_keys[] = {
      "between evaluations; 0: only at the end"},
     {"early_stop", CM_KEY_INT, TRAIN(early_stop), "0", 0, 1000000, NULL, "evaluations",
      "without a better holdout accuracy before the run stops; 0: never"},
+    {"on_spike", CM_KEY_CHOICE, TRAIN(on_spike), "\"stop\"", 0, 0, on_spikes, NULL,
+     "after a loss or gradient that is not finite, or a spike: stop the run, or return to the last "
+     "version and leave out the steps since"},
+    {"spike_mads", CM_KEY_FLOAT, TRAIN(spike_mads), "0", 0, 1e6, NULL, NULL,
+     "a loss this many median deviations above the median of the last 64 steps is a spike (10 is "
+     "far out); 0: only what is not finite"},
+    {"audit_every", CM_KEY_INT, TRAIN(audit_every), "100", 0, 1e12, NULL, "steps",
+     "between two comparisons of all ranks' weights, statistics and optimiser; also before every "
+     "version; 0: never"},
 };
 const struct cm_section tr_train_section = {
     "train", train_keys, sizeof train_keys / sizeof *train_keys, sizeof(struct tr_train_config)};

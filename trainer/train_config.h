@@ -70,7 +70,12 @@ struct tr_train_config {
     double eval_epochs; /* epochs between evaluations; 0: only at the end */
     int64_t early_stop; /* evaluations without a better holdout accuracy before the run stops; 0:
                            never */
+
+    int on_spike;        /* enum tr_on_spike */
+    double spike_mads;   /* k of spike.h; 0: only what is not finite is a spike */
+    int64_t audit_every; /* steps; 0: never */
 };
+enum tr_on_spike { TR_SPIKE_STOP, TR_SPIKE_ROLLBACK };
 extern const struct cm_section tr_train_section;
 
 #endif

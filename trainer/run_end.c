@@ -1,0 +1,67 @@
+/* The end of a run: its champion, its summary, its last line. */
+#include "common/json.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "trainer/run_private.h"
+
+static void put_checkpoints(struct cm_jw *w, const struct tr_saves *s)
+{
+    cm_jw_begin(w, "checkpoints", '{');
+    cm_jw_i64(w, "written", s->written);
+    cm_jw_i64(w, "skipped", s->skipped);
+    cm_jw_i64(w, "failed", s->failed);
+    cm_jw_f64(w, "stall_seconds", s->stall_s);
+    cm_jw_end(w);
+}
+
+static void put_summary(struct cm_jw *w, const struct tr_runner *r)
+{
+    cm_jw_begin(w, NULL, '{');
+    cm_jw_string(w, "network", r->session.spec->name);
+    cm_jw_string(w, "dataset", r->session.data.set.name);
+    cm_jw_i64(w, "ranks", ar_group_size(r->session.group));
+    cm_jw_i64(w, "steps", r->progress.step);
+    cm_jw_f64(w, "epochs", (double)r->progress.step / (double)r->steps_per_epoch);
+    cm_jw_f64(w, "images_per_s", r->seconds > 0 ? (double)r->images / r->seconds : 0);
+    cm_jw_f64(w, "train_seconds", r->seconds);
+    cm_jw_f64(w, "accuracy", r->test.accuracy);
+    cm_jw_f64(w, "loss", r->test.loss);
+    if (r->holdout.count)
+        cm_jw_f64(w, "holdout_accuracy", r->holdout.accuracy);
+    cm_jw_i64(w, "version", r->saves.newest);
+    cm_jw_string(w, "sha256", r->saves.last.version ? r->saves.last.sha256 : NULL);
+    put_checkpoints(w, &r->saves);
+    cm_jw_begin(w, "audits", '{');
+    cm_jw_i64(w, "count", tr_audit_count(r->audit));
+    cm_jw_f64(w, "seconds", tr_audit_seconds(r->audit));
+    cm_jw_end(w);
+    cm_jw_i64(w, "rollbacks", r->progress.nskips);
+    cm_jw_end(w);
+}
+
+static cm_status write_summary(struct tr_runner *r)
+{
+    struct cm_jw w = {.indent = 2};
+    char *text, path[CM_PATH];
+    size_t n;
+    put_summary(&w, r);
+    CM_TRY(cm_jw_take(&w, &text, &n));
+    cm_status st = cm_path_join(path, r->session.run_dir, "summary.json");
+    if (st == CM_OK)
+        st = cm_file_replace(path, text, n);
+    cm_free(&text);
+    return st;
+}
+
+cm_status tr_run_finish(struct tr_runner *r)
+{
+    if (!tr_run_is_root(r))
+        return CM_OK;
+    CM_TRY(tr_publisher_first_champion(r->publisher, r->saves.newest));
+    CM_TRY(write_summary(r));
+    tr_report_text(&r->report, "end", "sha256",
+                   r->saves.last.version ? r->saves.last.sha256 : NULL);
+    cm_log_info("done: version %lld, test accuracy %.2f %%", (long long)r->saves.newest,
+                100 * r->test.accuracy);
+    return CM_OK;
+}

@@ -1,0 +1,73 @@
+/* When a run is measured, and what the holdout decides. */
+#include "common/log.h"
+#include "trainer/run_private.h"
+
+cm_status tr_run_evaluate(struct tr_runner *r)
+{
+    struct tr_session *s = &r->session;
+    if (r->evaluated_step == r->progress.step)
+        return CM_OK;
+    tr_report_break(&r->report);
+    ar_group_set_phase(s->group, "evaluate", r->progress.step);
+    const float *weights = tr_engine_weights(r->engine);
+    CM_TRY(tr_evaluate(r->evaluator, weights, tr_session_test_images(s), tr_session_test_labels(s),
+                       NULL, (uint32_t)s->data.n_test, NULL, &r->test));
+    tr_report_score(&r->report, "test", r->progress.step, &r->test);
+    if (s->data.split.n_holdout > 0) {
+        CM_TRY(tr_evaluate(r->evaluator, weights, s->data.set.images, s->data.set.labels,
+                           s->data.split.holdout, (uint32_t)s->data.split.n_holdout, NULL,
+                           &r->holdout));
+        tr_report_score(&r->report, "holdout", r->progress.step, &r->holdout);
+    }
+    r->evaluated_step = r->progress.step;
+    return CM_OK;
+}
+
+/* A function of the progress alone: a run that stopped early stays so when it is started again. It
+ * keeps the weights that were measured: no last look-ahead average. */
+static bool stops_early(const struct tr_runner *r)
+{
+    int64_t patience = r->session.train.early_stop;
+    return patience > 0 && r->progress.evaluations_since >= patience;
+}
+
+bool tr_run_is_over(const struct tr_runner *r)
+{
+    return r->progress.step >= r->total || stops_early(r);
+}
+
+/* What the holdout decides; every rank has the same score and comes to the same decision. */
+static void heed_holdout(struct tr_runner *r)
+{
+    const struct tr_train_config *train = &r->session.train;
+    struct tr_progress *p = &r->progress;
+    if (r->holdout.count == 0)
+        return;
+    if (train->schedule == TR_PLATEAU)
+        tr_plateau_observe(&p->plateau, train, r->holdout.loss);
+    if (r->holdout.accuracy > p->best_accuracy) {
+        p->best_accuracy = r->holdout.accuracy;
+        p->evaluations_since = 0;
+    } else {
+        p->evaluations_since++;
+    }
+    if (stops_early(r))
+        cm_log_info("stopping early: %lld evaluations without a better holdout accuracy than "
+                    "%.2f %%",
+                    (long long)p->evaluations_since, 100 * p->best_accuracy);
+}
+
+cm_status tr_run_evaluate_if_due(struct tr_runner *r)
+{
+    double every = r->session.train.eval_epochs;
+    struct tr_progress *p = &r->progress;
+    if (every <= 0 || p->step == 0)
+        return CM_OK;
+    int64_t due = (int64_t)(((double)p->step + 1e-6) / (every * (double)r->steps_per_epoch));
+    if (p->next_evaluation > due)
+        return CM_OK;
+    CM_TRY(tr_run_evaluate(r));
+    p->next_evaluation = due + 1;
+    heed_holdout(r);
+    return CM_OK;
+}

@@ -1,0 +1,84 @@
+/* A run's insides, for its own files; nobody else includes this. run_start.c opens and resumes,
+ * run.c is the loop, run_evaluate.c measures, run_save.c writes versions, run_rollback.c returns to
+ * one, run_end.c sums up. */
+#ifndef TRAINER_RUN_PRIVATE_H
+#define TRAINER_RUN_PRIVATE_H
+
+#include "trainer/audit.h"
+#include "trainer/publish.h"
+#include "trainer/report.h"
+#include "trainer/run.h"
+#include "trainer/saver.h"
+
+/* The control word: any rank raises, all see it after the same step. */
+enum { TR_RUN_STOP = 1, TR_RUN_SAVE = 2 };
+
+/* Versions of this process, as rank 0 knows them. */
+struct tr_saves {
+    int64_t newest;             /* version, or the one that the run was resumed from; 0: none */
+    int64_t newest_step;        /* -1: none */
+    int64_t begun_ns;           /* when the last one was begun */
+    struct tr_publication last; /* version 0: none written yet */
+    int64_t written, skipped, failed;
+    double stall_s; /* that training stood still: for copies, and for a version before */
+};
+
+struct tr_runner {
+    const struct tr_run_options *options;
+    struct tr_session session;
+    struct tr_engine *engine;
+    struct tr_evaluator *evaluator;
+    struct tr_audit *audit;
+    struct tr_publisher *publisher; /* rank 0 only, as the next two */
+    struct tr_saver *saver;
+    struct tr_saves saves;
+    struct tr_report report;
+    struct tr_progress progress;
+    float *average; /* look-ahead: layout->ntotal floats; NULL when off */
+    int64_t total, steps_per_epoch;
+    struct tr_score test, holdout; /* of the last evaluation; count 0: none yet */
+    int64_t evaluated_step;        /* -1: none */
+    int64_t images;                /* trained in this process, and in how many seconds */
+    double seconds;
+};
+
+bool tr_run_is_root(const struct tr_runner *r);
+struct tr_state tr_run_state(struct tr_runner *r);
+bool tr_run_is_over(const struct tr_runner *r);
+
+/* All of these are called by every rank alike. */
+
+/* Engine, run directory, initial weights, or those of a version. */
+CM_MUST_CHECK cm_status tr_run_start(struct tr_runner *r);
+/* Initial weights, at step 0. */
+CM_MUST_CHECK cm_status tr_run_initialise(struct tr_runner *r);
+/* Rank 0: takes weights, optimiser and progress of an open version, and closes it. */
+CM_MUST_CHECK cm_status tr_run_load(struct tr_runner *r, struct ps_version **version);
+/* Every rank goes on from rank 0's state: weights, optimiser, averages, progress. */
+CM_MUST_CHECK cm_status tr_run_share(struct tr_runner *r);
+
+/* CM_EPREEMPTED, on all ranks: told to stop in the middle; what was measured is forgotten. */
+CM_MUST_CHECK cm_status tr_run_evaluate(struct tr_runner *r);
+CM_MUST_CHECK cm_status tr_run_evaluate_if_due(struct tr_runner *r);
+
+/* What this rank raises: clocks and signals may only raise bits. */
+uint32_t tr_run_bits(const struct tr_runner *r);
+bool tr_run_save_is_due(const struct tr_runner *r, uint32_t bits);
+/* Tells of a version that has become durable meanwhile, or failed. CM_EFENCED alone ends the run.
+ */
+CM_MUST_CHECK cm_status tr_run_heed_saver(struct tr_runner *r);
+/* Begins a version of this step, beside the training. */
+CM_MUST_CHECK cm_status tr_run_save(struct tr_runner *r);
+/* Until the version of this step is durable. */
+CM_MUST_CHECK cm_status tr_run_save_last(struct tr_runner *r);
+/* Until nothing is being written. */
+CM_MUST_CHECK cm_status tr_run_settle(struct tr_runner *r);
+
+/* After CM_ENUMERIC, which the record explains: goes back to the last version and past the step
+ * that failed; CM_ENUMERIC again when the config or the third one in a row says to stop. */
+CM_MUST_CHECK cm_status tr_run_rollback(struct tr_runner *r);
+
+/* Champion, summary.json, last line. */
+CM_MUST_CHECK cm_status tr_run_finish(struct tr_runner *r);
+
+#endif
