@@ -12,6 +12,7 @@
 #define SIDE   6
 #define PIXELS (SIDE * SIDE * 3)
 #define IMAGES 40
+#define MANY   4001 /* a prime: no shards of one size */
 
 /* No batch norm: the gradient is the plain sum over images, however they are cut. */
 static const char plain[] =
@@ -33,9 +34,10 @@ struct bench {
     struct nn_spec *spec;
     struct nn_layout *layout;
     struct tr_engine *engine;
-    uint8_t images[IMAGES * PIXELS];
-    int32_t labels[IMAGES];
-    uint32_t id[IMAGES];
+    uint32_t nimages; /* of which the first so many are used */
+    uint8_t images[MANY * PIXELS];
+    int32_t labels[MANY];
+    uint32_t id[MANY];
 };
 
 static void open_spec(struct bench *b, const char *nodes)
@@ -63,7 +65,7 @@ static cm_status open_engine(struct bench *b, int nlanes)
         .allreduce = &b->allreduce,
         .group = b->group,
         .nlanes = nlanes,
-        .samples = {.n = IMAGES, .images = b->images, .labels = b->labels, .id = b->id},
+        .samples = {.n = b->nimages, .images = b->images, .labels = b->labels, .id = b->id},
     };
     CM_TRY(tr_engine_open(&b->engine, &cfg));
     expect_ok(
@@ -72,27 +74,34 @@ static cm_status open_engine(struct bench *b, int nlanes)
 }
 
 /* sets: settings of the config, "" ends them. */
-static struct bench *open_bench(const char *nodes, const char *const *sets, int nlanes)
+static struct bench *open_bench_of(uint32_t nimages, const char *nodes, const char *const *sets,
+                                   int nlanes)
 {
     struct bench *b;
     size_t nsets = 0;
     while (*sets[nsets])
         nsets++;
     expect_ok(cm_alloc(&b, 1, sizeof *b, "bench"));
+    b->nimages = nimages;
     expect_ok(cm_config_open(&b->file, NULL, sets, nsets));
     expect_ok(cm_config_read(b->file, &tr_model_section, &b->model));
     expect_ok(cm_config_read(b->file, &tr_train_section, &b->train));
     expect_ok(cm_config_read(b->file, &ar_config_section, &b->allreduce));
     expect_ok(ar_group_open(&b->group, &b->allreduce));
-    for (uint32_t i = 0; i < IMAGES * PIXELS; i++)
+    for (uint32_t i = 0; i < MANY * PIXELS; i++)
         b->images[i] = (uint8_t)cm_rng_u32(1, CM_RNG_SYNTHETIC, 0, 0, i);
-    for (uint32_t i = 0; i < IMAGES; i++) {
+    for (uint32_t i = 0; i < nimages; i++) {
         b->labels[i] = (int32_t)(i % 4);
-        b->id[i] = IMAGES - 1 - i; /* numbers of samples are not those of rows */
+        b->id[i] = nimages - 1 - i; /* numbers of samples are not those of rows */
     }
     open_spec(b, nodes);
     expect_ok(open_engine(b, nlanes));
     return b;
+}
+
+static struct bench *open_bench(const char *nodes, const char *const *sets, int nlanes)
+{
+    return open_bench_of(IMAGES, nodes, sets, nlanes);
 }
 
 static void close_bench(struct bench *b)
@@ -151,6 +160,31 @@ static void the_gradient_is_the_plain_sum_over_images(void **state)
     }
 }
 
+/* All of an odd number of images in one step, against one shard of the oracle: with few of them
+ * most shards are empty, with many all are of two sizes. */
+static void any_number_of_samples_gives_the_plain_sum(void **state)
+{
+    (void)state;
+    static const char *const oracle_sets[] = {DESCENT,          "train.batch=5000", "train.lr=1e-4",
+                                              "train.shards=1", "model.device=ref", ""};
+    static const char *const sets[] = {DESCENT, "train.batch=5000", "train.lr=1e-4",
+                                       "train.shards=8", ""};
+    static const uint32_t sizes[] = {1, 7, MANY};
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+        struct bench *oracle = open_bench_of(sizes[k], plain, oracle_sets, 1);
+        struct bench *b = open_bench_of(sizes[k], plain, sets, 2);
+        struct tr_outcome want = step(oracle, 0), got = step(b, 0);
+        assert_int_equal(got.count, sizes[k]);
+        assert_int_equal(got.correct, want.correct);
+        assert_true(fabs(got.loss - want.loss) < 1e-5 * want.loss);
+        const float *x = tr_engine_weights(b->engine), *y = tr_engine_weights(oracle->engine);
+        for (size_t i = 0; i < b->layout->ntotal; i++)
+            assert_true(fabs((double)x[i] - (double)y[i]) < 1e-5);
+        close_bench(b);
+        close_bench(oracle);
+    }
+}
+
 static void lanes_and_timing_change_no_bit(void **state)
 {
     (void)state;
@@ -171,20 +205,16 @@ static void lanes_and_timing_change_no_bit(void **state)
     close_bench(one);
 }
 
-/* Batches of 21 images on 8 shards: of two and of three. Against the images themselves, in double.
- */
-static void statistics_of_uneven_shards_are_weighted_by_images(void **state)
+/* Running statistics after the first step of n images, from the images themselves, in double:
+ * momentum 0.5, from mean 0 and variance 1. */
+static void expect_statistics(const struct bench *b, uint32_t n)
 {
-    (void)state;
-    static const char *const sets[] = {DESCENT, "train.batch=21", "train.shards=8", ""};
-    struct bench *b = open_bench(normed, sets, 2);
     const struct tr_order *order = tr_engine_order(b->engine);
-    step(b, 0);
     for (int c = 0; c < 3; c++) {
         double mean = 0, var = 0;
         for (uint32_t k = 0; k < 8; k++) {
             uint32_t first, count;
-            tr_shard_range(21, 8, k, &first, &count);
+            tr_shard_range(n, 8, k, &first, &count);
             double sum = 0, squares = 0, m = (double)count * SIDE * SIDE;
             for (uint32_t i = first; i < first + count; i++) {
                 const uint8_t *image = b->images + b->id[tr_order_sample(order, 0, i)] * PIXELS;
@@ -194,14 +224,34 @@ static void statistics_of_uneven_shards_are_weighted_by_images(void **state)
                     squares += x * x;
                 }
             }
-            mean += count / 21.0 * (sum / m);
-            var += count / 21.0 * ((squares - sum * sum / m) / (m - 1));
+            if (count == 0)
+                continue;
+            mean += count / (double)n * (sum / m);
+            var += count / (double)n * ((squares - sum * sum / m) / (m - 1));
         }
-        /* momentum 0.5, from mean 0 and variance 1 */
         assert_true(fabs((double)tensor(b, "bn.running_mean")[c] - 0.5 * mean) < 1e-5);
         assert_true(fabs((double)tensor(b, "bn.running_var")[c] - (0.5 + 0.5 * var)) < 1e-5);
     }
+}
+
+/* Batches of 21 images on 8 shards: of two and of three. */
+static void statistics_of_uneven_shards_are_weighted_by_images(void **state)
+{
+    (void)state;
+    static const char *const sets[] = {DESCENT, "train.batch=21", "train.shards=8", ""};
+    struct bench *b = open_bench(normed, sets, 2);
+    step(b, 0);
+    expect_statistics(b, 21);
     close_bench(b);
+    static const char *const all[] = {DESCENT, "train.lr=0", "train.batch=5000", "train.shards=8",
+                                      ""};
+    static const uint32_t sizes[] = {1, 7, MANY};
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+        b = open_bench_of(sizes[k], normed, all, 2);
+        step(b, 0);
+        expect_statistics(b, sizes[k]);
+        close_bench(b);
+    }
 }
 
 static void a_loss_that_is_not_finite_changes_nothing(void **state)
@@ -316,6 +366,7 @@ int main(void)
     cm_log_set_level(CM_LOG_ERROR);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_gradient_is_the_plain_sum_over_images),
+        cmocka_unit_test(any_number_of_samples_gives_the_plain_sum),
         cmocka_unit_test(lanes_and_timing_change_no_bit),
         cmocka_unit_test(statistics_of_uneven_shards_are_weighted_by_images),
         cmocka_unit_test(a_loss_that_is_not_finite_changes_nothing),
