@@ -35,6 +35,7 @@ const struct la_verb la_verbs[] = {
     OWN("status", la_command_status, "what 'up' runs, and how it is"),
     OWN("down", la_command_down, "end what 'up' started, in order"),
     OWN("submit", la_command_submit, "queue a training run with Slurm"),
+    OWN("ranks", la_command_ranks, "run a program on the hosts that answer (what --ranks starts)"),
     TIER("bench", "train", "flywheel-train", "bench", true, "images/s of a training step"),
     TIER("bench", "allreduce", "flywheel-allreduce", "bench", true,
          "bandwidth of the gradient sum"),

@@ -50,6 +50,11 @@ struct la_launch {
 CM_MUST_CHECK
 cm_status la_launch_take(struct la_launch *launch, char **args, size_t nargs);
 
+/* For a command that runs as a rank here: CM_ECONFIG when the Slurm job that it is in is smaller
+ * than its configuration asks for. */
+CM_MUST_CHECK
+cm_status la_launch_check(const struct la_launch *launch);
+
 /* Runs the tier's argv under supervision; the exit code of the run. */
 int la_launch_run(const struct la_launch *launch, const char *name, char *const *program,
                   size_t nprogram);

@@ -4,18 +4,45 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/args.h"
 #include "common/config.h"
 #include "common/log.h"
 #include "launcher/dispatch.h"
 #include "launcher/mpirun.h"
 #include "launcher/roles.h"
+#include "launcher/slurm.h"
 
-/* The section "cluster" of the run's configuration, or its defaults when the command has none. */
-static cm_status read_cluster(struct la_cluster *cluster, const char *path)
+/* The values of an option in the tier's arguments, "--name V" or "--name=V" or "-l V". */
+static size_t values_of(const char **values, size_t most, const struct la_launch *launch,
+                        const char *name, char letter)
+{
+    size_t n = 0, length = strlen(name);
+    for (size_t i = 0; i < launch->nrest && n < most; i++) {
+        const char *arg = launch->rest[i];
+        bool is_long = strncmp(arg, name, length) == 0;
+        if (is_long && arg[length] == '=')
+            values[n++] = arg + length + 1;
+        else if (((is_long && !arg[length]) ||
+                  (letter && arg[0] == '-' && arg[1] == letter && !arg[2])) &&
+                 i + 1 < launch->nrest)
+            values[n++] = launch->rest[++i];
+    }
+    return n;
+}
+
+/* The section "cluster" of the run's configuration, or its defaults when the command has none, and
+ * its run directory. */
+static cm_status read_cluster(struct la_cluster *cluster, char run_dir[CM_PATH],
+                              const struct la_launch *launch)
 {
     struct cm_config *cfg = NULL;
-    CM_TRY(cm_config_open(&cfg, path, NULL, 0));
+    const char *sets[CM_OPT_LIST_MAX], *run = NULL;
+    size_t nsets = values_of(sets, CM_OPT_LIST_MAX, launch, "--set", 's');
+    (void)values_of(&run, 1, launch, "--run", '\0');
+    CM_TRY(cm_config_open(&cfg, launch->config, sets, nsets));
     cm_status st = cm_config_read(cfg, &la_cluster_section, cluster);
+    if (st == CM_OK)
+        st = cm_config_run_dir(cfg, run, run_dir);
     cm_config_close(&cfg);
     return st;
 }
@@ -33,7 +60,11 @@ static cm_status run(const struct la_launch *launch, const char *name, char *con
                      size_t nprogram, struct la_role *role, int *code)
 {
     struct la_cluster cluster;
-    CM_TRY(read_cluster(&cluster, launch->config));
+    char run_dir[CM_PATH];
+    CM_TRY(read_cluster(&cluster, run_dir, launch));
+    if (launch->config)
+        CM_TRY(la_lives_open(&role->lives, run_dir));
+    CM_TRY(la_slurm_check_room(launch->ranks, getenv));
     snprintf(role->name, sizeof role->name, "%s", name);
     role->once = true;
     role->max_restarts = launch->restarts < 0 ? 0 : launch->restarts;
@@ -46,6 +77,16 @@ static cm_status run(const struct la_launch *launch, const char *name, char *con
     CM_TRY(la_supervise(&supervisor));
     *code = run_code(&supervisor, role->last_exit);
     return CM_OK;
+}
+
+cm_status la_launch_check(const struct la_launch *launch)
+{
+    struct la_cluster cluster;
+    char run_dir[CM_PATH];
+    if (!launch->config || !la_inside_mpi(getenv) || !getenv("SLURM_JOB_ID"))
+        return CM_OK;
+    CM_TRY(read_cluster(&cluster, run_dir, launch));
+    return la_slurm_check_step(&cluster, getenv);
 }
 
 int la_launch_run(const struct la_launch *launch, const char *name, char *const *program,

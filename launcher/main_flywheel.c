@@ -44,9 +44,12 @@ static int run_tier(const struct la_verb *verb, char **args, size_t nargs)
     int code = 1;
     if (st == CM_OK && verb->ranked && launch.help)
         print_launch_help(verb->name);
-    if (st == CM_OK && !launch.help && (launch.ranks > 0 || launch.restarts >= 0))
+    bool supervised = st == CM_OK && !launch.help && (launch.ranks > 0 || launch.restarts >= 0);
+    if (supervised)
         code = la_launch_run(&launch, verb->name, argv.item, argv.n);
-    else
+    else if (st == CM_OK && verb->ranked && !launch.help)
+        st = la_launch_check(&launch);
+    if (!supervised)
         code = cm_main_end(st == CM_OK ? la_become(argv.item) : st);
     la_argv_release(&argv);
     return code;

@@ -7,6 +7,7 @@ int la_command_up(int argc, char **argv);
 int la_command_status(int argc, char **argv);
 int la_command_down(int argc, char **argv);
 int la_command_serve(int argc, char **argv);
+int la_command_ranks(int argc, char **argv);
 int la_command_submit(int argc, char **argv);
 int la_command_doctor(int argc, char **argv);
 

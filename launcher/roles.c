@@ -9,6 +9,7 @@
 
 #include "common/clock.h"
 #include "common/mem.h"
+#include "launcher/dispatch.h"
 #include "launcher/mpirun.h"
 
 #define KEY(name_, type_, field_, initial_, lo_, hi_, unit_, help_)                                \
@@ -30,6 +31,9 @@ static const struct cm_key keys[] = {
         "mpirun's list of hosts; empty: this host, or the Slurm allocation"),
     KEY("interface", CM_KEY_STRING, interface, "\"\"", 0, 0, NULL,
         "network for TCP between ranks, as a name or CIDR; empty: loopback on one host"),
+    KEY("probe_ms", CM_KEY_INT, probe_ms, "10000", 100, 600000, "ms",
+        "how long a host of the hostfile has to answer before each start; without it the run goes "
+        "on with fewer ranks"),
     KEY("restart_ms", CM_KEY_INT, restart_ms, "500", 1, 3600000, "ms",
         "wait before the first restart of a role, doubled with each failure in a row"),
     KEY("restart_max_ms", CM_KEY_INT, restart_max_ms, "30000", 1, 3600000, "ms",
@@ -80,11 +84,34 @@ static cm_status name_scratch(char **path)
 /* Names of the variables that ranks on other hosts should have as well. */
 static void list_exports(struct la_argv *names)
 {
+    la_argv_add(names, LA_ENV_JOB); /* set before each life, so not there yet */
+    la_argv_add(names, LA_ENV_LIFE);
     for (char **e = environ; *e; e++) {
         const char *equals = strchr(*e, '=');
-        if (equals && strncmp(*e, "FLYWHEEL_", 9) == 0)
+        if (equals && strncmp(*e, "FLYWHEEL_", 9) == 0 &&
+            strncmp(*e, LA_ENV_JOB "=", sizeof LA_ENV_JOB) != 0 &&
+            strncmp(*e, LA_ENV_LIFE "=", sizeof LA_ENV_LIFE) != 0)
             la_argv_addf(names, "%.*s", (int)(equals - *e), *e);
     }
+}
+
+/* `flywheel ranks`, which becomes mpirun on the hosts that answer. */
+static cm_status ranks_argv(struct la_role *role, const struct la_mpirun *m,
+                            const struct la_cluster *cluster)
+{
+    char bin_dir[CM_PATH];
+    CM_TRY(la_bin_dir(bin_dir));
+    la_argv_addf(&role->argv, "%s/flywheel", bin_dir);
+    la_argv_add(&role->argv, "ranks");
+    la_argv_addf(&role->argv, "--np=%lld", (long long)m->ranks);
+    la_argv_addf(&role->argv, "--hostfile=%s", cluster->hostfile);
+    la_argv_addf(&role->argv, "--interface=%s", m->interface);
+    la_argv_addf(&role->argv, "--probe-ms=%lld", (long long)cluster->probe_ms);
+    for (size_t i = 0; i < m->nexport_names; i++)
+        la_argv_addf(&role->argv, "--export=%s", m->export_names[i]);
+    la_argv_add(&role->argv, "--");
+    la_argv_add_all(&role->argv, m->program, m->nprogram);
+    return la_argv_end(&role->argv);
 }
 
 cm_status la_role_set_ranks(struct la_role *role, int64_t ranks, const struct la_cluster *cluster,
@@ -101,8 +128,9 @@ cm_status la_role_set_ranks(struct la_role *role, int64_t ranks, const struct la
     CM_TRY(name_scratch(&role->scratch));
     struct la_argv names = {0};
     list_exports(&names);
+    cm_status st = la_argv_end(&names);
     struct la_mpirun mpirun = {.ranks = ranks,
-                               .hostfile = cluster->hostfile,
+                               .hosts = "",
                                .interface = cluster->interface,
                                .in_allocation = in_allocation,
                                .scratch = role->scratch,
@@ -110,8 +138,10 @@ cm_status la_role_set_ranks(struct la_role *role, int64_t ranks, const struct la
                                .nprogram = nprogram,
                                .export_names = names.item,
                                .nexport_names = names.n};
-    la_mpirun_build(&mpirun, &role->argv, &role->env);
-    cm_status st = la_argv_end(&names);
+    if (st == CM_OK && *cluster->hostfile)
+        st = ranks_argv(role, &mpirun, cluster);
+    else if (st == CM_OK)
+        la_mpirun_build(&mpirun, &role->argv, &role->env);
     la_argv_release(&names);
     CM_TRY(st);
     CM_TRY(la_argv_end(&role->argv));
@@ -203,6 +233,7 @@ cm_status la_roles_build(struct la_role *roles, size_t *n, enum la_roles_kind ki
         CM_TRY(
             add_ranked(roles, n, cluster, tiers, "train", "flywheel-train", cluster->train_ranks));
         roles[*n - 1].once = true;
+        CM_TRY(la_lives_open(&roles[*n - 1].lives, tiers->run_dir));
     }
     return *n ? CM_OK : CM_FAIL(CM_ECONFIG, "section cluster asks for no role at all");
 }

@@ -18,6 +18,7 @@ struct la_cluster {
     int64_t workers;
     int64_t online_ranks, train_ranks; /* 0: none */
     char hostfile[CM_CONFIG_STRING], interface[CM_CONFIG_STRING];
+    int64_t probe_ms;
     int64_t restart_ms, restart_max_ms, healthy_ms, stop_timeout_ms;
     /* for `submit` */
     int64_t nodes, ranks_per_node, gpus_per_node, warn_s;

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -22,6 +24,7 @@ struct loop {
     struct la_supervisor *s;
     int phase; /* being stopped */
     struct cm_deadline kill_at;
+    char job[CM_UUID_TEXT];
 };
 
 void la_role_release(struct la_role *role)
@@ -30,6 +33,7 @@ void la_role_release(struct la_role *role)
     la_argv_release(&role->env);
     cm_free(&role->log_path);
     cm_free(&role->scratch);
+    la_lives_close(&role->lives);
 }
 
 static bool is_alive(const struct la_role *role)
@@ -59,12 +63,15 @@ static void role_ended(struct loop *l, struct la_role *role, int exit_code)
     struct la_restart next =
         la_restart_decide(&s->backoff, role->once, exit_code, (now - role->started_ns) / NS_PER_MS,
                           role->failures_in_a_row, left);
+    if (next.verdict == LA_AGAIN && !la_lives_try_again(role->lives, exit_code))
+        next.verdict = LA_FAILED;
     role->failures_in_a_row = next.failures_in_a_row;
     if (next.verdict == LA_AGAIN) {
         role->restarts++;
         role->due_ns = now + next.delay_ms * NS_PER_MS;
         cm_log_warn("%s ended with code %d; restart %lld in %lld ms", role->name, exit_code,
                     (long long)role->restarts, (long long)next.delay_ms);
+        la_lives_restart(role->lives, role->restarts, exit_code, next.delay_ms);
         set_state(l, role, LA_STATE_BACKOFF);
     } else if (next.verdict == LA_FAILED) {
         cm_log_error("%s ended with code %d and is not restarted", role->name, exit_code);
@@ -72,6 +79,17 @@ static void role_ended(struct loop *l, struct la_role *role, int exit_code)
     } else {
         set_state(l, role, LA_STATE_DONE);
     }
+}
+
+/* Children inherit them, and hand them on to ranks on other hosts by name. */
+static cm_status tell_life(const struct loop *l, const struct la_role *role)
+{
+    char job[CM_UUID_TEXT + LA_ROLE_NAME], life[24];
+    snprintf(job, sizeof job, "%s-%s", l->job, role->name);
+    snprintf(life, sizeof life, "%lld", (long long)role->restarts);
+    if (setenv(LA_ENV_JOB, job, 1) || setenv(LA_ENV_LIFE, life, 1))
+        return CM_FAIL_ERRNO("environment");
+    return CM_OK;
 }
 
 static void start_role(struct loop *l, struct la_role *role)
@@ -82,7 +100,10 @@ static void start_role(struct loop *l, struct la_role *role)
                                  .scratch = role->scratch,
                                  .keep_fd = l->s->keep_fd};
     role->started_ns = cm_now_ns();
-    cm_status st = la_proc_start(&role->proc, &command);
+    la_lives_begin(role->lives);
+    cm_status st = tell_life(l, role);
+    if (st == CM_OK)
+        st = la_proc_start(&role->proc, &command);
     if (st != CM_OK) {
         cm_error_report(CM_LOG_ERROR, st, role->name);
         role_ended(l, role, 127);
@@ -158,8 +179,10 @@ static void stop_asked(struct loop *l, int sig)
     cm_log_info("%s: stopping", strsignal(sig));
     s->stopping = true;
     for (size_t i = 0; i < s->nroles; i++)
-        if (s->roles[i].state == LA_STATE_WAITING || s->roles[i].state == LA_STATE_BACKOFF)
+        if (s->roles[i].state == LA_STATE_WAITING || s->roles[i].state == LA_STATE_BACKOFF) {
+            s->roles[i].last_exit = LA_EXIT_PREEMPTED; /* it would have gone on */
             set_state(l, &s->roles[i], LA_STATE_STOPPED);
+        }
 }
 
 /* False when no role runs or will. *wait_ms: until the next restart or deadline, -1 for none. */
@@ -228,6 +251,7 @@ cm_status la_supervise(struct la_supervisor *s)
     struct loop l = {.s = s, .phase = -1, .kill_at = cm_deadline_in_ms(-1)};
     sigset_t before;
     int signals = -1, wait_ms = -1;
+    cm_uuid_format(l.job, cm_uuid_make());
     s->stopping = false;
     CM_TRY(la_proc_init());
     CM_TRY(take_signals(&signals, &before));

@@ -11,6 +11,7 @@
 
 #include "common/status.h"
 #include "launcher/argv.h"
+#include "launcher/lives.h"
 #include "launcher/proc.h"
 #include "launcher/restart.h"
 
@@ -26,6 +27,10 @@ enum la_state {
 };
 extern const char *const la_state_names[]; /* "waiting", … */
 
+/* What a life is told of itself: its job, the same for all lives of a role, and its number. */
+#define LA_ENV_JOB  "FLYWHEEL_JOB"
+#define LA_ENV_LIFE "FLYWHEEL_LIFE"
+
 #define LA_ROLE_NAME 32
 #define LA_ROLES_MAX 80
 
@@ -36,7 +41,8 @@ struct la_role {
     int stop_signal;
     int stop_phase; /* roles of phase p are told to stop when all of the phases below are gone */
     bool once;      /* see la_restart_decide */
-    int64_t max_restarts; /* -1: no limit */
+    int64_t max_restarts;   /* -1: no limit */
+    struct la_lives *lives; /* owned; NULL: lives are not looked at */
     /* The supervisor's: */
     enum la_state state;
     struct la_proc proc;

@@ -138,6 +138,29 @@ echo 'exit 2' >do-train
 check "a usage error is not tried again" same "$(code_of run train c.json --restarts 5)" 2
 check "one life" same "$(wc -l <calls-train)" 1
 
+echo "== lives"
+rm -f calls-train
+echo 'printf "{\"failure\": {\"step\": 16, \"what\": \"rank 1: gone\"}}" >run/summary.tmp; mv run/summary.tmp run/summary.json; exit 9' >do-train
+mkdir -p run
+check "a step that fails three times ends the run with its code" same "$(code_of run train c.json --restarts 9)" 9
+check "three lives, not ten" same "$(wc -l <calls-train)" 3
+check "events.jsonl has the restarts and why it was given up" same \
+    "$(grep -cE '"event":"(restart|gave_up)"' run/events.jsonl)" 3
+rm -rf run
+echo 'echo "$FLYWHEEL_JOB $FLYWHEEL_LIFE" >>'"$work"'/lives-seen; [ "$FLYWHEEL_LIFE" = 2 ] || exit 9' >do-train
+check "lives know their number" same "$(code_of run train c.json --ranks 2 --restarts 5)" 0
+check "and share a job" same "$(cut -d' ' -f1 lives-seen | sort -u | wc -l)" 1
+check "0, 1 and 2" same "$(cut -d' ' -f2 lives-seen | sort -u | paste -sd,)" "0,1,2"
+check "section cluster is read with --set" same \
+    "$(code_of run train c.json --ranks 2 --set cluster.workers=none)" 2
+echo 'exit 9' >do-train
+env "$token" "$fw" train c.json --restarts 5 --set cluster.restart_ms=600000 --set cluster.restart_max_ms=600000 2>backoff.log &
+supervisor=$!
+check "it backs off" await 20 grep -q "restart 1 in 600000 ms" backoff.log
+kill -TERM "$supervisor"
+code=0; wait "$supervisor" || code=$?
+check "told to stop between two lives, it ends with 75" same "$code" 75
+
 echo "== up"
 config ', "workers": 2, "online_ranks": 2'
 echo "$stay" >do-gateway

@@ -15,7 +15,7 @@ static char *program[] = {(char[]){"/bin/tier"}, (char[]){"train"}, (char[]){"c.
 static struct la_mpirun two_ranks(void)
 {
     return (struct la_mpirun){.ranks = 2,
-                              .hostfile = "",
+                              .hosts = "",
                               .interface = "",
                               .scratch = "/dev/shm/x",
                               .program = program,
@@ -51,9 +51,9 @@ static void test_one_host(void **state)
     struct la_mpirun m = two_ranks();
     build(text, sizeof text, &m);
     assert_string_equal(
-        text, "mpirun -np 2 --bind-to none --quiet --oversubscribe --mca oob_tcp_keepalive_time 2 "
+        text, "mpirun --bind-to none --quiet --mca oob_tcp_keepalive_time 2 "
               "--mca oob_tcp_keepalive_intvl 1 --mca oob_tcp_keepalive_probes 3 "
-              "--mca oob_tcp_if_include lo --mca btl_tcp_if_include lo "
+              "--mca oob_tcp_if_include lo --mca btl_tcp_if_include lo -np 2 --oversubscribe "
               "--mca orte_tmpdir_base /dev/shm/x --mca btl_vader_backing_directory /dev/shm/x "
               "/bin/tier train c.json ");
 }
@@ -64,11 +64,11 @@ static void test_several_hosts(void **state)
     char text[2048];
     char *names[] = {(char[]){"FLYWHEEL_LOG"}};
     struct la_mpirun m = two_ranks();
-    m.hostfile = "hosts";
+    m.hosts = "h1:2,h2:2";
     m.export_names = names;
     m.nexport_names = 1;
     build(text, sizeof text, &m);
-    assert_non_null(strstr(text, "--hostfile hosts "));
+    assert_non_null(strstr(text, "--host h1:2,h2:2 "));
     assert_non_null(strstr(text, "-x FLYWHEEL_LOG "));
     assert_null(strstr(text, "oversubscribe"));
     assert_null(strstr(text, "if_include"));
@@ -86,7 +86,7 @@ static void test_an_allocation_gives_hosts_and_slots(void **state)
     m.in_allocation = true;
     build(text, sizeof text, &m);
     assert_null(strstr(text, "oversubscribe"));
-    assert_null(strstr(text, "hostfile"));
+    assert_null(strstr(text, "--host"));
     assert_null(strstr(text, " lo "));
 }
 

@@ -1,0 +1,130 @@
+#include "launcher/lives.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/events.h"
+#include "common/json.h"
+#include "common/log.h"
+#include "common/mem.h"
+
+#define SUMMARY_MAX_NBYTES (1 << 20)
+#define NOBODY             (-1) /* the rank in an event of the supervisor's */
+
+struct la_lives {
+    char run_dir[CM_PATH];
+    struct stat before; /* of summary.json when the life began; st_ino 0: there was none */
+    int64_t step;       /* where the last life failed that said so; -1: none did */
+    int times;          /* in a row */
+    char what[512];     /* why */
+};
+
+cm_status la_lives_open(struct la_lives **out, const char *run_dir)
+{
+    CM_TRY(cm_alloc(out, 1, sizeof **out, "lives of the run"));
+    snprintf((*out)->run_dir, sizeof(*out)->run_dir, "%s", run_dir);
+    (*out)->step = -1;
+    return CM_OK;
+}
+
+void la_lives_close(struct la_lives **lives)
+{
+    cm_free(lives);
+}
+
+static cm_status summary_path(const struct la_lives *l, char path[CM_PATH])
+{
+    return cm_path_join(path, l->run_dir, "summary.json");
+}
+
+void la_lives_begin(struct la_lives *l)
+{
+    char path[CM_PATH];
+    if (!l || summary_path(l, path) != CM_OK)
+        return;
+    if (stat(path, &l->before))
+        l->before = (struct stat){0};
+}
+
+/* Files are replaced, not rewritten: a new one has another inode, or at least another time. */
+static bool is_new(const struct la_lives *l, const char *path)
+{
+    struct stat now;
+    const struct stat *then = &l->before;
+    return stat(path, &now) == 0 && (now.st_ino != then->st_ino || now.st_dev != then->st_dev ||
+                                     now.st_mtim.tv_sec != then->st_mtim.tv_sec ||
+                                     now.st_mtim.tv_nsec != then->st_mtim.tv_nsec);
+}
+
+/* The failed step of the life that has just ended, and why; -1 when it did not say. */
+static int64_t failed_step(struct la_lives *l)
+{
+    char path[CM_PATH];
+    struct cm_json *root = NULL;
+    const struct cm_json *failure;
+    const char *what;
+    int64_t step = -1;
+    l->what[0] = '\0';
+    if (summary_path(l, path) != CM_OK || !is_new(l, path) ||
+        cm_json_parse_file(&root, path, SUMMARY_MAX_NBYTES) != CM_OK)
+        return -1;
+    failure = cm_json_get(root, "failure");
+    if (failure && cm_json_need_i64(failure, path, "step", 0, INT64_MAX, &step) == CM_OK &&
+        cm_json_need_string(failure, path, "what", &what) == CM_OK)
+        snprintf(l->what, sizeof l->what, "%s", what);
+    else
+        step = -1;
+    cm_json_close(&root);
+    return step;
+}
+
+/* NULL when there is no run directory, or none that can be written: the log has it as well. */
+static struct cm_events *open_events(const struct la_lives *l)
+{
+    char path[CM_PATH];
+    struct cm_events *events = NULL;
+    if (cm_path_is_dir(l->run_dir) && cm_path_join(path, l->run_dir, "events.jsonl") == CM_OK &&
+        cm_events_open(&events, path, NOBODY) != CM_OK)
+        cm_error_report(CM_LOG_WARN, CM_EIO, "events");
+    return events;
+}
+
+bool la_lives_try_again(struct la_lives *l, int exit_code)
+{
+    int64_t step = l ? failed_step(l) : -1;
+    if (step < 0)
+        return true;
+    l->times = step == l->step ? l->times + 1 : 1;
+    l->step = step;
+    if (l->times < LA_STEP_TRIES)
+        return true;
+    cm_log_error("giving up: step %lld failed %d times in a row, the last time because of %s",
+                 (long long)step, l->times, l->what);
+    struct cm_events *events = open_events(l);
+    struct cm_jw w = {0};
+    cm_events_begin(events, &w, "gave_up");
+    cm_jw_i64(&w, "step", step);
+    cm_jw_i64(&w, "times", l->times);
+    cm_jw_i64(&w, "code", exit_code);
+    cm_jw_string(&w, "what", l->what);
+    cm_events_put(events, &w);
+    cm_events_close(&events);
+    return false;
+}
+
+void la_lives_restart(struct la_lives *l, int64_t number, int exit_code, int64_t delay_ms)
+{
+    if (!l)
+        return;
+    struct cm_events *events = open_events(l);
+    struct cm_jw w = {0};
+    cm_events_begin(events, &w, "restart");
+    cm_jw_i64(&w, "life", number);
+    cm_jw_i64(&w, "code", exit_code);
+    cm_jw_i64(&w, "delay_ms", delay_ms);
+    if (*l->what)
+        cm_jw_string(&w, "what", l->what);
+    cm_events_put(events, &w);
+    cm_events_close(&events);
+}

@@ -1,0 +1,28 @@
+/* The lives of a supervised run: what each left behind, whether the next can do better, and a line
+ * in RUN/events.jsonl for each of the two. A life that ends badly says where in RUN/summary.json
+ * ("failure"); a step that fails three times will fail again. One thread at a time. */
+#ifndef LAUNCHER_LIVES_H
+#define LAUNCHER_LIVES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/file.h"
+#include "common/status.h"
+
+#define LA_STEP_TRIES 3
+
+struct la_lives; /* functions below take NULL: nothing is remembered, everything is tried again */
+
+/* run_dir need not exist yet. */
+CM_MUST_CHECK cm_status la_lives_open(struct la_lives **out, const char *run_dir);
+void la_lives_close(struct la_lives **lives);
+
+/* A life begins. */
+void la_lives_begin(struct la_lives *lives);
+/* It has failed. False, with the reason logged: another would fail in the same step. */
+bool la_lives_try_again(struct la_lives *lives, int exit_code);
+/* Another begins after a wait. */
+void la_lives_restart(struct la_lives *lives, int64_t number, int exit_code, int64_t delay_ms);
+
+#endif

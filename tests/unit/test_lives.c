@@ -1,0 +1,138 @@
+/* What a supervisor makes of the lives of a run, and what it writes down. */
+#include "launcher/lives.h"
+
+#include "common/mem.h"
+#include "tests/unit/expect.h"
+
+static char dir[CM_PATH];
+
+static void fail_at(int step)
+{
+    char path[CM_PATH], text[128];
+    expect_ok(cm_path_join(path, dir, "summary.json"));
+    int n = snprintf(text, sizeof text, "{\"failure\": {\"step\": %d, \"what\": \"rank 1: gone\"}}",
+                     step);
+    expect_ok(cm_file_replace(path, text, (size_t)n));
+}
+
+static bool life(struct la_lives *l, int step)
+{
+    la_lives_begin(l);
+    if (step >= 0)
+        fail_at(step);
+    return la_lives_try_again(l, 1);
+}
+
+static size_t events_with(const char *text)
+{
+    char path[CM_PATH], *data;
+    size_t size, n = 0;
+    expect_ok(cm_path_join(path, dir, "events.jsonl"));
+    expect_ok(cm_file_read(&data, &size, path, 1 << 20));
+    for (const char *at = data; (at = strstr(at, text)); at++)
+        n++;
+    cm_free(&data);
+    return n;
+}
+
+static int setup(void **state)
+{
+    expect_dir_make(dir);
+    struct la_lives *l = NULL;
+    if (la_lives_open(&l, dir) != CM_OK)
+        return -1;
+    *state = l;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct la_lives *l = *state;
+    la_lives_close(&l);
+    la_lives_close(&l);
+    expect_dir_remove(dir);
+    return 0;
+}
+
+static void test_the_same_step_three_times(void **state)
+{
+    struct la_lives *l = *state;
+    assert_true(life(l, 16));
+    la_lives_restart(l, 1, 1, 500);
+    assert_true(life(l, 16));
+    la_lives_restart(l, 2, 1, 1000);
+    assert_false(life(l, 16));
+    assert_int_equal(events_with("\"event\":\"restart\""), 2);
+    assert_int_equal(events_with("\"life\":2,\"code\":1,\"delay_ms\":1000"), 1);
+    assert_int_equal(events_with("\"event\":\"gave_up\""), 1);
+    assert_int_equal(events_with("\"step\":16,\"times\":3"), 1);
+}
+
+static void test_progress_begins_anew(void **state)
+{
+    struct la_lives *l = *state;
+    assert_true(life(l, 16));
+    assert_true(life(l, 16));
+    assert_true(life(l, 17));
+    assert_true(life(l, 17));
+    assert_true(life(l, 16));
+}
+
+/* An old failure is no new one, and a life that says nothing is no proof of anything. */
+static void test_lives_that_say_nothing(void **state)
+{
+    struct la_lives *l = *state;
+    assert_true(life(l, 16));
+    for (int i = 0; i < 5; i++)
+        assert_true(life(l, -1));
+    assert_true(life(l, 16));
+    assert_false(life(l, 16));
+}
+
+static void test_summaries_that_cannot_be_read(void **state)
+{
+    struct la_lives *l = *state;
+    char path[CM_PATH];
+    expect_ok(cm_path_join(path, dir, "summary.json"));
+    const char *bad[] = {"",
+                         "[]",
+                         "{}",
+                         "{\"failure\": 3}",
+                         "{\"failure\": {\"step\": -1}}",
+                         "{\"failure\": {\"step\": 1.5, \"what\": \"x\"}}",
+                         "{\"failure\": {\"step\": 1}}"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        for (int times = 0; times < 4; times++) {
+            la_lives_begin(l);
+            expect_ok(cm_file_replace(path, bad[i], strlen(bad[i])));
+            assert_true(la_lives_try_again(l, 1));
+        }
+}
+
+static void test_without_a_run_directory(void **state)
+{
+    (void)state;
+    struct la_lives *l = NULL;
+    la_lives_begin(NULL);
+    assert_true(la_lives_try_again(NULL, 1));
+    la_lives_restart(NULL, 1, 1, 1);
+    expect_ok(la_lives_open(&l, "/nonexistent/run"));
+    la_lives_begin(l);
+    assert_true(la_lives_try_again(l, 1));
+    la_lives_restart(l, 1, 1, 1);
+    la_lives_close(&l);
+}
+
+#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_FOLDER(test_the_same_step_three_times),
+        IN_FOLDER(test_progress_begins_anew),
+        IN_FOLDER(test_lives_that_say_nothing),
+        IN_FOLDER(test_summaries_that_cannot_be_read),
+        cmocka_unit_test(test_without_a_run_directory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
