@@ -131,6 +131,7 @@ cm_status sv_captures_start(struct sv_captures **out, const struct sv_captures_c
     pthread_condattr_t monotonic;
     cm_status st;
     *out = NULL;
+    CM_TRY(cm_redis_check_address(cfg->redis));
     CM_TRY(cm_alloc(&c, 1, sizeof *c, "captures"));
     c->cfg = *cfg;
     pthread_mutex_init(&c->lock, NULL);

@@ -20,7 +20,7 @@ struct sv_captures_config {
 };
 
 struct sv_captures; /* put by one thread */
-/* Copies cfg's texts. Redis need not be there. */
+/* Copies cfg's texts. Redis need not be there. CM_EINVAL: its address is none. */
 CM_MUST_CHECK
 cm_status sv_captures_start(struct sv_captures **out, const struct sv_captures_config *cfg);
 /* Copies all; never waits for Redis. */

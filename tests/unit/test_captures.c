@@ -1,0 +1,148 @@
+/* Captures and a Redis that is away, or there and silent: the caller never waits, what does not fit
+ * is dropped and counted, and the end comes in time. test_serve_faults.sh has a real Redis. */
+#include "tests/unit/expect.h"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "serve/captures.h"
+#include "wire/classes.h"
+
+#define QUEUE 4
+
+struct captures {
+    char dir[CM_PATH], address[128];
+    struct cm_metrics *registry;
+    struct sv_captures_config cfg;
+    struct sv_captures *c;
+    struct wi_buffer classes;
+    int listener; /* -1: none */
+};
+
+static int setup(void **state)
+{
+    static const float p[] = {0.25f, 0.75f};
+    static const char *const names[] = {"cat", "dog"};
+    uint16_t order[2];
+    struct captures *t = calloc(1, sizeof *t);
+    expect_ok(wi_classes_encode(&t->classes, p, names, 2, 0, order));
+    expect_dir_make(t->dir);
+    snprintf(t->address, sizeof t->address, "unix:%.100s/redis", t->dir);
+    expect_ok(cm_metrics_open(&t->registry));
+    t->cfg = (struct sv_captures_config){
+        .redis = t->address, .ttl_s = 10, .queue = QUEUE, .max_nbytes = 1200};
+    expect_ok(cm_metric_counter(&t->cfg.written, t->registry, "written_total", "", "x"));
+    expect_ok(cm_metric_counter(&t->cfg.dropped, t->registry, "dropped_total", "", "x"));
+    t->listener = -1;
+    *state = t;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct captures *t = *state;
+    if (t->listener >= 0)
+        close(t->listener);
+    cm_metrics_close(&t->registry);
+    wi_buffer_release(&t->classes);
+    expect_dir_remove(t->dir);
+    free(t);
+    return 0;
+}
+
+/* Clients connect, and never hear a word. */
+static void listen_in_silence(struct captures *t)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    snprintf(to.sun_path, sizeof to.sun_path, "%s", t->address + 5);
+    t->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(t->listener, (struct sockaddr *)&to, sizeof to), 0);
+    assert_int_equal(listen(t->listener, 8), 0);
+}
+
+static void put(struct captures *t, size_t n)
+{
+    static const uint8_t bytes[1000] = {0xff, 0xd8, 0xff}; /* a JPEG, to begin with */
+    struct wi_capture capture = {.image = {WI_IMAGE_FILE, 0, 0, 0, bytes, n},
+                                 .version = 1,
+                                 .classes = t->classes.data,
+                                 .nclasses = t->classes.n};
+    sv_captures_put(t->c, (struct wi_id){{1}}, &capture);
+}
+
+static double dropped(const struct captures *t)
+{
+    return cm_metric_value(t->cfg.dropped);
+}
+
+static void test_full(void **state)
+{
+    struct captures *t = *state;
+    listen_in_silence(t);
+    expect_ok(sv_captures_start(&t->c, &t->cfg));
+    for (int i = 0; i < QUEUE; i++)
+        put(t, 100);
+    assert_true(dropped(t) == 0);
+    put(t, 1); /* no place */
+    assert_true(dropped(t) == 1);
+    sv_captures_stop(&t->c, 0);
+    assert_null(t->c);
+    sv_captures_stop(&t->c, 0);
+    assert_true(dropped(t) == 1 + QUEUE);
+    assert_true(cm_metric_value(t->cfg.written) == 0);
+}
+
+static void test_too_many_bytes(void **state)
+{
+    struct captures *t = *state;
+    listen_in_silence(t);
+    expect_ok(sv_captures_start(&t->c, &t->cfg));
+    put(t, 900);
+    put(t, 900);
+    assert_true(dropped(t) == 1);
+    put(t, 50);
+    assert_true(dropped(t) == 1);
+    sv_captures_stop(&t->c, 0);
+    assert_true(dropped(t) == 3);
+}
+
+/* A silent Redis costs its time-out at most, not one for each capture. */
+static void test_end_in_time(void **state)
+{
+    struct captures *t = *state;
+    listen_in_silence(t);
+    expect_ok(sv_captures_start(&t->c, &t->cfg));
+    for (int i = 0; i < QUEUE; i++)
+        put(t, 10);
+    int64_t before_ns = cm_now_ns();
+    sv_captures_stop(&t->c, 100);
+    assert_true(cm_now_ns() - before_ns < INT64_C(8000000000));
+}
+
+static void test_nobody_there(void **state)
+{
+    struct captures *t = *state;
+    expect_ok(sv_captures_start(&t->c, &t->cfg));
+    put(t, 10);
+    struct cm_deadline end = cm_deadline_in_ms(20000);
+    while (dropped(t) < 1 && !cm_deadline_passed(end))
+        cm_sleep_us(1000);
+    assert_true(dropped(t) == 1);
+    sv_captures_stop(&t->c, 1000);
+    t->cfg.redis = "localhost:none";
+    assert_int_equal(sv_captures_start(&t->c, &t->cfg), CM_EINVAL);
+    assert_null(t->c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_full, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_too_many_bytes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_end_in_time, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_nobody_there, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
