@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "model/op.h"
+
 struct nn_grid;
 
 struct nn_driver_info {
@@ -16,6 +18,30 @@ struct nn_driver_info {
     char uuid[37]; /* "5f4e…": the same GPU whatever its number */
     int major, minor, multiprocessors;
     size_t nbytes;
+};
+
+/* A product with weights that a library computes, at one batch size:
+ *   forward  c = y:  a = x, b = filters
+ *   data     c = dx: a = dy, b = filters
+ *   filter   c = dw: a = x, b = dy
+ * x and y (n, h, w, C); filters and dw (out, kernel, kernel, in); linear has h = w = kernel = 1.
+ * Sums are fp32; fp32 operands are not shortened (no TF32). */
+enum nn_product_pass { NN_PRODUCT_FORWARD, NN_PRODUCT_DATA, NN_PRODUCT_FILTER };
+struct nn_product {
+    bool linear;
+    enum nn_product_pass pass;
+    enum nn_dtype dtype; /* of all operands … */
+    bool wide;           /* … but dw is fp32 */
+    int n;
+    struct nn_shape x, y;
+    int kernel, stride, pad;
+};
+#define NN_ENGINE_TEXT 160
+struct nn_product_plan {
+    void *handle;
+    size_t workspace;            /* bytes, at NN_GPU_ALIGN */
+    char engine[NN_ENGINE_TEXT]; /* which of the library's ways it is: enough to choose it again */
+    char why[192];               /* after a failure: what the library said */
 };
 
 struct nn_driver {
@@ -43,6 +69,14 @@ struct nn_driver {
     int (*copy)(void *stream, void *dst, const void *src, size_t nbytes); /* any to any memory */
     /* kernel: enum nn_kernel of cuda/kernels_list.h; args are copied. */
     int (*launch)(void *stream, int kernel, const struct nn_grid *grid, const void *args);
+
+    /* Only ways whose bits are the same in every run. engine NULL: the rank-th (from 0) of those
+     * that the library's heuristic names and that work; else that very one. Never timed. */
+    int (*product_open)(void *stream, const struct nn_product *product, const char *engine,
+                        int rank, struct nn_product_plan *out);
+    void (*product_close)(void *handle);
+    int (*product_run)(void *stream, void *handle, const void *a, const void *b, void *c,
+                       void *workspace);
 
     int (*event_open)(void **out);
     int (*event_close)(void *event);

@@ -368,8 +368,7 @@ static cm_status find(struct nn_device *gpu)
     return nn_gpu_check(gpu, driver->stream_open(&gpu->stream, false), "a stream");
 }
 
-cm_status nn_gpu_open(struct nn_device **out, const struct nn_driver *driver,
-                      const struct nn_op_impl *conv, const struct nn_op_impl *linear, int ordinal)
+cm_status nn_gpu_open(struct nn_device **out, const struct nn_driver *driver, int ordinal)
 {
     struct nn_device *self;
     *out = NULL;
@@ -379,11 +378,11 @@ cm_status nn_gpu_open(struct nn_device **out, const struct nn_driver *driver,
     self->backend = (struct nn_backend){
         .name = "cuda",
         .impl = {[NN_OP_INPUT] = &nn_input_gpu,
-                 [NN_OP_CONV] = conv,
+                 [NN_OP_CONV] = &nn_conv2d_gpu,
                  [NN_OP_NORM] = &nn_batchnorm_gpu,
                  [NN_OP_ACT] = &nn_activation_gpu,
                  [NN_OP_POOL] = &nn_pool_gpu,
-                 [NN_OP_LINEAR] = linear,
+                 [NN_OP_LINEAR] = &nn_linear_gpu,
                  [NN_OP_ADD] = &nn_add_gpu,
                  [NN_OP_SCALE] = &nn_scale_gpu,
                  [NN_OP_FLATTEN] = &nn_flatten_gpu,

@@ -23,9 +23,8 @@ struct nn_device {
     void *stream; /* for calls without a lane */
 };
 
-/* conv and linear are the plug-in's: they need its libraries. Borrows driver, conv and linear. */
+/* Borrows driver. */
 CM_MUST_CHECK cm_status nn_gpu_open(struct nn_device **out, const struct nn_driver *driver,
-                                    const struct nn_op_impl *conv, const struct nn_op_impl *linear,
                                     int ordinal);
 
 /* Makes a fault of a driver's code: "cuda:0: WHAT: cudaError… (code): text". 0 is CM_OK. */
@@ -60,7 +59,8 @@ static inline size_t nn_gpu_padded(size_t n)
 CM_MUST_CHECK cm_status nn_gpu_check_dtype(const struct nn_op_desc *desc);
 
 extern const struct nn_op_impl nn_batchnorm_gpu, nn_activation_gpu, nn_pool_gpu, nn_add_gpu,
-    nn_scale_gpu, nn_flatten_gpu, nn_dropout_gpu, nn_loss_gpu, nn_input_gpu;
+    nn_scale_gpu, nn_flatten_gpu, nn_dropout_gpu, nn_loss_gpu, nn_input_gpu, nn_conv2d_gpu,
+    nn_linear_gpu;
 
 /* bias.c: db (c) = sums of dy's columns (rows, c), through space of nn_gpu_bias_space bytes; and
  * y += bias. */

@@ -155,6 +155,95 @@ static int launch(void *stream, int kernel, const struct nn_grid *grid, const vo
     return 0;
 }
 
+/* --- products --- */
+
+static size_t pixel(struct nn_shape s, int n, int i, int j)
+{
+    return (((size_t)n * (size_t)s.h + (size_t)i) * (size_t)s.w + (size_t)j) * (size_t)s.c;
+}
+
+struct operands {
+    const struct nn_product *p;
+    const void *a, *b;
+    float *sum; /* of c */
+};
+
+/* Adds what one pair of pixels, under one tap of the filters, gives to c. */
+static void add_pair(const struct operands *o, size_t x, size_t y, size_t tap)
+{
+    const struct nn_product *p = o->p;
+    size_t taps = (size_t)p->kernel * (size_t)p->kernel, in = (size_t)p->x.c;
+    for (size_t k = 0; k < (size_t)p->y.c; k++)
+        for (size_t c = 0; c < in; c++) {
+            size_t w = (k * taps + tap) * in + c;
+            if (p->pass == NN_PRODUCT_FORWARD)
+                o->sum[y + k] += nn_get(p->dtype, o->a, x + c) * nn_get(p->dtype, o->b, w);
+            else if (p->pass == NN_PRODUCT_DATA)
+                o->sum[x + c] += nn_get(p->dtype, o->a, y + k) * nn_get(p->dtype, o->b, w);
+            else
+                o->sum[w] += nn_get(p->dtype, o->a, x + c) * nn_get(p->dtype, o->b, y + k);
+        }
+}
+
+static void add_output(const struct operands *o, int n, int i, int j)
+{
+    const struct nn_product *p = o->p;
+    for (int u = 0; u < p->kernel; u++)
+        for (int v = 0; v < p->kernel; v++) {
+            int r = i * p->stride + u - p->pad, q = j * p->stride + v - p->pad;
+            if (r >= 0 && r < p->x.h && q >= 0 && q < p->x.w)
+                add_pair(o, pixel(p->x, n, r, q), pixel(p->y, n, i, j),
+                         (size_t)(u * p->kernel + v));
+        }
+}
+
+static size_t result_count(const struct nn_product *p)
+{
+    if (p->pass == NN_PRODUCT_FILTER)
+        return (size_t)p->y.c * (size_t)p->x.c * (size_t)p->kernel * (size_t)p->kernel;
+    return (size_t)p->n * nn_shape_count(p->pass == NN_PRODUCT_DATA ? p->x : p->y);
+}
+
+/* As a library may: dw in fp32 only from fp32. */
+static int product_open(void *stream, const struct nn_product *product, const char *engine,
+                        int rank, struct nn_product_plan *out)
+{
+    (void)stream;
+    *out = (struct nn_product_plan){.workspace = result_count(product) * sizeof(float)};
+    snprintf(out->engine, sizeof out->engine, "loops");
+    if ((engine && strcmp(engine, "loops") != 0) || rank > 0 ||
+        (product->wide && product->dtype != NN_F32)) {
+        snprintf(out->why, sizeof out->why, "no such engine");
+        return BAD_LAUNCH;
+    }
+    int code = take(&out->handle, sizeof *product);
+    if (code == 0)
+        memcpy(out->handle, product, sizeof *product);
+    return code;
+}
+
+static void product_close(void *handle)
+{
+    free(handle);
+}
+
+static int product_run(void *stream, void *handle, const void *a, const void *b, void *c,
+                       void *workspace)
+{
+    (void)stream;
+    const struct nn_product *p = handle;
+    struct operands o = {.p = p, .a = a, .b = b, .sum = workspace};
+    size_t count = result_count(p);
+    memset(workspace, 0, count * sizeof(float));
+    for (int n = 0; n < p->n; n++)
+        for (int i = 0; i < p->y.h; i++)
+            for (int j = 0; j < p->y.w; j++)
+                add_output(&o, n, i, j);
+    for (size_t i = 0; i < count; i++)
+        nn_put(p->wide ? NN_F32 : p->dtype, c, i, o.sum[i]);
+    return 0;
+}
+
 static int no_capture(void *stream)
 {
     (void)stream;
@@ -188,6 +277,9 @@ const struct nn_driver driver_host = {
     .zero = zero,
     .copy = copy,
     .launch = launch,
+    .product_open = product_open,
+    .product_close = product_close,
+    .product_run = product_run,
     .event_open = open_thing,
     .event_close = give,
     .event_record = at_event,

@@ -1,6 +1,6 @@
-/* The GPU backend's own ops against ref, on a driver whose GPU is the host (driver_host.h):
- * kernels, launches and scratch in all dtypes. The libraries' products are missing here;
- * test_ops_cuda has them, where a GPU is. */
+/* The GPU backend against ref, on a driver whose GPU is the host (driver_host.h): kernels,
+ * launches, layouts and scratch, in all dtypes. The libraries' products are plain loops here;
+ * test_ops_cuda has the libraries, where a GPU is. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +15,7 @@
 static int open_device(void **state)
 {
     struct nn_device *device;
-    if (nn_gpu_open(&device, &driver_host, NULL, NULL, 0) != CM_OK)
+    if (nn_gpu_open(&device, &driver_host, 0) != CM_OK)
         return -1;
     *state = device;
     return 0;

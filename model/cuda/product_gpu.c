@@ -1,0 +1,217 @@
+/* conv2d and linear on a GPU: one op, since both are a product with weights that a library of the
+ * driver computes; the bias is our own (bias_gpu.c).
+ *
+ * The filters are kept in the op's dtype as (out, kernel, kernel, in); dparam: dw in that order,
+ * fp32 | db, the second at a multiple of 16 floats. Where the library has no product that gives dw
+ * in fp32, it is computed in the op's dtype and widened. */
+#include <string.h>
+
+#include "common/mem.h"
+#include "model/conv2d.h"
+#include "model/cuda/gpu.h"
+#include "model/linear.h"
+
+#define PASSES 3
+
+struct product {
+    size_t out, in, taps;
+    void *filters;                /* the op's dtype, on the device */
+    struct nn_product_plan *plan; /* PASSES for each batch size */
+    bool wide;                    /* dw comes in fp32 */
+    size_t db;                    /* floats of dparam in front of it */
+    size_t workspace;             /* bytes, of the largest plan; then bias space, then narrow dw */
+    size_t bias_at, narrow_at;    /* bytes in scratch */
+};
+
+static size_t filter_count(const struct product *p)
+{
+    return p->out * p->in * p->taps;
+}
+
+static void product_close(struct nn_op *op)
+{
+    struct product *p = op->state;
+    if (!p)
+        return;
+    const struct nn_driver *driver = nn_gpu_of(op->backend)->driver;
+    for (int i = 0; p->plan && i < PASSES * op->desc.nbatches; i++)
+        if (p->plan[i].handle)
+            driver->product_close(p->plan[i].handle);
+    op->backend->release(op->backend, &p->filters);
+    cm_free(&p->plan);
+    cm_free(&op->state);
+}
+
+static struct nn_product describe(const struct nn_op_desc *d, enum nn_product_pass pass, int n)
+{
+    bool linear = d->kind == NN_OP_LINEAR;
+    return (struct nn_product){.linear = linear,
+                               .pass = pass,
+                               .dtype = d->dtype,
+                               .n = n,
+                               .x = d->x,
+                               .y = d->y,
+                               .kernel = linear ? 1 : d->kernel,
+                               .stride = linear ? 1 : d->stride,
+                               .pad = linear ? 0 : d->pad};
+}
+
+static cm_status open_plan(struct nn_op *op, int batch, enum nn_product_pass pass)
+{
+    static const char *const names[PASSES] = {"forward", "data gradient", "filter gradient"};
+    struct product *p = op->state;
+    const struct nn_op_desc *d = &op->desc;
+    const struct nn_device *gpu = nn_gpu_of(op->backend);
+    struct nn_product product = describe(d, pass, d->batches[batch]);
+    struct nn_product_plan *plan = &p->plan[batch * PASSES + (int)pass];
+    product.wide = pass == NN_PRODUCT_FILTER && p->wide;
+    int code = gpu->driver->product_open(gpu->stream, &product, NULL, 0, plan);
+    if (code && product.wide && batch == 0) {
+        product.wide = p->wide = false;
+        code = gpu->driver->product_open(gpu->stream, &product, NULL, 0, plan);
+    }
+    if (code)
+        return CM_FAIL(CM_EUNSUPPORTED,
+                       "%s of %d images in %s: no engine that repeats its bits: %s", names[pass],
+                       product.n, nn_dtype_name(d->dtype), plan->why);
+    if (plan->workspace > p->workspace)
+        p->workspace = plan->workspace;
+    return CM_OK;
+}
+
+static cm_status open_plans(struct nn_op *op)
+{
+    const struct nn_op_desc *d = &op->desc;
+    for (int i = 0; i < d->nbatches; i++) {
+        CM_TRY(open_plan(op, i, NN_PRODUCT_FORWARD));
+        if (d->training && d->need_dx)
+            CM_TRY(open_plan(op, i, NN_PRODUCT_DATA));
+        if (d->training && !d->freeze_weight)
+            CM_TRY(open_plan(op, i, NN_PRODUCT_FILTER));
+    }
+    return CM_OK;
+}
+
+static void place(struct nn_op *op, struct product *p)
+{
+    const struct nn_op_desc *d = &op->desc;
+    size_t bias = 0;
+    for (int i = 0; d->training && d->bias && i < d->nbatches; i++) {
+        size_t space = nn_gpu_bias_space(d, d->batches[i]);
+        bias = space > bias ? space : bias;
+    }
+    p->bias_at = nn_gpu_aligned(p->workspace);
+    p->narrow_at = p->bias_at + bias;
+    op->needs.scratch = p->narrow_at;
+    if (d->training && !p->wide)
+        op->needs.scratch += filter_count(p) * nn_dtype_size(d->dtype);
+    p->db = nn_gpu_padded(filter_count(p));
+    if (d->training)
+        op->needs.dparam = p->db + (d->bias ? nn_gpu_padded(p->out) : 0);
+}
+
+static cm_status product_open(struct nn_op *op)
+{
+    const struct nn_op_desc *d = &op->desc;
+    struct product *p;
+    CM_TRY(nn_gpu_check_dtype(d));
+    CM_TRY(cm_alloc(&p, 1, sizeof *p, d->name));
+    op->state = p;
+    p->out = (size_t)d->y.c;
+    p->in = (size_t)d->x.c;
+    p->taps = d->kind == NN_OP_LINEAR ? 1 : (size_t)d->kernel * (size_t)d->kernel;
+    p->wide = true;
+    CM_TRY(cm_alloc(&p->plan, (size_t)(PASSES * d->nbatches), sizeof *p->plan, d->name));
+    CM_TRY(op->backend->alloc(op->backend, &p->filters, filter_count(p) * nn_dtype_size(d->dtype),
+                              d->name));
+    CM_TRY(open_plans(op));
+    place(op, p);
+    return CM_OK;
+}
+
+static cm_status product_prepare(struct nn_op *op, struct ln_lane *lane,
+                                 const float *const param[4])
+{
+    struct product *p = op->state;
+    struct nn_filter_args args = {.out = p->out,
+                                  .in = p->in,
+                                  .taps = p->taps,
+                                  .dtype = op->desc.dtype,
+                                  .from = param[NN_WEIGHT],
+                                  .to = p->filters};
+    return nn_gpu_launch(op->backend, lane, NN_KERNEL_filter_import, nn_grid_of(filter_count(p)),
+                         &args);
+}
+
+static cm_status run(const struct nn_op *op, const struct nn_op_args *a, enum nn_product_pass pass,
+                     const void *first, const void *second, void *result)
+{
+    const struct product *p = op->state;
+    const struct nn_op_desc *d = &op->desc;
+    const struct nn_device *gpu = nn_gpu_of(op->backend);
+    for (int i = 0; i < d->nbatches; i++) {
+        const struct nn_product_plan *plan = &p->plan[i * PASSES + (int)pass];
+        if (d->batches[i] == a->n)
+            return nn_gpu_check(gpu,
+                                gpu->driver->product_run(nn_gpu_stream(op->backend, a->stream),
+                                                         plan->handle, first, second, result,
+                                                         a->scratch),
+                                d->name);
+    }
+    return CM_FAIL(CM_EINVAL, "%s: %d images were not planned", d->name, a->n);
+}
+
+static cm_status product_forward(const struct nn_op *op, const struct nn_op_args *a)
+{
+    const struct product *p = op->state;
+    CM_TRY(run(op, a, NN_PRODUCT_FORWARD, a->x[0], p->filters, a->y));
+    return op->desc.bias ? nn_gpu_bias_add(op, a) : CM_OK;
+}
+
+static cm_status filter_gradient(const struct nn_op *op, const struct nn_op_args *a)
+{
+    const struct product *p = op->state;
+    if (p->wide)
+        return run(op, a, NN_PRODUCT_FILTER, a->x[0], a->dy, a->dparam);
+    void *narrow = (char *)a->scratch + p->narrow_at;
+    struct nn_cast_args args = {
+        .n = filter_count(p), .from = op->desc.dtype, .to = NN_F32, .x = narrow, .y = a->dparam};
+    CM_TRY(run(op, a, NN_PRODUCT_FILTER, a->x[0], a->dy, narrow));
+    return nn_gpu_launch(op->backend, a->stream, NN_KERNEL_cast, nn_grid_of(args.n), &args);
+}
+
+static cm_status product_backward(const struct nn_op *op, const struct nn_op_args *a)
+{
+    const struct product *p = op->state;
+    const struct nn_op_desc *d = &op->desc;
+    /* Gaps between tensors hold zeros, as do frozen parts. */
+    CM_TRY(op->backend->zero(op->backend, a->stream, a->dparam, op->needs.dparam * sizeof(float)));
+    if (!d->freeze_weight)
+        CM_TRY(filter_gradient(op, a));
+    if (d->bias && !d->freeze_bias)
+        CM_TRY(nn_gpu_bias_gradient(op, a, a->dparam + p->db, (char *)a->scratch + p->bias_at));
+    return a->dx[0] ? run(op, a, NN_PRODUCT_DATA, a->dy, p->filters, a->dx[0]) : CM_OK;
+}
+
+static cm_status product_finish(const struct nn_op *op, struct ln_lane *lane, const float *dparam,
+                                float *const grad[4])
+{
+    const struct product *p = op->state;
+    const struct nn_backend *backend = op->backend;
+    struct nn_filter_args args = {
+        .out = p->out, .in = p->in, .taps = p->taps, .from = dparam, .to = grad[NN_WEIGHT]};
+    CM_TRY(
+        nn_gpu_launch(backend, lane, NN_KERNEL_filter_export, nn_grid_of(filter_count(p)), &args));
+    return grad[NN_BIAS]
+               ? backend->copy(backend, lane, grad[NN_BIAS], dparam + p->db, p->out * sizeof(float))
+               : CM_OK;
+}
+
+#define PRODUCT_OP(label)                                                                          \
+    {                                                                                              \
+        .name = label, .open = product_open, .close = product_close, .prepare = product_prepare,   \
+        .forward = product_forward, .backward = product_backward, .finish = product_finish         \
+    }
+
+const struct nn_op_impl nn_conv2d_gpu = PRODUCT_OP("conv/cuda");
+const struct nn_op_impl nn_linear_gpu = PRODUCT_OP("linear/cuda");
