@@ -8,7 +8,7 @@ static const char *const reason_name[OL_GATE_REASONS] = {
     [OL_GATE_PASSED] = "passed",         [OL_GATE_NOTHING] = "nothing",
     [OL_GATE_NOT_FINITE] = "not finite", [OL_GATE_UPDATE] = "update",
     [OL_GATE_ACCURACY] = "accuracy",     [OL_GATE_RECALL] = "recall",
-    [OL_GATE_FEEDBACK] = "feedback",
+    [OL_GATE_FEEDBACK] = "feedback",     [OL_GATE_ANCHOR] = "anchor",
 };
 
 const char *ol_gate_reason_name(enum ol_gate_reason reason)
@@ -50,8 +50,18 @@ int64_t ol_gate_least_holdout(double margin)
     return (int64_t)ceil(OL_GATE_Z * OL_GATE_Z * (1 - margin) / margin);
 }
 
+/* With b = c = changed n / 2 the variance is n (changed - m^2) near H0. */
+int64_t ol_gate_fair_holdout(double margin, double changed)
+{
+    if (margin <= 0)
+        return 0;
+    double n = OL_GATE_Z * OL_GATE_Z * fmax(changed - margin * margin, 0) / (margin * margin);
+    return (int64_t)fmax(ceil(n), (double)ol_gate_least_holdout(margin));
+}
+
 struct recall {
     int64_t n, champion, candidate;
+    int64_t worse, better;
 };
 
 static struct recall recall_of(const struct ol_gate_case *k, int class)
@@ -60,11 +70,26 @@ static struct recall recall_of(const struct ol_gate_case *k, int class)
     for (size_t i = 0; i < k->n; i++) {
         if (k->label[i] != class)
             continue;
+        bool a = k->champion[i] == class, b = k->candidate[i] == class;
         r.n++;
-        r.champion += k->champion[i] == class;
-        r.candidate += k->candidate[i] == class;
+        r.champion += a;
+        r.candidate += b;
+        r.worse += a && !b;
+        r.better += b && !a;
     }
     return r;
+}
+
+int64_t ol_gate_smallest_class(const int32_t *label, size_t n, int nclasses)
+{
+    int64_t least = 0;
+    const struct ol_gate_case k = {.n = n, .label = label, .champion = label, .candidate = label};
+    for (int c = 0; c < nclasses; c++) {
+        int64_t images = recall_of(&k, c).n;
+        if (images > 0 && (least == 0 || images < least))
+            least = images;
+    }
+    return least;
 }
 
 static void compare(struct ol_gate_verdict *v, const struct ol_gate_case *k, double margin)
@@ -83,8 +108,9 @@ static void compare(struct ol_gate_verdict *v, const struct ol_gate_case *k, dou
     v->statistic = ol_gate_statistic((int64_t)k->n, v->worse, v->better, margin);
 }
 
-/* True when a class has fallen too far, or lies too low after having fallen at all: a floor that
- * the champion already misses must not lock out what improves on it. */
+/* True when a class is shown to have fallen and fell too far, or lies too low thereafter: a floor
+ * that the champion already misses must not lock out what improves on it, and a class of few images
+ * nothing by chance. */
 static bool judge_recall(struct ol_gate_verdict *v, const struct ol_gate_limits *limits,
                          const struct ol_gate_case *k)
 {
@@ -96,13 +122,15 @@ static bool judge_recall(struct ol_gate_verdict *v, const struct ol_gate_limits 
         struct recall r = recall_of(k, c);
         if (r.n == 0)
             continue;
+        if (ol_gate_statistic(r.n, r.worse, r.better, 0) < OL_GATE_Z)
+            continue;
         double drop = (double)(r.champion - r.candidate) / (double)r.n;
         double recall = (double)r.candidate / (double)r.n;
         if (v->worst_class < 0 || drop > v->worst_drop) {
             v->worst_class = c;
             v->worst_drop = drop;
         }
-        if (recall < limits->recall_floor && drop > 0 && (low < 0 || recall < lowest)) {
+        if (recall < limits->recall_floor && (low < 0 || recall < lowest)) {
             low = c;
             lowest = recall;
         }
@@ -149,6 +177,23 @@ void ol_gate_judge(struct ol_gate_verdict *v, const struct ol_gate_limits *limit
                  v->champion_accuracy, v->candidate_accuracy, v->statistic, v->feedback_champion,
                  v->feedback_candidate);
     }
+}
+
+void ol_gate_judge_anchor(struct ol_gate_verdict *v, const struct ol_gate_limits *limits,
+                          const struct ol_gate_case *anchor)
+{
+    struct ol_gate_verdict held = {.worst_class = -1};
+    if (v->reason != OL_GATE_PASSED)
+        return;
+    compare(&held, anchor, limits->margin);
+    if (held.statistic > -OL_GATE_Z)
+        snprintf(held.text, sizeof held.text,
+                 "holdout accuracy %.4f -> %.4f (T %.2f): not shown to lose less than %g",
+                 held.champion_accuracy, held.candidate_accuracy, held.statistic, limits->margin);
+    else if (!judge_recall(&held, limits, anchor))
+        return;
+    v->reason = OL_GATE_ANCHOR;
+    snprintf(v->text, sizeof v->text, "against the best champion so far: %.120s", held.text);
 }
 
 void ol_gate_refuse(struct ol_gate_verdict *v, enum ol_gate_reason reason, const char *text)

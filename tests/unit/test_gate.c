@@ -173,6 +173,93 @@ static void test_recall_floor(void **state)
     expect_reason(&w, OL_GATE_PASSED);
 }
 
+/* Of a class of few images a fall is chance until it is shown: one or two are not enough. */
+static void test_few_images_of_a_class(void **state)
+{
+    (void)state;
+    static struct world w;
+    make(&w);
+    for (int i = 0; i < 5; i++) /* the fifth class has five images */
+        w.label[i * 4] = w.champion[i * 4] = w.candidate[i * 4] = 4;
+    w.candidate[0] = w.candidate[4] = 0; /* 40 % of its recall */
+    expect_reason(&w, OL_GATE_PASSED);
+    w.limits.recall_floor = 0.9;
+    expect_reason(&w, OL_GATE_PASSED);
+    w.candidate[8] = 0;
+    w.limits.recall_floor = 0;
+    expect_reason(&w, OL_GATE_RECALL);
+    assert_int_equal(w.v.worst_class, 4);
+    w.limits.recall_drop = 1;
+    w.limits.recall_floor = 0.9;
+    expect_reason(&w, OL_GATE_RECALL);
+    assert_int_equal(ol_gate_smallest_class(w.label, N, 6), 5);
+    assert_int_equal(ol_gate_smallest_class(w.label, 0, 6), 0);
+}
+
+/* A thousand champions, each as bad as the margin allows against the one before: the anchor stops
+ * them within one margin of where they began. */
+static void test_losses_do_not_add_up(void **state)
+{
+    (void)state;
+    static struct world w;
+    static int32_t anchor[N];
+    int passed = 0;
+    make(&w);
+    w.limits.recall_drop = 1;
+    memcpy(anchor, w.champion, sizeof anchor);
+    for (int round = 0; round < 100; round++) {
+        lose(&w, round * 8, 8, 1); /* 0.8 %, of a margin of 2 % */
+        ol_gate_judge(&w.v, &w.limits, &w.holdout);
+        assert_int_equal(w.v.reason, OL_GATE_PASSED);
+        struct ol_gate_case against = w.holdout;
+        against.champion = anchor;
+        ol_gate_judge_anchor(&w.v, &w.limits, &against);
+        if (w.v.reason != OL_GATE_PASSED)
+            break;
+        passed++;
+        memcpy(w.champion, w.candidate, sizeof w.champion);
+    }
+    assert_int_equal(passed, 1);
+    assert_int_equal(w.v.reason, OL_GATE_ANCHOR);
+    assert_non_null(strstr(w.v.text, "best champion so far"));
+}
+
+/* What was refused stays refused for its own reason, and a class may not sink by steps either. */
+static void test_anchor_and_recall(void **state)
+{
+    (void)state;
+    static struct world w;
+    static int32_t anchor[N];
+    make(&w);
+    memcpy(anchor, w.champion, sizeof anchor);
+    lose(&w, 2, 7, 4); /* 7 of 250 of class 2: less than the 3 % */
+    memcpy(w.champion, w.candidate, sizeof w.champion);
+    lose(&w, 30, 3, 4); /* 3 more */
+    struct ol_gate_case against = w.holdout;
+    against.champion = anchor;
+    expect_reason(&w, OL_GATE_PASSED);
+    ol_gate_judge_anchor(&w.v, &w.limits, &against);
+    assert_int_equal(w.v.reason, OL_GATE_ANCHOR);
+    assert_non_null(strstr(w.v.text, "class 2"));
+    w.v.reason = OL_GATE_UPDATE;
+    ol_gate_judge_anchor(&w.v, &w.limits, &against);
+    assert_int_equal(w.v.reason, OL_GATE_UPDATE);
+}
+
+/* On so many images a candidate without any loss that changes 5 % of the answers just passes. */
+static void test_fair_holdout(void **state)
+{
+    (void)state;
+    static const double margins[] = {0.003, 0.01, 0.02};
+    for (size_t i = 0; i < 3; i++) {
+        int64_t n = ol_gate_fair_holdout(margins[i], 0.05), half = n * 25 / 1000;
+        assert_near(ol_gate_statistic(n, half, half, margins[i]), -OL_GATE_Z, 0.15);
+        assert_true(n >= ol_gate_least_holdout(margins[i]));
+    }
+    assert_int_equal(ol_gate_fair_holdout(0.3, 0.05), ol_gate_least_holdout(0.3));
+    assert_int_equal(ol_gate_fair_holdout(0, 0.05), 0);
+}
+
 static void test_reasons_have_names(void **state)
 {
     (void)state;
@@ -194,6 +281,10 @@ int main(void)
         cmocka_unit_test(test_level),
         cmocka_unit_test(test_judge),
         cmocka_unit_test(test_recall_floor),
+        cmocka_unit_test(test_few_images_of_a_class),
+        cmocka_unit_test(test_losses_do_not_add_up),
+        cmocka_unit_test(test_anchor_and_recall),
+        cmocka_unit_test(test_fair_holdout),
         cmocka_unit_test(test_reasons_have_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
