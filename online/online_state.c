@@ -23,6 +23,7 @@ void ol_state_release(struct ol_state *s)
 {
     ol_ledger_release(&s->ledger);
     ol_dedup_release(&s->dedup);
+    ol_anchor_release(&s->anchor);
 }
 
 int ol_entry_was_right(const struct ol_batch *b, const struct ol_entry *e, const int32_t *predicted)
@@ -119,7 +120,7 @@ static cm_status write_state(char **text, size_t *n, const struct ol_state *s)
 {
     struct cm_jw w = {.indent = 1};
     cm_jw_begin(&w, NULL, '{');
-    cm_jw_string(&w, "format", "1.0");
+    cm_jw_string(&w, "format", "1.1");
     cm_jw_i64(&w, "batch", s->batch);
     cm_jw_string(&w, "epoch", s->epoch);
     cm_jw_i64(&w, "champion", s->champion);
@@ -160,6 +161,7 @@ cm_status ol_state_commit(const struct ol_state *s, int64_t *version, struct ps_
     CM_GOTO(st, ps_draft_open(&draft, store), out);
     CM_GOTO(st, ps_draft_put_file(draft, STATE_FILE, text, n), out);
     CM_GOTO(st, put_dedup(draft, &s->dedup), out);
+    CM_GOTO(st, ol_anchor_put(&s->anchor, draft), out);
     CM_GOTO(st, ps_draft_commit(&draft, &m), out);
     *version = m.version;
 out:
@@ -248,7 +250,7 @@ static cm_status read_state(struct ol_state *s, const struct cm_json *json, cons
 {
     const char *format, *epoch;
     CM_TRY(cm_json_need_string(json, where, "format", &format));
-    CM_TRY(wi_text_check_format(format, strlen(format), where, 1, 0));
+    CM_TRY(wi_text_check_format(format, strlen(format), where, 1, 1));
     CM_TRY(cm_json_need_i64(json, where, "batch", 1, NUMBER_MAX, &s->batch));
     CM_TRY(cm_json_need_i64(json, where, "champion", 0, NUMBER_MAX, &s->champion));
     CM_TRY(cm_json_need_i64(json, where, "weights", 0, NUMBER_MAX, &s->weights));
@@ -294,6 +296,8 @@ static cm_status load_version(struct ol_state *s, const struct ps_version *versi
         st = read_state(s, json, where);
     if (st == CM_OK)
         st = read_dedup(&s->dedup, version);
+    if (st == CM_OK)
+        st = ol_anchor_get(&s->anchor, version); /* since 1.1 */
     cm_json_close(&json);
     cm_free(&text);
     return st;

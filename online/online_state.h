@@ -8,6 +8,7 @@
 
 #include "common/clock.h"
 #include "common/status.h"
+#include "online/anchor.h"
 #include "online/dedup.h"
 #include "online/drift.h"
 #include "online/feedback_batch.h"
@@ -21,6 +22,7 @@ struct ol_state {
     struct ol_ledger ledger;
     struct ol_dedup dedup;
     struct ol_drift drift;
+    struct ol_anchor anchor; /* set by the caller before commit */
 
     int64_t champion, weights; /* started from; published, or 0 */
     struct ol_gate_verdict verdict;

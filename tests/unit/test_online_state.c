@@ -138,6 +138,11 @@ static void assert_same(const struct ol_state *a, const struct ol_state *b)
     for (size_t i = 0; i < a->dedup.n; i++)
         assert_true(ol_dedup_has(&b->dedup, a->dedup.hash[i]));
     assert_memory_equal(&a->drift, &b->drift, sizeof a->drift);
+    assert_int_equal(a->anchor.n, b->anchor.n);
+    assert_true(a->anchor.holdout == b->anchor.holdout);
+    if (a->anchor.n)
+        assert_memory_equal(a->anchor.answer, b->anchor.answer,
+                            (size_t)a->anchor.n * sizeof *a->anchor.answer);
     assert_int_equal(a->verdict.reason, b->verdict.reason);
     assert_string_equal(a->verdict.text, b->verdict.text);
     assert_int_equal(a->verdict.worst_class, b->verdict.worst_class);
@@ -157,6 +162,12 @@ static void test_there_and_back(void **state)
     advance(&s, 1, OL_GATE_RECALL);
     expect_ok(ol_state_commit(&s, &version, c->store, 0, "run"));
     assert_int_equal(version, 1);
+    expect_ok(ol_state_load(&back, &version, c->store));
+    assert_same(&s, &back);
+    static const int32_t answers[] = {3, 1, 4, 1, 5};
+    expect_ok(ol_anchor_set(&s.anchor, answers, 3, 1)); /* of another holdout before */
+    expect_ok(ol_anchor_set(&s.anchor, answers, 5, UINT64_MAX - 7));
+    expect_ok(ol_state_commit(&s, &version, c->store, 1, "run"));
     expect_ok(ol_state_load(&back, &version, c->store));
     assert_same(&s, &back);
     ol_state_release(&s);
