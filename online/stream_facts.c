@@ -30,23 +30,40 @@ cm_status ol_facts_get(struct ol_facts *f, struct cm_redis *redis, const char *k
     return CM_OK;
 }
 
-cm_status ol_facts_operators(struct cm_redis *redis,
-                             cm_status (*found)(void *ctx, const char *operator_name), void *ctx)
+bool ol_facts_goes_on(const struct ol_facts *f, const struct ol_stream *s)
 {
-    char cursor[32] = "0";
-    do {
-        const struct cm_redis_value *v;
-        CM_TRY(cm_redis_call(redis, &v, "SCAN", cursor, "MATCH", WI_KEY_FEEDBACK_GLOB, "COUNT",
-                             SCAN_COUNT, "TYPE", "stream", NULL));
-        if (v->n != 2 || v->element[0].type != CM_REDIS_STRING || v->element[0].n >= sizeof cursor)
-            return CM_FAIL(CM_EFORMAT, "an answer to SCAN that is none");
-        snprintf(cursor, sizeof cursor, "%s", v->element[0].string);
-        for (size_t i = 0; i < v->element[1].n; i++) {
-            const struct cm_redis_value *key = &v->element[1].element[i];
-            char name[WI_OPERATOR];
-            if (wi_key_operator(name, key->string, key->n))
-                CM_TRY(found(ctx, name));
-        }
-    } while (strcmp(cursor, "0") != 0);
+    return f->there && ol_id_compare(f->last, s->offset) >= 0 && f->added >= s->read;
+}
+
+int64_t ol_facts_lost(const struct ol_facts *f, const struct ol_stream *s)
+{
+    int64_t gone = f->added - f->length - ol_count_sum(&s->count);
+    return gone > 0 ? gone : 0;
+}
+
+cm_status ol_facts_page(char cursor[OL_CURSOR], struct cm_redis *redis, ol_facts_found *found,
+                        void *ctx)
+{
+    const struct cm_redis_value *v;
+    CM_TRY(cm_redis_call(redis, &v, "SCAN", cursor, "MATCH", WI_KEY_FEEDBACK_GLOB, "COUNT",
+                         SCAN_COUNT, "TYPE", "stream", NULL));
+    if (v->n != 2 || v->element[0].type != CM_REDIS_STRING || v->element[0].n >= OL_CURSOR)
+        return CM_FAIL(CM_EFORMAT, "an answer to SCAN that is none");
+    snprintf(cursor, OL_CURSOR, "%s", v->element[0].string);
+    for (size_t i = 0; i < v->element[1].n; i++) {
+        const struct cm_redis_value *key = &v->element[1].element[i];
+        char name[WI_OPERATOR];
+        if (wi_key_operator(name, key->string, key->n))
+            CM_TRY(found(ctx, name));
+    }
+    return CM_OK;
+}
+
+cm_status ol_facts_operators(struct cm_redis *redis, ol_facts_found *found, void *ctx)
+{
+    char cursor[OL_CURSOR] = "0";
+    do
+        CM_TRY(ol_facts_page(cursor, redis, found, ctx));
+    while (strcmp(cursor, "0") != 0);
     return CM_OK;
 }

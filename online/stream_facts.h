@@ -8,6 +8,7 @@
 #include "common/redis.h"
 #include "common/status.h"
 #include "online/entry_id.h"
+#include "online/ledger.h"
 #include "wire/keys.h"
 
 struct ol_facts {
@@ -19,10 +20,20 @@ struct ol_facts {
 CM_MUST_CHECK
 cm_status ol_facts_get(struct ol_facts *f, struct cm_redis *redis, const char *key);
 
+/* The stream still holds all that it held when s was accounted for: it did not go back in time. */
+bool ol_facts_goes_on(const struct ol_facts *f, const struct ol_stream *s);
+/* Entries that nobody accounted for and that are gone: trimmed or deleted by another before they
+ * were read. At least so many: what was read again after Redis lost data hides as many. */
+int64_t ol_facts_lost(const struct ol_facts *f, const struct ol_stream *s);
+
 /* Calls found for every operator that has a stream, in no order, perhaps twice. found must not use
- * the connection. */
+ * the connection. A page of them at a time: from cursor, "0" at first and again after the last. */
+#define OL_CURSOR 32
+typedef cm_status ol_facts_found(void *ctx, const char *operator_name);
 CM_MUST_CHECK
-cm_status ol_facts_operators(struct cm_redis *redis,
-                             cm_status (*found)(void *ctx, const char *operator_name), void *ctx);
+cm_status ol_facts_page(char cursor[OL_CURSOR], struct cm_redis *redis, ol_facts_found *found,
+                        void *ctx);
+CM_MUST_CHECK
+cm_status ol_facts_operators(struct cm_redis *redis, ol_facts_found *found, void *ctx);
 
 #endif

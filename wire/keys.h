@@ -9,6 +9,7 @@
 
 #define WI_KEY_DLQ           "fw:dlq"        /* stream; online writes */
 #define WI_KEY_EPOCH         "fw:epoch"      /* string: a UUID; a new one means other data */
+#define WI_KEY_OWNER         "fw:owner"      /* string: the one loop that reads this Redis */
 #define WI_KEY_FEEDBACK_GLOB "fw:feedback:*" /* for SCAN */
 #define WI_OPERATOR          65              /* longest name of an operator, with its NUL */
 #define WI_KEY               80              /* longest key, with its NUL */
