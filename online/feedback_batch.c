@@ -174,8 +174,11 @@ static cm_status hash_of(uint64_t *out, const struct ol_batch *b, const struct c
 static cm_status write_head(char **text, size_t *n, const struct ol_batch *b)
 {
     struct cm_jw w = {0};
+    char classes[CM_XXH_TEXT];
     cm_jw_begin(&w, NULL, '{');
-    cm_jw_string(&w, "format", "1.0");
+    cm_xxh_format(classes, b->classes);
+    cm_jw_string(&w, "format", "1.1");
+    cm_jw_string(&w, "classes", classes);
     cm_jw_i64(&w, "number", b->number);
     cm_jw_i64(&w, "champion", b->champion);
     cm_jw_string(&w, "epoch", b->epoch);
@@ -244,13 +247,22 @@ static cm_status read_head(struct ol_batch *b, const struct cm_json *head, const
 {
     const char *format, *epoch;
     CM_TRY(cm_json_need_string(head, what, "format", &format));
-    CM_TRY(wi_text_check_format(format, strlen(format), what, 1, 0));
+    CM_TRY(wi_text_check_format(format, strlen(format), what, 1, 1));
     CM_TRY(cm_json_need_i64(head, what, "number", 1, NUMBER_MAX, &b->number));
     CM_TRY(cm_json_need_i64(head, what, "champion", 1, NUMBER_MAX, &b->champion));
     CM_TRY(cm_json_need_string(head, what, "epoch", &epoch));
     if (strlen(epoch) >= sizeof b->epoch)
         return CM_FAIL(CM_EFORMAT, "%s: 'epoch' is no UUID", what);
     snprintf(b->epoch, sizeof b->epoch, "%s", epoch);
+    const struct cm_json *classes = cm_json_get(head, "classes"); /* since 1.1 */
+    if (classes) {
+        const char *text;
+        char *end;
+        CM_TRY(cm_json_as_string(classes, what, &text));
+        b->classes = strtoull(text, &end, 16);
+        if (strlen(text) != CM_XXH_TEXT - 1 || *end)
+            return CM_FAIL(CM_EFORMAT, "%s: 'classes' is no hash", what);
+    }
     return read_operators(b, head, what);
 }
 

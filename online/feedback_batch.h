@@ -47,6 +47,7 @@ struct ol_batch {             /* zeroed is empty */
     int64_t champion;         /* the version that training starts from */
     char epoch[CM_UUID_TEXT]; /* Redis' when the batch was read */
     struct nn_shape shape;    /* of an image */
+    uint64_t classes;         /* hash of the class names that labels are numbers of; 0: unknown */
     char (*operators)[WI_OPERATOR];
     struct ol_id *after; /* of each operator: everything above was still to be read */
     size_t noperators;
