@@ -227,30 +227,49 @@ static cm_status run_words(struct cm_redis *r, int argc, const char *const *argv
     return st;
 }
 
-/* "host:port", "[v6]:port" or "unix:/path". */
-static cm_status dial(struct cm_redis *r)
+static bool is_unix(const char *address)
 {
-    struct timeval timeout = timeval_of_ms(r->timeout_ms);
-    if (strncmp(r->address, "unix:", 5) == 0) {
-        r->context = redisConnectUnixWithTimeout(r->address + 5, timeout);
-        return CM_OK;
-    }
-    char host[HOST];
-    const char *colon = strrchr(r->address, ':');
-    const char *first = r->address;
+    return strncmp(address, "unix:", 5) == 0;
+}
+
+/* "host:port" or "[v6]:port". */
+static cm_status parse_address(char host[HOST], int *port, const char *address)
+{
+    const char *colon = strrchr(address, ':');
+    const char *first = address;
     char *end = NULL;
-    long port = colon ? strtol(colon + 1, &end, 10) : 0;
+    long number = colon ? strtol(colon + 1, &end, 10) : 0;
     size_t n = colon ? (size_t)(colon - first) : 0;
     if (n >= 2 && first[0] == '[' && first[n - 1] == ']') {
         first++;
         n -= 2;
     }
-    if (n == 0 || n >= sizeof(host) || *end || port < 1 || port > 65535)
-        return CM_FAIL(CM_EINVAL, "redis address '%s': expected host:port or unix:/path",
-                       r->address);
+    if (n == 0 || n >= HOST || *end || number < 1 || number > 65535)
+        return CM_FAIL(CM_EINVAL, "redis address '%s': expected host:port or unix:/path", address);
     memcpy(host, first, n);
     host[n] = '\0';
-    r->context = redisConnectWithTimeout(host, (int)port, timeout);
+    *port = (int)number;
+    return CM_OK;
+}
+
+cm_status cm_redis_check_address(const char *address)
+{
+    char host[HOST];
+    int port;
+    return is_unix(address) ? CM_OK : parse_address(host, &port, address);
+}
+
+static cm_status dial(struct cm_redis *r)
+{
+    struct timeval timeout = timeval_of_ms(r->timeout_ms);
+    if (is_unix(r->address)) {
+        r->context = redisConnectUnixWithTimeout(r->address + 5, timeout);
+        return CM_OK;
+    }
+    char host[HOST];
+    int port;
+    CM_TRY(parse_address(host, &port, r->address));
+    r->context = redisConnectWithTimeout(host, port, timeout);
     if (r->context && !r->context->err)
         redisEnableKeepAlive(r->context);
     return CM_OK;

@@ -26,6 +26,8 @@ struct cm_redis_config {
     const char *name; /* CLIENT SETNAME */
 };
 
+/* CM_EINVAL: an address of none of these forms. */
+CM_MUST_CHECK cm_status cm_redis_check_address(const char *address);
 /* Does not connect yet. Copies cfg. */
 CM_MUST_CHECK cm_status cm_redis_open(struct cm_redis **out, const struct cm_redis_config *cfg);
 void cm_redis_close(struct cm_redis **r);
