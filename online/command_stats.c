@@ -39,7 +39,8 @@ static const struct cm_command stats_command = {
     .operands = "",
     .summary = "Shows every operator's stream: length, lag, and what became of its entries.",
     .details = "lag: entries that no committed state accounts for. Without a run directory\n"
-               "(--config or --run) only what Redis knows is shown.",
+               "(--config or --run) only what Redis knows is shown. lost: entries that another\n"
+               "trimmed or deleted before they were read.",
     .opts = stats_opts,
     .nopts = sizeof stats_opts / sizeof *stats_opts,
 };
@@ -127,6 +128,7 @@ static void write_stream(struct cm_jw *w, const struct ol_stream *s, const struc
     cm_jw_i64(w, "length", f->length);
     cm_jw_i64(w, "added", f->added);
     cm_jw_i64(w, "lag", lag_of(s, f));
+    cm_jw_i64(w, "lost", ol_facts_lost(f, s));
     cm_jw_string(w, "offset", offset);
     cm_jw_i64(w, "read", s->read);
     cm_jw_i64(w, "trained", s->count.trained);
@@ -158,14 +160,14 @@ static cm_status print_stats_json(const struct stats *t)
 static cm_status print_stats(const struct stats *t)
 {
     const struct ol_ledger *l = &t->state.ledger;
-    printf("%-24s %8s %8s %8s %8s %8s %9s\n", "operator", "length", "lag", "trained", "rejected",
-           "dead", "duplicate");
+    printf("%-24s %8s %8s %8s %8s %8s %8s %9s\n", "operator", "length", "lag", "lost", "trained",
+           "rejected", "dead", "duplicate");
     for (size_t i = 0; i < l->n; i++) {
         const struct ol_stream *s = &l->stream[i];
-        printf("%-24s %8" PRId64 " %8" PRId64 " %8" PRId64 " %8" PRId64 " %8" PRId64 " %9" PRId64
-               "\n",
-               s->name, t->facts[i].length, lag_of(s, &t->facts[i]), s->count.trained,
-               s->count.rejected, s->count.dead, s->count.duplicate);
+        printf("%-24s %8" PRId64 " %8" PRId64 " %8" PRId64 " %8" PRId64 " %8" PRId64 " %8" PRId64
+               " %9" PRId64 "\n",
+               s->name, t->facts[i].length, lag_of(s, &t->facts[i]), ol_facts_lost(&t->facts[i], s),
+               s->count.trained, s->count.rejected, s->count.dead, s->count.duplicate);
     }
     printf("%" PRId64 " dead letters in " WI_KEY_DLQ "\n", t->letters);
     if (t->version == 0)

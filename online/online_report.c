@@ -1,6 +1,5 @@
 #include "online/online_report.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -104,11 +103,11 @@ static void tell_accuracy(struct ol_report *r, const struct ol_report_batch *d, 
     cm_jw_f64(&w, "accuracy", (double)right / (double)n);
     cm_events_put(r->events, &w);
 
-    char labels[WI_OPERATOR + 64];
+    char labels[WI_OPERATOR + 16]; /* versions come for ever, and are in the events */
     struct cm_metric *count = NULL, *correct = NULL;
-    snprintf(labels, sizeof labels, "version=\"%" PRId64 "\",operator=\"%s\"", version, name);
+    snprintf(labels, sizeof labels, "operator=\"%s\"", name);
     if (cm_metric_counter(&count, r->metrics, "flywheel_online_judged_total", labels,
-                          "Answers judged by feedback, by version and operator.") != CM_OK ||
+                          "Answers judged by feedback, by operator.") != CM_OK ||
         cm_metric_counter(&correct, r->metrics, "flywheel_online_judged_correct_total", labels,
                           "Those that feedback confirmed.") != CM_OK)
         return;

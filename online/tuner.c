@@ -103,7 +103,6 @@ cm_status ol_tuner_run(struct ol_tuner *t, bool (*stop)(void), bool *finite)
             return CM_OK;
         }
         CM_TRY(st);
-        t->loss = outcome.loss / (double)outcome.count;
         if (outcome.bits & BIT_STOP)
             return CM_FAIL(CM_EPREEMPTED,
                            "stopped after step %lld of %lld of fine-tuning; the "

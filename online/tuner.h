@@ -22,7 +22,6 @@ struct ol_tuner {
     uint8_t *images; /* (nfeedback + epochs * replay, H, W, C) */
     int32_t *labels;
     int64_t steps; /* to do */
-    double loss;   /* mean of the last step */
 };
 
 /* Opens the engine for b (nimages > 0) and starts it from these weights (layout->ntotal). Borrows s
