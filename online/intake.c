@@ -7,14 +7,18 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "online/dead_letters.h"
+#include "online/queue_identity.h"
 #include "online/redis_link.h"
 #include "online/resolve.h"
 #include "online/stream_facts.h"
+#include "online/stream_trim.h"
 #include "wire/feedback.h"
 
-#define CHUNK 16 /* entries of a stream in one reply: at 8 MiB each, what memory must bear */
-#define FLOOD 4  /* a batch ends at this many times its size in entries, good or not */
-#define GROUP "online"
+#define TURN                                                                                       \
+    16 /* entries of a stream before the next one's: at 8 MiB each, what memory must bear */
+#define FLOOD  4  /* a batch ends at this many times its size in entries, good or not */
+#define WAITED 16 /* streams of one wait: each may answer with an entry, which is read again */
 
 struct source { /* a stream being read */
     char name[WI_OPERATOR];
@@ -23,26 +27,52 @@ struct source { /* a stream being read */
     int64_t taken;       /* entries in the batch */
 };
 
+/* Looking around, a piece at a time: known streams first, then new ones. */
+struct look {
+    int64_t done_ns; /* monotonic, of the last complete one; 0: none since the batch began */
+    bool under_way;
+    size_t next;            /* stream of the ledger */
+    char cursor[OL_CURSOR]; /* of the scan */
+    int64_t lost;           /* entries, as far as it came */
+};
+
+/* A round over all streams, which may take several turns. */
+struct round {
+    size_t at;    /* stream, counted from the round's first */
+    size_t taken; /* entries of it in this round */
+    size_t nread; /* entries of all of them */
+};
+
 struct ol_intake {
     const struct ol_config *cfg;
     struct cm_events *events;
+    const char *owner;
     struct nn_shape shape;
-    struct ol_link link, captures;
+    struct ol_link link;
+    struct cm_redis *captures;
     struct ol_resolver resolver;
     uint8_t *pixels;        /* of one image */
     struct source *sources; /* by name */
     size_t nsources;
     struct ol_dedup in_batch;
+    struct ol_trim trim;
+    bool server_checked, streams_told;
+    int64_t lost_told; /* entries */
 
     const struct ol_state *state; /* borrowed while a batch is read */
     struct ol_batch batch;
-    int64_t first_ns, scanned_ns; /* monotonic; 0: not yet */
-    bool idle;                    /* the last round brought nothing: the next one waits */
-    size_t letter;                /* the entry whose dead letter is next */
+    int64_t first_ns; /* monotonic; 0: no entry yet */
+    struct look look;
+    struct round round;
+    size_t fetch;  /* entries to ask for at once, 1 … TURN: fewer when they come slowly or not */
+    bool idle;     /* the last round brought nothing: the next one waits */
+    size_t waited; /* stream that the next wait begins with */
+    size_t letter; /* the entry whose dead letter is next */
 };
 
 cm_status ol_intake_open(struct ol_intake **out, const struct ol_config *cfg,
-                         const struct nn_spec *spec, struct cm_events *events)
+                         const struct nn_spec *spec, const char *owner,
+                         const struct ol_dedup *barred, struct cm_events *events)
 {
     struct ol_intake *self;
     struct nn_image_limits limits = nn_image_limits_default;
@@ -50,13 +80,15 @@ cm_status ol_intake_open(struct ol_intake **out, const struct ol_config *cfg,
     *out = NULL;
     CM_TRY(cm_alloc(&self, 1, sizeof *self, "intake"));
     self->cfg = cfg;
+    self->owner = owner;
     self->events = events;
+    self->fetch = TURN;
     self->shape = spec->input;
     limits.max_nbytes = (size_t)cfg->max_image_kib * 1024;
     limits.max_side = (int)cfg->max_image_side;
     CM_GOTO(st, ol_link_open(&self->link, cfg, "flywheel-online"), out);
-    CM_GOTO(st, ol_link_open(&self->captures, cfg, "flywheel-online-captures"), out);
-    CM_GOTO(st, ol_resolver_init(&self->resolver, spec, &limits, self->captures.redis), out);
+    CM_GOTO(st, ol_redis_open(&self->captures, cfg, "flywheel-online-captures"), out);
+    CM_GOTO(st, ol_resolver_init(&self->resolver, spec, &limits, self->captures, barred), out);
     CM_GOTO(st, cm_alloc(&self->pixels, nn_shape_count(spec->input), 1, "an image"), out);
     CM_GOTO(st, ol_dedup_init(&self->in_batch, OL_ENTRY_KEYS * (size_t)cfg->entries), out);
     *out = self;
@@ -73,7 +105,7 @@ void ol_intake_close(struct ol_intake **in)
         return;
     ol_resolver_release(&self->resolver);
     ol_link_close(&self->link);
-    ol_link_close(&self->captures);
+    cm_redis_close(&self->captures);
     ol_batch_release(&self->batch);
     ol_dedup_release(&self->in_batch);
     cm_free(&self->sources);
@@ -96,6 +128,14 @@ static cm_status add_source(void *ctx, const char *name)
     for (size_t i = 0; i < self->nsources; i++)
         if (strcmp(self->sources[i].name, name) == 0)
             return CM_OK;
+    if (self->nsources >= OL_LEDGER_STREAMS) {
+        if (!self->streams_told)
+            cm_log_error("%d streams are read and no more: '%s' and others wait; remove operators' "
+                         "streams that are not used any more",
+                         OL_LEDGER_STREAMS, name);
+        self->streams_told = true;
+        return CM_OK;
+    }
     struct source s = {0};
     if (!wi_key_feedback(s.key, name))
         return CM_FAIL(CM_EINTERNAL, "'%s' is no operator", name);
@@ -121,7 +161,9 @@ static cm_status reset(struct ol_intake *self, const char *epoch, bool from_star
     snprintf(self->batch.epoch, sizeof self->batch.epoch, "%s", epoch);
     self->nsources = 0;
     ol_dedup_clear(&self->in_batch);
-    self->first_ns = self->scanned_ns = 0;
+    self->first_ns = 0;
+    self->look = (struct look){0};
+    self->round = (struct round){0};
     for (size_t i = 0; i < ledger->n; i++)
         CM_TRY(add_source(self, ledger->stream[i].name));
     for (size_t i = 0; i < self->nsources && from_start; i++) {
@@ -162,17 +204,8 @@ static void tell_loss(struct ol_intake *self, const char *what)
 
 static cm_status check_epoch(struct ol_intake *self)
 {
-    const struct cm_redis_value *v;
-    char fresh[CM_UUID_TEXT], epoch[CM_UUID_TEXT], text[160];
-    CM_TRY(cm_redis_call(self->link.redis, &v, "GET", WI_KEY_EPOCH, NULL));
-    if (v->type == CM_REDIS_NIL) {
-        cm_uuid_format(fresh, cm_uuid_make());
-        CM_TRY(cm_redis_call(self->link.redis, &v, "SET", WI_KEY_EPOCH, fresh, "NX", NULL));
-        CM_TRY(cm_redis_call(self->link.redis, &v, "GET", WI_KEY_EPOCH, NULL));
-    }
-    if (v->type != CM_REDIS_STRING || v->n == 0 || v->n >= sizeof epoch)
-        return CM_FAIL(CM_EINVAL, WI_KEY_EPOCH " holds no UUID");
-    snprintf(epoch, sizeof epoch, "%s", v->string);
+    char epoch[CM_UUID_TEXT], text[160];
+    CM_TRY(ol_queue_epoch(epoch, self->link.redis));
     if (strcmp(epoch, self->batch.epoch) == 0)
         return CM_OK;
     bool first = self->batch.epoch[0] == '\0';
@@ -194,8 +227,10 @@ static cm_status check_stream(struct ol_intake *self, const struct ol_stream *kn
     if (from_start || !wi_key_feedback(key, known->name))
         return CM_OK;
     CM_TRY(ol_facts_get(&f, self->link.redis, key));
-    if (f.there && ol_id_compare(f.last, known->offset) >= 0 && f.added >= known->read)
+    if (ol_facts_goes_on(&f, known)) {
+        self->look.lost += ol_facts_lost(&f, known);
         return CM_OK;
+    }
     ol_id_format(was, known->offset);
     ol_id_format(is, f.last);
     snprintf(text, sizeof text, "%s had entries up to %s (%lld read), now up to %s (%lld added)",
@@ -206,16 +241,60 @@ static cm_status check_stream(struct ol_intake *self, const struct ol_stream *kn
     return reset(self, epoch, true);
 }
 
-static cm_status look_around(struct ol_intake *self)
+/* Somebody else trimmed or deleted what was not read: no fault of Redis, and nothing to read. */
+static void tell_lost_entries(struct ol_intake *self)
 {
-    int64_t now = cm_now_ns();
-    if (self->scanned_ns && now - self->scanned_ns < self->cfg->scan_ms * 1000000)
-        return CM_OK;
+    struct cm_jw w;
+    if (self->look.lost > self->lost_told) {
+        cm_log_error("%lld entries were removed from Redis by another before they were read "
+                     "('flywheel feedback stats' tells of which operators)",
+                     (long long)self->look.lost);
+        cm_events_begin(self->events, &w, "entries_lost");
+        cm_jw_i64(&w, "entries", self->look.lost);
+        cm_events_put(self->events, &w);
+    }
+    self->lost_told = self->look.lost;
+}
+
+static cm_status begin_look(struct ol_intake *self)
+{
+    if (!self->server_checked)
+        CM_TRY(ol_queue_check_server(self->link.redis));
+    self->server_checked = true;
+    CM_TRY(ol_queue_claim(self->link.redis, self->owner));
     CM_TRY(check_epoch(self));
-    for (size_t i = 0; i < self->state->ledger.n; i++)
-        CM_TRY(check_stream(self, &self->state->ledger.stream[i]));
-    CM_TRY(ol_facts_operators(self->link.redis, add_source, self));
-    self->scanned_ns = now;
+    self->look = (struct look){.under_way = true, .cursor = "0"};
+    return CM_OK;
+}
+
+/* *due: not all was looked at yet; reading waits for it. */
+static cm_status look_around(struct ol_intake *self, struct cm_deadline deadline, bool *due)
+{
+    struct look *look = &self->look;
+    const struct ol_ledger *ledger = &self->state->ledger;
+    int64_t now = cm_now_ns();
+    *due = false;
+    if (look->done_ns && now - look->done_ns < self->cfg->scan_ms * 1000000)
+        return CM_OK;
+    *due = true;
+    if (!look->under_way)
+        CM_TRY(begin_look(self));
+    while (look->next < ledger->n) {
+        CM_TRY(check_stream(self, &ledger->stream[look->next]));
+        if (!look->under_way) /* it went back in time: everything is looked at again */
+            return CM_OK;
+        look->next++;
+        if (cm_deadline_passed(deadline))
+            return CM_OK;
+    }
+    do {
+        CM_TRY(ol_facts_page(look->cursor, self->link.redis, add_source, self));
+        if (cm_deadline_passed(deadline) && strcmp(look->cursor, "0") != 0)
+            return CM_OK;
+    } while (strcmp(look->cursor, "0") != 0);
+    tell_lost_entries(self);
+    *look = (struct look){.done_ns = now};
+    *due = false;
     return CM_OK;
 }
 
@@ -279,17 +358,21 @@ static cm_status take_entry(struct ol_intake *self, struct source *s,
     return CM_OK;
 }
 
-/* The next entries of one stream. */
-static cm_status read_source(struct ol_intake *self, struct source *s, size_t *nread)
+/* The next entries of one stream; *more: there may be others. Those that the deadline leaves over
+ * are asked for again, and fewer at a time. */
+static cm_status read_source(struct ol_intake *self, struct source *s, struct cm_deadline deadline,
+                             bool *more)
 {
     const struct cm_redis_value *v;
     char from[OL_ID_TEXT], count[24];
-    size_t room = room_of(self, s);
-    *nread = 0;
-    if (room == 0 || is_full(self))
+    size_t want = TURN - self->round.taken, room = room_of(self, s), i = 0;
+    want = want < self->fetch ? want : self->fetch;
+    want = want < room ? want : room;
+    *more = false;
+    if (want == 0)
         return CM_OK;
     ol_id_format(from, s->cursor);
-    snprintf(count, sizeof count, "%zu", room < CHUNK ? room : CHUNK);
+    snprintf(count, sizeof count, "%zu", want);
     CM_TRY(cm_redis_call(self->link.redis, &v, "XREAD", "COUNT", count, "STREAMS", s->key, from,
                          NULL));
     if (v->type == CM_REDIS_NIL)
@@ -297,61 +380,84 @@ static cm_status read_source(struct ol_intake *self, struct source *s, size_t *n
     if (v->n != 1 || v->element[0].n != 2)
         return CM_FAIL(CM_EFORMAT, "%s: an answer to XREAD that is none", s->key);
     const struct cm_redis_value *entries = &v->element[0].element[1];
-    for (size_t i = 0; i < entries->n && !is_full(self); i++, ++*nread)
-        CM_TRY(take_entry(self, s, &entries->element[i]));
+    do
+        CM_TRY(take_entry(self, s, &entries->element[i++]));
+    while (i < entries->n && !is_full(self) && !cm_deadline_passed(deadline));
+    self->round.taken += i;
+    self->round.nread += i;
+    bool slow = i < entries->n && !is_full(self);
+    self->fetch = slow ? i : self->fetch < TURN / 2 ? 2 * self->fetch : TURN;
+    *more = slow || entries->n == want;
     return CM_OK;
 }
 
-/* A round over all streams. */
-static cm_status read_round(struct ol_intake *self, size_t *nread)
+/* Goes on with the round over all streams; *over: it is complete, or the batch is full. Each batch
+ * begins with another stream, so that the last by name is not the last for ever. */
+static cm_status read_round(struct ol_intake *self, struct cm_deadline deadline, bool *over)
 {
-    *nread = 0;
-    for (size_t i = 0; i < self->nsources; i++) {
-        size_t n;
-        CM_TRY(read_source(self, &self->sources[i], &n));
-        *nread += n;
+    struct round *round = &self->round;
+    *over = false;
+    for (; round->at < self->nsources; round->at++, round->taken = 0) {
+        size_t first = (size_t)(self->batch.number % (int64_t)self->nsources);
+        struct source *s = &self->sources[(first + round->at) % self->nsources];
+        bool more = true;
+        while (more && round->taken < TURN && !is_full(self)) {
+            CM_TRY(read_source(self, s, deadline, &more));
+            if (more && cm_deadline_passed(deadline))
+                return CM_OK;
+        }
+        if (is_full(self))
+            break;
+        if (cm_deadline_passed(deadline)) {
+            round->at++;
+            round->taken = 0;
+            return CM_OK;
+        }
     }
+    *over = true;
     return CM_OK;
+}
+
+/* The streams whose entries the batch may still take, from the next one to wait for on. */
+static size_t list_waited(struct ol_intake *self, const struct source *list[WAITED])
+{
+    size_t n = 0, seen = 0;
+    for (; seen < self->nsources && n < WAITED; seen++) {
+        const struct source *s = &self->sources[(self->waited + seen) % self->nsources];
+        if (room_of(self, s) > 0)
+            list[n++] = s;
+    }
+    self->waited += seen;
+    return n;
 }
 
 /* Until something comes, for at most poll_ms; the entry itself is read by the next round. */
 static cm_status await_entries(struct ol_intake *self)
 {
+    enum { HEAD = 6 };
+    const struct source *list[WAITED];
     const struct cm_redis_value *v;
-    size_t n = self->nsources, used = 0;
-    const char **argv;
-    char block[24], (*from)[OL_ID_TEXT];
+    const char *argv[HEAD + 2 * WAITED] = {"XREAD", "COUNT", "1", "BLOCK", NULL, "STREAMS"};
+    size_t argn[HEAD + 2 * WAITED], n = list_waited(self, list);
+    char block[24], from[WAITED][OL_ID_TEXT];
     if (n == 0) {
         cm_sleep_us(self->cfg->poll_ms * 1000);
         return CM_OK;
     }
-    CM_TRY(cm_alloc(&argv, 6 + 2 * n, sizeof *argv, "a command"));
-    cm_status st = cm_alloc(&from, n, sizeof *from, "a command");
-    size_t *argn = NULL;
-    if (st == CM_OK)
-        st = cm_alloc(&argn, 6 + 2 * n, sizeof *argn, "a command");
-    if (st == CM_OK) {
-        snprintf(block, sizeof block, "%lld", (long long)self->cfg->poll_ms);
-        const char *const head[] = {"XREAD", "COUNT", "1", "BLOCK", block, "STREAMS"};
-        for (; used < 6; used++)
-            argv[used] = head[used];
-        for (size_t i = 0; i < n; i++, used++)
-            argv[used] = self->sources[i].key;
-        for (size_t i = 0; i < n; i++, used++) {
-            ol_id_format(from[i], self->sources[i].cursor);
-            argv[used] = from[i];
-        }
-        for (size_t i = 0; i < used; i++)
-            argn[i] = strlen(argv[i]);
-        st = cm_redis_command(self->link.redis, &v, (int)used, argv, argn, (int)self->cfg->poll_ms);
+    snprintf(block, sizeof block, "%lld", (long long)self->cfg->poll_ms);
+    argv[4] = block;
+    for (size_t i = 0; i < n; i++) {
+        ol_id_format(from[i], list[i]->cursor);
+        argv[HEAD + i] = list[i]->key;
+        argv[HEAD + n + i] = from[i];
     }
-    cm_free(&argn);
-    cm_free(&from);
-    cm_free(&argv);
-    return st;
+    for (size_t i = 0; i < HEAD + 2 * n; i++)
+        argn[i] = strlen(argv[i]);
+    return cm_redis_command(self->link.redis, &v, (int)(HEAD + 2 * n), argv, argn,
+                            (int)self->cfg->poll_ms);
 }
 
-/* An operator at its quota may have more to say, but not in this batch: waiting is in vain. */
+/* An operator at its quota may have more to say, but not in this batch. */
 static bool is_held_back(const struct ol_intake *self)
 {
     for (size_t i = 0; i < self->nsources && self->cfg->quota; i++)
@@ -369,20 +475,29 @@ static bool is_due(const struct ol_intake *self)
 /* One turn against a Redis that is there. */
 static cm_status turn(struct ol_intake *self, bool drain, enum ol_intake_said *said)
 {
-    size_t nread;
-    CM_TRY(look_around(self));
+    int64_t poll_ms = self->cfg->poll_ms;
+    bool due = false, over;
+    if (self->round.at == 0 && self->round.taken == 0) /* not amid a round: streams may be added */
+        CM_TRY(look_around(self, cm_deadline_in_ms(poll_ms), &due));
+    if (due)
+        return CM_OK;
     if (self->idle && !drain)
         CM_TRY(await_entries(self));
-    CM_TRY(read_round(self, &nread));
-    self->idle = nread == 0;
+    CM_TRY(read_round(self, cm_deadline_in_ms(poll_ms), &over));
+    bool dry = over && self->round.nread == 0;
+    self->idle = dry;
+    if (over)
+        self->round = (struct round){0};
     if (self->batch.nentries == 0) {
-        *said = drain && nread == 0 ? OL_INTAKE_DRY : OL_INTAKE_MORE;
+        *said = drain && dry ? OL_INTAKE_DRY : OL_INTAKE_MORE;
         return CM_OK;
     }
     if (self->first_ns == 0)
         self->first_ns = cm_now_ns();
-    bool over = nread == 0 && (drain || is_held_back(self));
-    *said = is_full(self) || is_due(self) || over ? OL_INTAKE_FULL : OL_INTAKE_MORE;
+    /* Without a time limit, a batch that quotas keep from filling up would be waited for for ever.
+     */
+    bool vain = dry && (drain || (self->cfg->max_wait_s <= 0 && is_held_back(self)));
+    *said = is_full(self) || is_due(self) || vain ? OL_INTAKE_FULL : OL_INTAKE_MORE;
     return CM_OK;
 }
 
@@ -396,6 +511,21 @@ static bool rest(struct ol_intake *self)
     return ol_link_wait_ms(&self->link) > 0;
 }
 
+/* As ol_link_heed, but whoever drains does not wait for ever. */
+static cm_status heed(struct ol_intake *self, cm_status fault, bool drain, bool *up)
+{
+    CM_TRY(ol_link_heed(&self->link, fault, up));
+    if (*up)
+        return CM_OK;
+    self->server_checked = false; /* what answers next may be another */
+    self->fetch = 1;              /* if it was the entries' size, the first of them may pass */
+    double away = (double)(cm_now_ns() - self->link.down_ns) * 1e-9;
+    if (drain && away > self->cfg->drain_wait_s)
+        return CM_CONTEXT(fault, "--drain waits no longer than %g s (online.drain_wait_s)",
+                          self->cfg->drain_wait_s);
+    return CM_OK;
+}
+
 cm_status ol_intake_turn(struct ol_intake *in, bool drain, enum ol_intake_said *said)
 {
     bool up;
@@ -405,70 +535,35 @@ cm_status ol_intake_turn(struct ol_intake *in, bool drain, enum ol_intake_said *
     cm_status st = turn(in, drain, said);
     if (st != CM_OK)
         *said = OL_INTAKE_MORE;
-    return ol_link_heed(&in->link, st, &up);
+    return heed(in, st, drain, &up);
 }
 
 /* ---- what is written ---- */
 
-static cm_status send_letter(struct ol_intake *self, const struct ol_batch *b,
-                             const struct ol_entry *e)
+cm_status ol_intake_letters(struct ol_intake *in, const struct ol_batch *b, bool drain, bool *done)
 {
-    const struct cm_redis_value *v;
-    char source[WI_KEY + OL_ID_TEXT], id[OL_ID_TEXT], most[24], batch[24], time[CM_UTC_TEXT];
-    const char *name = b->operators[e->operator_index];
-    ol_id_format(id, e->id);
-    snprintf(source, sizeof source, "fw:feedback:%s/%s", name, id);
-    snprintf(most, sizeof most, "%lld", (long long)self->cfg->keep_letters);
-    snprintf(batch, sizeof batch, "%lld", (long long)b->number);
-    cm_utc_format(time, cm_utc_now());
-    return cm_redis_call(self->link.redis, &v, "XADD", WI_KEY_DLQ, "MAXLEN", "~", most, "*",
-                         "source", source, "operator", name, "entry", id, "reason",
-                         e->reason ? e->reason : "", "batch", batch, "time", time, NULL);
-}
-
-cm_status ol_intake_letters(struct ol_intake *in, const struct ol_batch *b, bool *done)
-{
-    bool up = true;
+    bool up;
     *done = false;
     if (rest(in))
         return CM_OK;
-    while (in->letter < b->nentries && up) {
-        const struct ol_entry *e = &b->entries[in->letter];
-        if (e->fate == OL_DEAD)
-            CM_TRY(ol_link_heed(&in->link, send_letter(in, b, e), &up));
-        in->letter += up;
-    }
-    *done = up;
-    if (up)
+    cm_status st = ol_letters_send(&in->letter, b, in->link.redis, in->cfg->keep_letters,
+                                   cm_deadline_in_ms(in->cfg->poll_ms));
+    CM_TRY(heed(in, st, drain, &up));
+    *done = in->letter == b->nentries;
+    if (*done)
         in->letter = 0;
     return CM_OK;
 }
 
-static cm_status tidy_stream(struct ol_intake *self, const struct ol_stream *s)
+void ol_intake_tidy(struct ol_intake *in, const struct ol_state *state)
 {
-    struct cm_redis *redis = self->link.redis;
-    const struct cm_redis_value *v;
-    char key[WI_KEY], offset[OL_ID_TEXT], next[OL_ID_TEXT], nread[24];
-    if (!wi_key_feedback(key, s->name) || s->read == 0)
-        return CM_OK;
-    ol_id_format(offset, s->offset);
-    ol_id_format(next, ol_id_next(s->offset));
-    snprintf(nread, sizeof nread, "%lld", (long long)s->read);
-    cm_status st = cm_redis_call(redis, &v, "XGROUP", "CREATE", key, GROUP, offset, NULL);
-    if (st != CM_OK && !(st == CM_EINVAL && strstr(cm_error_text(), "BUSYGROUP")))
-        return st;
-    CM_TRY(cm_redis_call(redis, &v, "XGROUP", "SETID", key, GROUP, offset, "ENTRIESREAD", nread,
-                         NULL));
-    return self->cfg->trim ? cm_redis_call(redis, &v, "XTRIM", key, "MINID", next, NULL) : CM_OK;
-}
-
-void ol_intake_tidy(struct ol_intake *in, const struct ol_ledger *ledger)
-{
-    for (size_t i = 0; i < ledger->n; i++) {
-        cm_status st = tidy_stream(in, &ledger->stream[i]);
-        if (st == CM_OK)
-            continue;
-        cm_error_report(CM_LOG_DEBUG, st, "trimming after the next batch instead");
+    cm_status st = ol_trim(&in->trim, in->link.redis, in->owner, state, in->cfg->trim,
+                           cm_deadline_in_ms(in->cfg->redis_timeout_ms), in->events);
+    if (st == CM_OK)
         return;
-    }
+    struct cm_jw w;
+    cm_events_begin(in->events, &w, "trim_failed");
+    cm_jw_string(&w, "what", cm_error_text());
+    cm_events_put(in->events, &w);
+    cm_error_report(CM_LOG_WARN, st, "not trimmed; tried again after the next batch");
 }

@@ -14,16 +14,6 @@ void ol_ledger_release(struct ol_ledger *l)
     l->n = 0;
 }
 
-cm_status ol_ledger_copy(struct ol_ledger *to, const struct ol_ledger *from)
-{
-    *to = (struct ol_ledger){0};
-    CM_TRY(cm_alloc(&to->stream, from->n, sizeof *to->stream, "ledger"));
-    if (from->n)
-        memcpy(to->stream, from->stream, from->n * sizeof *to->stream);
-    to->n = from->n;
-    return CM_OK;
-}
-
 struct ol_stream *ol_ledger_find(const struct ol_ledger *l, const char *name)
 {
     for (size_t i = 0; i < l->n; i++)

@@ -24,13 +24,12 @@ struct ol_stream {
                      Redis has lost data and the stream was read again */
     struct ol_count count; /* since this run's first state */
 };
-struct ol_ledger {            /* zeroed is empty */
-    struct ol_stream *stream; /* owned; sorted by name */
+#define OL_LEDGER_STREAMS 4096 /* that a loop reads: their account stays a small file */
+struct ol_ledger {             /* zeroed is empty */
+    struct ol_stream *stream;  /* owned; sorted by name */
     size_t n;
 };
 void ol_ledger_release(struct ol_ledger *l);
-CM_MUST_CHECK
-cm_status ol_ledger_copy(struct ol_ledger *to, const struct ol_ledger *from);
 
 /* NULL: not there. Pointers live until the next add. */
 struct ol_stream *ol_ledger_find(const struct ol_ledger *l, const char *name);

@@ -1,6 +1,8 @@
 #include "online/online_config.h"
 
+#include "common/redis.h"
 #include "online/gate.h"
+#include "parameter/alias.h"
 
 #define AT(field) offsetof(struct ol_config, field)
 
@@ -27,6 +29,8 @@ static const struct cm_key keys[] = {
      "a batch is closed when it has so many good entries"},
     {"max_wait_s", CM_KEY_FLOAT, AT(max_wait_s), "60", 0, 1e7, NULL, "s",
      "or so long after its first entry came; 0: only when it is full"},
+    {"drain_wait_s", CM_KEY_FLOAT, AT(drain_wait_s), "60", 0, 1e7, NULL, "s",
+     "with --drain: how long Redis may be away before the program gives up"},
     {"quota", CM_KEY_INT, AT(quota), "0", 0, 65536, NULL, "entries",
      "at most so many entries of one operator in a batch; 0: no limit"},
     {"max_image_kib", CM_KEY_INT, AT(max_image_kib), "8192", 1, 8192, NULL, "KiB",
@@ -34,7 +38,7 @@ static const struct cm_key keys[] = {
     {"max_image_side", CM_KEY_INT, AT(max_image_side), "8192", 1, 65535, NULL, "pixels",
      "images wider or higher are dead-lettered before they are decoded"},
     {"dedup", CM_KEY_INT, AT(dedup), "65536", 1, 1 << 22, NULL, "entries",
-     "an entry equal to one of the last so many counts once"},
+     "an entry equal to one of the last so many, or delivered again, counts once"},
     {"epochs", CM_KEY_FLOAT, AT(epochs), "2", 0.01, 1000, NULL, "epochs",
      "passes over a batch of feedback"},
     {"batch", CM_KEY_INT, AT(batch), "128", 1, 1 << 20, NULL, "images",
@@ -54,7 +58,7 @@ static const struct cm_key keys[] = {
      "gate: the candidate must be shown, at one-sided 95 %, to lose less accuracy than this on the "
      "holdout; 0: to be better"},
     {"recall_drop", CM_KEY_FLOAT, AT(recall_drop), "0.1", 0, 1, NULL, NULL,
-     "gate: largest fall of any class's recall on the holdout"},
+     "gate: largest fall of any class's recall on the holdout, as far as it is shown"},
     {"recall_floor", CM_KEY_FLOAT, AT(recall_floor), "0", 0, 1, NULL, NULL,
      "gate: lowest recall of any class on the holdout, whatever the champion's is"},
     {"max_update", CM_KEY_FLOAT, AT(max_update), "0.25", 0, 1e9, NULL, NULL,
@@ -84,6 +88,10 @@ const struct cm_section ol_config_section = {
 
 cm_status ol_config_check(const struct ol_config *cfg, int64_t nholdout, int64_t shards)
 {
+    if (cm_redis_check_address(cfg->redis) != CM_OK)
+        return CM_CONTEXT(CM_ECONFIG, "online.redis");
+    if (ps_alias_check_name(cfg->alias) != CM_OK)
+        return CM_CONTEXT(CM_ECONFIG, "online.alias");
     if (nholdout == 0)
         return CM_FAIL(CM_ECONFIG, "online needs data.holdout: the gate judges candidates by "
                                    "images that nobody was ever trained on");
@@ -91,8 +99,11 @@ cm_status ol_config_check(const struct ol_config *cfg, int64_t nholdout, int64_t
     if (nholdout < least)
         return CM_FAIL(CM_ECONFIG,
                        "data.holdout: %lld images cannot show that a candidate loses less than "
-                       "online.margin %g; hold out %lld, or widen the margin",
-                       (long long)nholdout, cfg->margin, (long long)least);
+                       "online.margin %g, not even one that answers as the champion does: that "
+                       "takes %lld, and %lld where 5 %% of the answers change; hold out more, or "
+                       "widen the margin",
+                       (long long)nholdout, cfg->margin, (long long)least,
+                       (long long)ol_gate_fair_holdout(cfg->margin, OL_GATE_CHANGED));
     if (cfg->batch < shards)
         return CM_FAIL(CM_ECONFIG, "online.batch: %lld images for %lld shards (train.shards)",
                        (long long)cfg->batch, (long long)shards);

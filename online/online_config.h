@@ -19,7 +19,7 @@ struct ol_config {
     int64_t poll_ms, scan_ms, retry_max_ms;
 
     int64_t entries;
-    double max_wait_s;
+    double max_wait_s, drain_wait_s;
     int64_t quota;
     int64_t max_image_kib, max_image_side;
     int64_t dedup;

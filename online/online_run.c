@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -11,18 +10,18 @@
 #include "online/feedback_batch.h"
 #include "online/herald.h"
 #include "online/intake.h"
+#include "online/journal.h"
 #include "online/online_config.h"
 #include "online/online_report.h"
 #include "online/online_state.h"
 #include "online/promote.h"
+#include "online/queue_identity.h"
 #include "online/trial.h"
 #include "parameter/alias.h"
 #include "trainer/checkpoint.h"
 #include "trainer/publish.h"
 #include "trainer/stop.h"
 #include "wire/id.h"
-
-#define LOG_NBYTES ((size_t)16 << 30) /* a larger one was not written by us */
 
 /* Rank 0's alone. */
 struct root {
@@ -34,8 +33,10 @@ struct root {
     struct ol_report report;
     struct ol_herald herald;
     struct ps_version *champion; /* that the trial's weights are of */
-    char log_dir[CM_PATH];
+    struct ol_journal journal;
+    char owner[OL_OWNER];
     int64_t began_ns; /* of the batch, when it was logged */
+    int64_t decided;  /* what the batch had become before a crash: no trial; 0: nothing yet */
 };
 
 struct run {
@@ -76,10 +77,11 @@ static cm_status open_states(struct run *r)
 {
     struct root *root = &r->root;
     char dir[CM_PATH];
+    const struct ps_lease *lease = tr_publisher_lease(root->publisher);
     CM_TRY(cm_path_join(dir, r->session.run_dir, "online"));
-    CM_TRY(cm_path_join(root->log_dir, dir, "log"));
-    CM_TRY(cm_dir_make(root->log_dir));
-    CM_TRY(ps_store_open_writer(&root->states, dir, 's', tr_publisher_lease(root->publisher)));
+    CM_TRY(ol_journal_open(&root->journal, dir, r->session.spec, lease));
+    CM_TRY(ol_queue_owner(root->owner, dir));
+    CM_TRY(ps_store_open_writer(&root->states, dir, 's', lease));
     CM_TRY(ol_state_init(&root->state, (size_t)r->cfg.dedup));
     return ol_state_load(&root->state, &root->version, root->states);
 }
@@ -92,7 +94,8 @@ static cm_status open_root(struct run *r)
     CM_TRY(tr_publisher_open(&root->publisher, &r->session, r->options->steal_lease));
     CM_TRY(open_states(r));
     CM_TRY(ol_report_open(&root->report, r->session.run_dir));
-    CM_TRY(ol_intake_open(&root->intake, &r->cfg, r->session.spec, root->report.events));
+    CM_TRY(ol_intake_open(&root->intake, &r->cfg, r->session.spec, root->owner, &r->trial.held_out,
+                          root->report.events));
     CM_TRY(ol_herald_open(&root->herald, r->session.run_dir));
     cm_log_info("online: batch %lld is next, feedback from %s", (long long)root->state.batch + 1,
                 r->cfg.redis);
@@ -112,83 +115,43 @@ static cm_status start(struct run *r)
 
 /* ---- the next batch, on rank 0: from its log, or read and logged ---- */
 
-static bool fits_network(const struct run *r, const struct ol_batch *b)
+/* The champion that a batch starts from is the alias's; *news: another than the log says. A batch
+ * that has moved the alias once is decided, though the state that said so is missing or damaged. */
+static cm_status settle_champion(struct run *r, bool *news)
 {
-    struct nn_shape in = r->session.spec->input;
-    if (b->number != r->root.state.batch + 1 || b->shape.h != in.h || b->shape.w != in.w ||
-        b->shape.c != in.c)
-        return false;
-    for (size_t i = 0; i < b->nimages; i++)
-        if (b->labels[i] < 0 || b->labels[i] >= r->session.spec->nclasses)
-            return false;
-    return true;
-}
-
-/* The logged batch that no state accounts for yet: its training was cut off. What does not read is
- * as if it had not been logged: Redis still has its entries. */
-static cm_status recover(struct run *r, const char *path, bool *there)
-{
-    char *bytes;
-    size_t n;
-    *there = false;
-    if (!cm_path_exists(path))
-        return CM_OK;
-    CM_TRY(cm_file_read(&bytes, &n, path, LOG_NBYTES));
-    cm_status st = ol_batch_parse(&r->batch, bytes, n, path);
-    cm_free(&bytes);
-    if (st == CM_OK && !fits_network(r, &r->batch)) {
-        st = CM_FAIL(CM_EMISMATCH, "%s: a batch of another network or place in the chain", path);
-        ol_batch_release(&r->batch);
-    }
-    if (st != CM_OK) {
-        cm_error_report(CM_LOG_WARN, st, "reading the batch from Redis again");
-        return st == CM_ENOMEM ? st : CM_OK;
-    }
-    cm_log_info("batch %lld was logged, not decided: going on with it", (long long)r->batch.number);
-    *there = true;
-    return CM_OK;
-}
-
-/* The champion that a batch starts from is the alias's, unless the alias already names what this
- * batch made of its champion. */
-static cm_status settle_champion(struct run *r, bool *changed)
-{
-    struct ps_store *store = tr_publisher_store(r->root.publisher);
+    struct root *root = &r->root;
+    struct ps_store *store = tr_publisher_store(root->publisher);
     struct ps_alias now;
-    int64_t made = 0;
-    CM_TRY(ps_alias_get(&now, ps_store_dir(store), r->cfg.alias));
+    *news = false;
+    root->decided = 0;
     if (r->batch.champion)
-        CM_TRY(ol_promote_find(&made, store, &r->batch));
-    *changed = now.version != r->batch.champion && !(made && now.version == made);
-    if (*changed)
-        r->batch.champion = now.version;
+        CM_TRY(ol_promote_decided(&root->decided, store, &r->batch, r->cfg.alias));
+    if (root->decided)
+        return CM_OK;
+    CM_TRY(ps_alias_get(&now, ps_store_dir(store), r->cfg.alias));
+    *news = now.version != r->batch.champion;
+    r->batch.champion = now.version;
     return CM_OK;
-}
-
-static cm_status save_log(struct run *r, const char *path)
-{
-    CM_TRY(cm_fault("online.log"));
-    CM_TRY(ol_batch_save(&r->batch, path));
-    return cm_fault("online.logged");
 }
 
 /* Where rank 0 is with the next batch. */
 enum phase { PHASE_LOG, PHASE_REDIS, PHASE_CHAMPION, PHASE_LETTERS };
-enum word { WORD_WAIT, WORD_BATCH, WORD_STOP, WORD_DRY };
+enum word { WORD_WAIT, WORD_BATCH, WORD_DECIDED, WORD_STOP, WORD_DRY };
 
 /* One short turn of rank 0's part; *word says what the ranks do next. */
 static cm_status root_turn(struct run *r, enum phase *phase, enum word *word)
 {
     struct root *root = &r->root;
     enum ol_intake_said said;
-    char path[CM_PATH];
     bool flag;
     *word = WORD_WAIT;
-    CM_TRY(ol_batch_path(path, root->log_dir, root->state.batch + 1));
     switch (*phase) {
-    case PHASE_LOG: /* was it logged already? */
-        CM_TRY(recover(r, path, &flag));
-        if (!flag)
+    case PHASE_LOG: /* was it logged already? Then its training was cut off */
+        CM_TRY(ol_journal_recover(&root->journal, &r->batch, root->state.batch + 1, &flag));
+        if (flag)
+            cm_log_info("batch %" PRId64 " was logged, not decided: going on with it",
+                        r->batch.number);
+        else
             CM_TRY(ol_intake_begin(root->intake, &root->state));
         *phase = flag ? PHASE_CHAMPION : PHASE_REDIS;
         return CM_OK;
@@ -206,14 +169,15 @@ static cm_status root_turn(struct run *r, enum phase *phase, enum word *word)
     case PHASE_CHAMPION: /* what it starts from; logged if that is news */
         CM_TRY(settle_champion(r, &flag));
         if (flag)
-            CM_TRY(save_log(r, path));
+            CM_TRY(ol_journal_save(&root->journal, &r->batch));
         *phase = PHASE_LETTERS;
         return CM_OK;
     case PHASE_LETTERS: /* told of before anything is committed */
-        CM_TRY(ol_intake_letters(root->intake, &r->batch, &flag));
+        CM_TRY(ol_intake_letters(root->intake, &r->batch, r->options->drain, &flag));
         if (flag)
             CM_TRY(cm_fault("online.letters"));
-        *word = flag ? WORD_BATCH : WORD_WAIT;
+        if (flag)
+            *word = root->decided ? WORD_DECIDED : WORD_BATCH;
         return CM_OK;
     }
     return CM_OK;
@@ -243,25 +207,33 @@ static cm_status await_batch(struct run *r, enum word *word)
 
 /* ---- what all ranks need to decide it ---- */
 
+/* The weights that the batch started from. Of a decided batch they may be gone since. */
 static cm_status open_champion(struct run *r)
 {
     struct root *root = &r->root;
     const struct ps_store *store = tr_publisher_store(root->publisher);
     ps_version_close(&root->champion);
-    CM_TRY(ps_version_open(&root->champion, store, r->batch.champion));
+    cm_status st = ps_version_open(&root->champion, store, r->batch.champion);
+    if (st == CM_ENOTFOUND && root->decided) {
+        cm_error_report(CM_LOG_WARN, st, "judging what was served by the version that followed");
+        st = ps_version_open(&root->champion, store, root->decided);
+    }
+    CM_TRY(st);
     tr_publisher_set_run(root->publisher, ps_version_manifest(root->champion)->run);
     return tr_checkpoint_get_weights(root->champion, r->session.layout, r->trial.champion);
 }
 
-/* Every rank trains on the very bytes that lie on disk. */
-static cm_status read_log(const struct run *r, char **bytes, uint64_t *nbytes)
+/* The state's anchor, unless a person has chosen another champion since, or the holdout is another
+ * one. */
+static void set_anchor(struct run *r)
 {
-    char path[CM_PATH];
-    size_t n;
-    CM_TRY(ol_batch_path(path, r->root.log_dir, r->batch.number));
-    CM_TRY(cm_file_read(bytes, &n, path, LOG_NBYTES));
-    *nbytes = n;
-    return CM_OK;
+    const struct ol_state *s = &r->root.state;
+    struct ol_trial *t = &r->trial;
+    int64_t n = r->session.data.split.n_holdout, expected = s->weights ? s->weights : s->champion;
+    t->anchored =
+        s->anchor.n == n && s->anchor.holdout == t->holdout && expected == r->batch.champion;
+    if (t->anchored)
+        memcpy(t->by_anchor, s->anchor.answer, (size_t)n * sizeof *t->by_anchor);
 }
 
 static cm_status parse_log(struct run *r, const char *bytes, size_t n)
@@ -270,16 +242,32 @@ static cm_status parse_log(struct run *r, const char *bytes, size_t n)
     return ol_batch_parse(&r->batch, bytes, n, "the logged batch");
 }
 
+static cm_status share_anchor(struct run *r)
+{
+    struct ol_trial *t = &r->trial;
+    int32_t anchored;
+    if (is_root(r))
+        set_anchor(r);
+    anchored = t->anchored;
+    CM_TRY(ar_group_broadcast(r->session.group, &anchored, sizeof anchored, 0));
+    t->anchored = anchored;
+    return ar_group_broadcast(r->session.group, t->by_anchor,
+                              (size_t)r->session.data.split.n_holdout * sizeof *t->by_anchor, 0);
+}
+
+/* Every rank trains on the very bytes that lie on disk. */
 static cm_status share_batch(struct run *r)
 {
     struct ar_group *g = r->session.group;
     char *bytes = NULL;
+    size_t size;
     uint64_t n = 0;
     cm_status st = CM_OK;
     if (is_root(r)) {
         st = open_champion(r);
         if (st == CM_OK)
-            st = read_log(r, &bytes, &n);
+            st = ol_journal_read(&r->root.journal, &bytes, &size, r->batch.number);
+        n = st == CM_OK ? size : 0;
     }
     CM_GOTO(st, ar_group_agree(g, st, "reading champion and batch"), out);
     CM_GOTO(st, ar_group_broadcast(g, &n, sizeof n, 0), out);
@@ -288,6 +276,7 @@ static cm_status share_batch(struct run *r)
     CM_GOTO(st, ar_group_agree(g, st, "making room for a batch"), out);
     CM_GOTO(st, ar_group_broadcast(g, bytes, n, 0), out);
     CM_GOTO(st, ar_group_agree(g, parse_log(r, bytes, n), "reading a batch"), out);
+    CM_GOTO(st, share_anchor(r), out);
     st = ar_group_broadcast(g, r->trial.champion,
                             r->session.layout->ntotal * sizeof *r->trial.champion, 0);
 out:
@@ -337,14 +326,14 @@ static void clean_up(struct run *r)
     struct root *root = &r->root;
     struct ps_retention rule = {.keep_last = r->cfg.keep_states};
     struct ps_removed removed = {0};
-    char path[CM_PATH];
-    int64_t old = root->state.batch - r->cfg.keep_logs;
     cm_status st = ps_store_gc(root->states, &rule, "", 0, false, &removed);
     if (st != CM_OK)
         cm_error_report(CM_LOG_WARN, st, "removing old states");
     cm_free(&removed.version);
-    if (r->cfg.keep_logs && old > 0 && ol_batch_path(path, root->log_dir, old) == CM_OK)
-        unlink(path);
+    st = ol_journal_clean(&root->journal,
+                          r->cfg.keep_logs ? root->state.batch - r->cfg.keep_logs : 0);
+    if (st != CM_OK)
+        cm_error_report(CM_LOG_WARN, st, "removing old logs");
 }
 
 /* After the state is durable: nothing of this can change what was decided. */
@@ -365,7 +354,7 @@ static cm_status follow_up(struct run *r, int64_t drifts)
     cm_log_info("batch %lld: %s%s: %s", (long long)s->batch,
                 s->weights ? "new champion" : "champion stays",
                 s->verdict.reason == OL_GATE_PASSED ? "" : ", refused", s->verdict.text);
-    ol_intake_tidy(root->intake, &s->ledger);
+    ol_intake_tidy(root->intake, s);
     clean_up(r);
     return cm_fault("online.tidied");
 }
@@ -373,21 +362,39 @@ static cm_status follow_up(struct run *r, int64_t drifts)
 static cm_status conclude_root(struct run *r)
 {
     struct root *root = &r->root;
-    struct ol_promotion made = {0};
+    struct ol_trial *t = &r->trial;
+    struct ol_promotion made = {.version = root->decided};
     int64_t drifts;
     if (!is_root(r))
         return CM_OK;
-    if (r->trial.verdict.reason == OL_GATE_PASSED)
-        CM_TRY(ol_promote(&made, root->publisher, &r->trial, &r->batch,
-                          ps_version_manifest(root->champion), r->cfg.alias));
+    if (root->decided)
+        CM_TRY(ol_promote_verdict(&t->verdict, tr_publisher_store(root->publisher), made.version));
+    else if (t->verdict.reason == OL_GATE_PASSED)
+        CM_TRY(ol_promote(&made, root->publisher, t, &r->batch, ps_version_manifest(root->champion),
+                          r->cfg.alias));
     if (made.moved)
         return CM_OK; /* the log's champion is settled anew, and the batch goes again */
-    CM_TRY(ol_state_advance(&root->state, &r->batch, &r->trial.verdict, made.version,
-                            r->trial.feedback, r->cfg.drift_delta, &drifts));
+    CM_TRY(ol_state_advance(&root->state, &r->batch, &t->verdict, made.version, t->feedback,
+                            r->cfg.drift_delta, &drifts));
+    CM_TRY(ol_anchor_set(&root->state.anchor, t->by_anchor, r->session.data.split.n_holdout,
+                         t->holdout));
     CM_TRY(cm_fault("online.commit"));
     CM_TRY(ol_state_commit(&root->state, &root->version, root->states, root->version,
                            tr_publisher_run(root->publisher)));
     return follow_up(r, drifts);
+}
+
+static cm_status decide_batch(struct run *r, bool decided)
+{
+    r->root.began_ns = cm_now_ns();
+    CM_TRY(share_batch(r));
+    CM_TRY(ol_trial_answer(&r->trial, &r->batch));
+    if (!decided)
+        CM_TRY(ol_trial_run(&r->trial, &r->batch, tr_stop_asked));
+    ar_group_set_phase(r->session.group, "commit", r->batch.number);
+    CM_TRY(ar_group_agree(r->session.group, conclude_root(r), "committing a batch"));
+    ol_trial_end(&r->trial);
+    return CM_OK;
 }
 
 static cm_status loop(struct run *r)
@@ -399,12 +406,7 @@ static cm_status loop(struct run *r)
             return CM_OK;
         if (word == WORD_STOP)
             return CM_FAIL(CM_EPREEMPTED, "told to stop while waiting for feedback");
-        r->root.began_ns = cm_now_ns();
-        CM_TRY(share_batch(r));
-        CM_TRY(ol_trial_run(&r->trial, &r->batch, tr_stop_asked));
-        ar_group_set_phase(r->session.group, "commit", r->batch.number);
-        CM_TRY(ar_group_agree(r->session.group, conclude_root(r), "committing a batch"));
-        ol_trial_end(&r->trial);
+        CM_TRY(decide_batch(r, word == WORD_DECIDED));
     }
 }
 
@@ -434,10 +436,31 @@ static struct tr_session_options session_options(const struct ol_run_options *op
     return o;
 }
 
+/* What start refuses, --check refuses: it judges by the same values. */
+static cm_status check_sections(const struct ol_run_options *options)
+{
+    struct cm_config *config;
+    struct ol_config cfg;
+    struct tr_data_config data;
+    struct tr_train_config train;
+    const struct tr_session_options *o = &options->session;
+    CM_TRY(cm_config_open(&config, o->config_path, o->sets, o->nsets));
+    cm_status st = cm_config_read(config, &ol_config_section, &cfg);
+    if (st == CM_OK)
+        st = cm_config_read(config, &tr_data_section, &data);
+    if (st == CM_OK)
+        st = cm_config_read(config, &tr_train_section, &train);
+    if (st == CM_OK)
+        st = ol_config_check(&cfg, data.holdout, train.shards);
+    cm_config_close(&config);
+    return st;
+}
+
 cm_status ol_run_check(const struct ol_run_options *options)
 {
     struct ol_config cfg;
     struct tr_session_options session = session_options(options, &cfg);
+    CM_TRY(check_sections(options));
     return tr_session_check(&session);
 }
 

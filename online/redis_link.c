@@ -66,9 +66,8 @@ static bool heals(cm_status st)
     case CM_ENOSPC: /* its memory, or its disk */
     case CM_EINVAL: /* a key of another type: a person may remove it */
     case CM_EIO:
-    case CM_EFORMAT:
         return true;
-    default:
+    default: /* not allowed, too old, another loop's, or no Redis at all: CM_EFORMAT */
         return false;
     }
 }

@@ -25,7 +25,8 @@ void ol_link_close(struct ol_link *link); /* zeroed is fine */
 /* Milliseconds until the next try may be made; 0: now. */
 int ol_link_wait_ms(const struct ol_link *link);
 /* After each exchange, with its status. A Redis that is away or cannot do it now is CM_OK, with
- * *up false and a pause begun; what no waiting heals (no permission, no memory here) is returned.
+ * *up false and a pause begun; what no waiting heals (no permission, no Redis at that address) is
+ * returned.
  */
 CM_MUST_CHECK
 cm_status ol_link_heed(struct ol_link *link, cm_status st, bool *up);

@@ -9,9 +9,11 @@
 #include "wire/feedback.h"
 
 cm_status ol_resolver_init(struct ol_resolver *r, const struct nn_spec *spec,
-                           const struct nn_image_limits *limits, struct cm_redis *captures)
+                           const struct nn_image_limits *limits, struct cm_redis *captures,
+                           const struct ol_dedup *barred)
 {
-    *r = (struct ol_resolver){.spec = spec, .limits = *limits, .captures = captures};
+    *r = (struct ol_resolver){
+        .spec = spec, .limits = *limits, .captures = captures, .barred = barred};
     CM_TRY(cm_alloc(&r->classes, (size_t)spec->nclasses, sizeof *r->classes, "class names"));
     for (int c = 0; c < spec->nclasses; c++)
         r->classes[c] = spec->classes[c];
@@ -97,10 +99,9 @@ static cm_status take_answer(const struct ol_resolver *r, const struct wi_captur
     return CM_OK;
 }
 
-static uint64_t hash_content(const struct ol_resolver *r, const uint8_t *pixels, int32_t label)
+uint64_t ol_image_hash(const uint8_t *pixels, size_t n)
 {
-    const uint64_t both[2] = {cm_xxh64(pixels, nn_shape_count(r->spec->input)), (uint64_t)label};
-    return cm_xxh64(both, sizeof both);
+    return cm_xxh64(pixels, n);
 }
 
 static uint64_t hash_producer(const char *name, struct wi_text id)
@@ -124,7 +125,14 @@ static cm_status resolve_good(struct ol_resolver *r, const struct wi_feedback *f
     *label = class;
     if (capture)
         CM_TRY(take_answer(r, capture, entry));
-    return decode(r, capture ? &capture->image : &f->image, pixels);
+    CM_TRY(decode(r, capture ? &capture->image : &f->image, pixels));
+    uint64_t image = ol_image_hash(pixels, nn_shape_count(r->spec->input));
+    if (r->barred && ol_dedup_has(r->barred, image))
+        return CM_FAIL(CM_EINVAL, "image: it is one of the holdout, which judges candidates and is "
+                                  "never trained on");
+    const uint64_t both[] = {image, (uint64_t) class};
+    entry->content = cm_xxh64(both, sizeof both);
+    return CM_OK;
 }
 
 cm_status ol_resolve(struct ol_resolver *r, const char *name, const struct wi_field *field,
@@ -145,9 +153,7 @@ cm_status ol_resolve(struct ol_resolver *r, const char *name, const struct wi_fi
     *good = st == CM_OK;
     if (st == CM_ENOMEM)
         return st;
-    if (*good) {
-        entry->content = hash_content(r, pixels, *label);
+    if (*good)
         entry->producer = hash_producer(name, f.id);
-    }
     return CM_OK;
 }

@@ -3,8 +3,49 @@
 #include <math.h>
 #include <string.h>
 
+#include "common/hash.h"
+#include "common/log.h"
 #include "common/mem.h"
 #include "common/vec.h"
+#include "online/resolve.h"
+
+/* Which images judge: no feedback may be one of them, and no anchor is of others. */
+static cm_status list_holdout(struct ol_trial *t)
+{
+    const struct tr_data *data = &t->session->data;
+    size_t n = (size_t)data->split.n_holdout, nbytes = tr_dataset_image_nbytes(&data->set);
+    struct cm_xxh *all;
+    CM_TRY(ol_dedup_init(&t->held_out, n));
+    CM_TRY(cm_xxh_open(&all));
+    for (size_t i = 0; i < n; i++) {
+        uint64_t one = ol_image_hash(tr_dataset_image(&data->set, data->split.holdout[i]), nbytes);
+        t->label[i] = data->set.labels[data->split.holdout[i]];
+        ol_dedup_add(&t->held_out, one);
+        cm_xxh_update(all, &one, sizeof one);
+        cm_xxh_update(all, &t->label[i], sizeof t->label[i]);
+    }
+    t->holdout = cm_xxh_digest(all);
+    cm_xxh_close(&all);
+    return CM_OK;
+}
+
+/* What the config allows and a person may not have meant. */
+static void warn_of_size(const struct ol_trial *t)
+{
+    const struct ol_config *cfg = t->cfg;
+    int64_t n = t->session->data.split.n_holdout;
+    int64_t fair = ol_gate_fair_holdout(cfg->margin, OL_GATE_CHANGED);
+    int64_t least = ol_gate_smallest_class(t->label, (size_t)n, t->session->spec->nclasses);
+    if (n < fair)
+        cm_log_warn(
+            "data.holdout: on %lld images a candidate that changes 5 %% of the answers and "
+            "loses nothing is refused more often than not (online.margin %g): %lld are fair",
+            (long long)n, cfg->margin, (long long)fair);
+    if ((double)least * cfg->recall_drop < OL_GATE_SHOWN)
+        cm_log_warn("data.holdout: of its smallest class %lld images are too few to show a fall of "
+                    "recall by online.recall_drop %g",
+                    (long long)least, cfg->recall_drop);
+}
 
 cm_status ol_trial_open(struct ol_trial *t, const struct tr_session *s, const struct ol_config *cfg)
 {
@@ -25,8 +66,9 @@ cm_status ol_trial_open(struct ol_trial *t, const struct tr_session *s, const st
     CM_TRY(cm_alloc(&t->label, n, sizeof *t->label, "holdout labels"));
     CM_TRY(cm_alloc(&t->by_champion, n, sizeof *t->by_champion, "holdout answers"));
     CM_TRY(cm_alloc(&t->by_candidate, n, sizeof *t->by_candidate, "holdout answers"));
-    for (size_t i = 0; i < n; i++)
-        t->label[i] = s->data.set.labels[split->holdout[i]];
+    CM_TRY(cm_alloc(&t->by_anchor, n, sizeof *t->by_anchor, "holdout answers"));
+    CM_TRY(list_holdout(t));
+    warn_of_size(t);
     return CM_OK;
 }
 
@@ -40,7 +82,9 @@ void ol_trial_close(struct ol_trial *t)
     cm_free(&t->label);
     cm_free(&t->by_champion);
     cm_free(&t->by_candidate);
+    cm_free(&t->by_anchor);
     cm_free(&t->feedback);
+    ol_dedup_release(&t->held_out);
 }
 
 void ol_trial_end(struct ol_trial *t)
@@ -105,22 +149,42 @@ static cm_status judge(struct ol_trial *t, const struct ol_batch *b, bool finite
                                    .champion = t->by_champion,
                                    .candidate = t->by_candidate};
     ol_gate_judge(v, &limits, &holdout);
+    holdout.champion = t->by_anchor;
+    ol_gate_judge_anchor(v, &limits, &holdout);
     return CM_OK;
+}
+
+static int64_t count_right(const struct ol_trial *t, const int32_t *said)
+{
+    int64_t right = 0;
+    for (int64_t i = 0; i < t->session->data.split.n_holdout; i++)
+        right += said[i] == t->label[i];
+    return right;
+}
+
+cm_status ol_trial_answer(struct ol_trial *t, const struct ol_batch *b)
+{
+    size_t n = (size_t)t->session->data.split.n_holdout;
+    ol_trial_end(t);
+    t->verdict = (struct ol_gate_verdict){0};
+    cm_free(&t->feedback);
+    CM_TRY(answer_holdout(t, t->champion, t->by_champion));
+    if (!t->anchored || count_right(t, t->by_champion) > count_right(t, t->by_anchor))
+        memcpy(t->by_anchor, t->by_champion, n * sizeof *t->by_anchor);
+    t->anchored = true;
+    if (b->nimages == 0)
+        return CM_OK;
+    CM_TRY(cm_alloc(&t->feedback, b->nimages, sizeof *t->feedback, "answers to feedback"));
+    return answer_feedback(t, t->champion, b, t->feedback, &t->verdict.feedback_champion);
 }
 
 cm_status ol_trial_run(struct ol_trial *t, const struct ol_batch *b, bool (*stop)(void))
 {
     bool finite;
-    ol_trial_end(t);
-    t->verdict = (struct ol_gate_verdict){0};
-    cm_free(&t->feedback);
     if (b->nimages == 0) {
         ol_gate_refuse(&t->verdict, OL_GATE_NOTHING, "no entry to train on");
         return CM_OK;
     }
-    CM_TRY(cm_alloc(&t->feedback, b->nimages, sizeof *t->feedback, "answers to feedback"));
-    CM_TRY(answer_holdout(t, t->champion, t->by_champion));
-    CM_TRY(answer_feedback(t, t->champion, b, t->feedback, &t->verdict.feedback_champion));
     CM_TRY(ol_tuner_open(&t->tuner, t->session, t->cfg, &t->replay, b, t->champion));
     CM_TRY(ol_tuner_run(&t->tuner, stop, &finite));
     CM_TRY(cm_fault("online.trained"));

@@ -111,3 +111,72 @@ cat >"$config" <<JSON
  "online": {"redis": "unix:$socket", "entries": 64, "batch": 64, "epochs": 10, "lr": 0.01, "margin": 0.05,
             "recall_drop": 0.2, "poll_ms": 50, "retry_max_ms": 200}}
 JSON
+
+# ---- worlds: the same champion and the same feedback, each time from the beginning ----
+
+world() { # NAME: its run is $run
+    stop_redis
+    run=$work/$1
+    rm -rf "$run" "$work/redis"
+    cp -r "$work/base" "$run"
+    cp -r "$work/base.redis" "$work/redis"
+    start_redis "$work/redis"
+}
+
+ends_right() {
+    [ "$(sha_of "$run" champion)" = "$want_sha" ] || fail "$1: other bits than undisturbed"
+    [ "$("$store" ls "$run" --json | grep -o '"version"' | wc -l)" = "$want_versions" ] ||
+        fail "$1: other versions than undisturbed"
+    ledger_closes "$run"
+    [ "$(letters)" = 3 ] || fail "$1: $(letters) dead letters"
+    for fate in trained rejected dead duplicate; do
+        [ "$(stat_of "$run" $fate)" = "$(eval echo "\$want_$fate")" ] ||
+            fail "$1: $(stat_of "$run" $fate) $fate entries"
+    done
+    want 0 "$store" verify "$run"
+    rm -rf "$run"
+}
+
+# A world to start from: a champion, and a Redis with two operators' feedback and some garbage. What becomes of it
+# undisturbed is what every other world must end in.
+make_worlds() {
+    local i fate
+    want 0 "$train" train "$config" -q
+    want 0 "$fixture" export "$config" 0 128 "$work/images"
+    mv "$work/run" "$work/base"
+    start_redis "$work/base.redis"
+    split -n l/2 "$work/images/labels.csv" "$work/half."
+    want 0 "$online" feedback push --labels "$work/half.aa" --operator ann
+    want 0 "$online" feedback push --labels "$work/half.ab" --operator bob
+    want 0 "$online" feedback push --labels "$work/half.ab" --operator bob
+    for i in 1 2 3; do
+        cli XADD fw:feedback:eve '*' label nosuch image "$i" >/dev/null
+    done
+    stop_redis
+
+    world plain
+    want 0 "$online" online "$config" --run "$run" --drain
+    want_sha=$(sha_of "$run" champion)
+    want_versions=$("$store" ls "$run" --json | grep -o '"version"' | wc -l)
+    for fate in trained rejected dead duplicate; do
+        eval "want_$fate=$(stat_of "$run" $fate)"
+    done
+    [ "$want_trained" = 128 ] || fail "$want_trained trained, not 128"
+    ends_right plain
+    echo "ok: undisturbed: ${want_sha:0:16}, $want_trained trained, $want_duplicate duplicate, $want_dead dead"
+}
+
+# hold POINT: the loop in the background, until it has stopped itself there; release: it goes on.
+hold() {
+    FLYWHEEL_INJECT=$1=stop "$online" online "$config" --run "$run" --drain >"$work/loop.log" 2>&1 &
+    loop_pid=$!
+    await "$1" grep -q "^State:.*stopped" "/proc/$loop_pid/status"
+}
+release() { # CODE: that it ends with
+    kill -CONT "$loop_pid"
+    code=0
+    wait "$loop_pid" || code=$?
+    loop_pid=
+    cp "$work/loop.log" "$work/log"
+    [ "$code" = "$1" ] || fail "exit code $code instead of $1"
+}
