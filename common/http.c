@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/connections.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/multipart.h"
@@ -45,25 +46,17 @@
 
 enum state { HANDLING, SUSPENDED, ANSWERED };
 
-struct connection {                /* guarded by the server's lock */
-    struct connection *next, **at; /* at: the link that leads here */
-    int fd;
-    int64_t due_ns; /* it is cut then; INT64_MAX: the handler's turn, or cut already */
-    bool excess;
-};
-
 struct cm_http {
     struct cm_http_config cfg;
     struct MHD_Daemon *daemon;
     int listener; /* ours again after quiesce; -1 while the daemon has it */
     int port;
     atomic_bool quiesced;
-    int64_t tended_ns;    /* cm_http_tend's */
+    int64_t tended_ns; /* cm_http_tend's */
+    struct cm_connections connections;
     pthread_mutex_t lock; /* guards the rest */
     pthread_cond_t sent;  /* unsent became 0 */
     size_t unsent;        /* requests with the handler, or with an answer on its way */
-    struct connection *connections;
-    int nconnections;
     size_t bodies_nbytes; /* memory of all bodies */
 };
 
@@ -204,17 +197,9 @@ static enum MHD_Result take_body(struct cm_http_request *r, const char *data, si
     return MHD_YES;
 }
 
-static struct connection *connection_of(struct MHD_Connection *connection)
+static struct cm_connection *connection_of(struct MHD_Connection *connection)
 {
     return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
-}
-
-/* From now on the connection is cut ns later. */
-static void set_due(struct cm_http *s, struct MHD_Connection *connection, int64_t ns)
-{
-    pthread_mutex_lock(&s->lock);
-    connection_of(connection)->due_ns = ns == INT64_MAX ? ns : cm_now_ns() + ns;
-    pthread_mutex_unlock(&s->lock);
 }
 
 static int64_t idle_ns(const struct cm_http *s)
@@ -222,44 +207,18 @@ static int64_t idle_ns(const struct cm_http *s)
     return s->cfg.timeout_s * (int64_t)NS_PER_S;
 }
 
-static void start_connection(struct cm_http *s, struct MHD_Connection *connection, void **slot)
-{
-    struct connection *c;
-    if (cm_alloc(&c, 1, sizeof(*c), "HTTP connection") != CM_OK)
-        return;
-    c->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-    pthread_mutex_lock(&s->lock);
-    c->excess = ++s->nconnections > s->cfg.max_connections;
-    c->due_ns = cm_now_ns() + (c->excess ? EXCESS_NS : idle_ns(s));
-    c->next = s->connections;
-    c->at = &s->connections;
-    if (c->next)
-        c->next->at = &c->next;
-    s->connections = c;
-    pthread_mutex_unlock(&s->lock);
-    *slot = c;
-}
-
-/* libmicrohttpd calls this before it closes the descriptor, so cm_http_tend never cuts another's.
- */
-static void end_connection(struct cm_http *s, struct connection *c)
-{
-    pthread_mutex_lock(&s->lock);
-    *c->at = c->next;
-    if (c->next)
-        c->next->at = c->at;
-    s->nconnections--;
-    pthread_mutex_unlock(&s->lock);
-    cm_free(&c);
-}
-
+/* libmicrohttpd calls this for each connection that begins, and before it closes one that ends. */
 static void on_connection(void *ctx, struct MHD_Connection *connection, void **slot,
                           enum MHD_ConnectionNotificationCode code)
 {
+    struct cm_http *s = ctx;
     if (code == MHD_CONNECTION_NOTIFY_STARTED)
-        start_connection(ctx, connection, slot);
+        *slot = cm_connections_add(
+            &s->connections,
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd,
+            idle_ns(s), EXCESS_NS);
     else if (*slot)
-        end_connection(ctx, *slot);
+        cm_connections_remove(&s->connections, *slot);
 }
 
 static enum MHD_Result hand_over(struct cm_http_request *r)
@@ -269,7 +228,7 @@ static enum MHD_Result hand_over(struct cm_http_request *r)
     enum state handling = HANDLING;
 
     r->handed_over = r->counted = true;
-    set_due(r->server, connection, INT64_MAX);
+    cm_connections_set_due(&r->server->connections, connection_of(connection), INT64_MAX);
     pthread_mutex_lock(&r->server->lock);
     r->server->unsent++;
     pthread_mutex_unlock(&r->server->lock);
@@ -292,12 +251,14 @@ static enum refusal judge(struct cm_http_request *r)
     bool reads_only = strcmp(r->method, MHD_HTTP_METHOD_GET) == 0 && n == 0;
     if (n > s->cfg.max_body_nbytes)
         return TOO_LARGE;
+    if (reads_only)
+        return TAKEN;
+    if (cm_connections_is_excess(&s->connections, connection_of(r->connection)))
+        return BUSY;
     pthread_mutex_lock(&s->lock);
-    struct connection *c = connection_of(r->connection);
-    c->excess = c->excess && s->nconnections > s->cfg.max_connections;
-    bool busy = !reads_only && (c->excess || (n > 0 && is_full(s, (size_t)n)));
+    bool full = n > 0 && is_full(s, (size_t)n);
     pthread_mutex_unlock(&s->lock);
-    return busy ? BUSY : TAKEN;
+    return full ? BUSY : TAKEN;
 }
 
 static enum MHD_Result begin(struct cm_http *server, struct MHD_Connection *connection,
@@ -312,7 +273,8 @@ static enum MHD_Result begin(struct cm_http *server, struct MHD_Connection *conn
     r->path = path;
     *slot = r;
     if (server->cfg.read_ms > 0)
-        set_due(server, connection, server->cfg.read_ms * INT64_C(1000000));
+        cm_connections_set_due(&server->connections, connection_of(connection),
+                               server->cfg.read_ms * INT64_C(1000000));
     enum refusal why = judge(r);
     return why ? refuse(r, why) : MHD_YES;
 }
@@ -351,7 +313,7 @@ static void on_completed(void *ctx, struct MHD_Connection *connection, void **sl
     (void)why;
     if (!r)
         return;
-    set_due(r->server, connection, idle_ns(r->server));
+    cm_connections_set_due(&r->server->connections, connection_of(connection), idle_ns(r->server));
     if (r->response)
         MHD_destroy_response(r->response);
     if (r->counted) {
@@ -431,6 +393,7 @@ cm_status cm_http_open(struct cm_http **out, const struct cm_http_config *cfg)
     s->cfg = *cfg;
     s->cfg.host = NULL; /* the caller's */
     s->listener = -1;
+    cm_connections_init(&s->connections, cfg->max_connections);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->sent, NULL);
     CM_GOTO(st, listen_on(&s->listener, cfg->host, cfg->port), out);
@@ -471,14 +434,7 @@ void cm_http_tend(struct cm_http *server)
     if (now_ns - server->tended_ns < TEND_NS)
         return;
     server->tended_ns = now_ns;
-    pthread_mutex_lock(&server->lock);
-    for (struct connection *c = server->connections; c; c = c->next) {
-        if (now_ns < c->due_ns)
-            continue;
-        shutdown(c->fd, SHUT_RDWR); /* the server's thread finds it closed */
-        c->due_ns = INT64_MAX;
-    }
-    pthread_mutex_unlock(&server->lock);
+    cm_connections_cut(&server->connections);
 }
 
 void cm_http_quiesce(struct cm_http *server)
@@ -520,6 +476,7 @@ void cm_http_close(struct cm_http **server)
         close(s->listener);
     pthread_cond_destroy(&s->sent);
     pthread_mutex_destroy(&s->lock);
+    cm_connections_release(&s->connections);
     cm_free(server);
 }
 

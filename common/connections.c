@@ -1,0 +1,87 @@
+#include "common/connections.h"
+
+#include <sys/socket.h>
+
+#include "common/clock.h"
+#include "common/mem.h"
+
+struct cm_connection {
+    struct cm_connection *next, **at; /* at: the link that leads here */
+    int fd;
+    int64_t due_ns; /* INT64_MAX: never, or cut already */
+    bool excess;
+};
+
+void cm_connections_init(struct cm_connections *all, int max)
+{
+    *all = (struct cm_connections){.max = max};
+    pthread_mutex_init(&all->lock, NULL);
+}
+
+void cm_connections_release(struct cm_connections *all)
+{
+    pthread_mutex_destroy(&all->lock);
+}
+
+static int64_t later(int64_t ns)
+{
+    return ns == INT64_MAX ? ns : cm_now_ns() + ns;
+}
+
+struct cm_connection *cm_connections_add(struct cm_connections *all, int fd, int64_t due_ns,
+                                         int64_t excess_due_ns)
+{
+    struct cm_connection *c;
+    if (cm_alloc(&c, 1, sizeof(*c), "connection") != CM_OK)
+        return NULL;
+    c->fd = fd;
+    pthread_mutex_lock(&all->lock);
+    c->excess = ++all->n > all->max;
+    c->due_ns = later(c->excess ? excess_due_ns : due_ns);
+    c->next = all->first;
+    c->at = &all->first;
+    if (c->next)
+        c->next->at = &c->next;
+    all->first = c;
+    pthread_mutex_unlock(&all->lock);
+    return c;
+}
+
+void cm_connections_remove(struct cm_connections *all, struct cm_connection *c)
+{
+    pthread_mutex_lock(&all->lock);
+    *c->at = c->next;
+    if (c->next)
+        c->next->at = c->at;
+    all->n--;
+    pthread_mutex_unlock(&all->lock);
+    cm_free(&c);
+}
+
+void cm_connections_set_due(struct cm_connections *all, struct cm_connection *c, int64_t ns)
+{
+    pthread_mutex_lock(&all->lock);
+    c->due_ns = later(ns);
+    pthread_mutex_unlock(&all->lock);
+}
+
+bool cm_connections_is_excess(struct cm_connections *all, struct cm_connection *c)
+{
+    pthread_mutex_lock(&all->lock);
+    bool excess = c->excess = c->excess && all->n > all->max;
+    pthread_mutex_unlock(&all->lock);
+    return excess;
+}
+
+void cm_connections_cut(struct cm_connections *all)
+{
+    int64_t now_ns = cm_now_ns();
+    pthread_mutex_lock(&all->lock);
+    for (struct cm_connection *c = all->first; c; c = c->next) {
+        if (now_ns < c->due_ns)
+            continue;
+        shutdown(c->fd, SHUT_RDWR);
+        c->due_ns = INT64_MAX;
+    }
+    pthread_mutex_unlock(&all->lock);
+}
