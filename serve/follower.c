@@ -213,7 +213,7 @@ static void offer_former(struct sv_follower *f, const struct ps_store *store)
 static cm_status look(struct sv_follower *f)
 {
     struct ps_store *store = NULL;
-    struct change change;
+    struct change change = {0};
     int64_t version;
     cm_status st;
     CM_TRY(cm_fault("serve.look"));

@@ -123,6 +123,8 @@ static void part(struct sv_gateway *g, int w, bool died, const char *why);
 static void take_words(char said[SAID_NBYTES], const struct wi_header *h, const void *body)
 {
     size_t n = h->body_nbytes < SAID_NBYTES ? h->body_nbytes : SAID_NBYTES - 1;
+    if (!body)
+        n = 0;
     while (n > 0 && n < h->body_nbytes && (((const uint8_t *)body)[n] & 0xc0) == 0x80)
         n--; /* not inside a letter */
     bool plain = h->body == WI_BODY_TEXT && wi_text_is_plain(body, n);
