@@ -1,0 +1,38 @@
+/* The GPU plug-in, libflywheel_cuda.so: opened at run time, so that one build serves hosts with and
+ * without NVIDIA's libraries. It calls nothing of its host; all that it gives is one symbol. */
+#ifndef MODEL_PLUGIN_H
+#define MODEL_PLUGIN_H
+
+#include <stdint.h>
+
+#include "common/status.h"
+#include "model/cuda/kernels_list.h"
+#include "model/driver.h"
+
+#define NN_PLUGIN_FILE   "libflywheel_cuda.so"
+#define NN_PLUGIN_SYMBOL "flywheel_plugin"
+
+struct nn_plugin {
+    const char *build; /* cm_version() of the build that it belongs to: refused by any other … */
+    uint64_t shapes; /* … and so is one whose structs differ, of a build that was not committed */
+    const struct nn_driver *driver;
+};
+
+/* The sizes of what both sides see, mixed. */
+#define NN_PLUGIN_MIX(h, type) (((h) ^ sizeof(type)) * UINT64_C(0x100000001b3))
+#define NN_PLUGIN_SHAPES                                                                           \
+    NN_PLUGIN_MIX(                                                                                 \
+        NN_PLUGIN_MIX(NN_PLUGIN_MIX(NN_PLUGIN_MIX(NN_PLUGIN_MIX(UINT64_C(0xcbf29ce484222325) +     \
+                                                                    (uint64_t)NN_KERNEL_COUNT,     \
+                                                                struct nn_driver),                 \
+                                                  struct nn_product),                              \
+                                    struct nn_norm_args),                                          \
+                      struct nn_update_args),                                                      \
+        struct nn_step_values)
+
+/* path: a file; NULL: NN_PLUGIN_FILE beside this program or in ../lib. It stays open for the
+ * process's life. CM_EUNSUPPORTED says which file or library is missing, CM_EVERSION that it is of
+ * another build. */
+CM_MUST_CHECK cm_status nn_plugin_open(const struct nn_plugin **out, const char *path);
+
+#endif
