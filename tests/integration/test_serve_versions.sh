@@ -47,15 +47,15 @@ end
 
 # One is busy, another idle with the new version: it computes again, and the late answer is dropped.
 begin switch_ms=20
-faulty serve.compute=delay:1500 0
+faulty serve.compute=delay:6000 0
 await 20 ready
 worker 1
-await 20 workers_are 2
+await 20 grep -q 'version 1 is loaded' "$work/worker1.log"
 ask
 await 10 metric_is flywheel_inflight_requests 1
 store champion 2
 answered 1 ' v2$'
-await 10 metric_is flywheel_late_answers_total 1
+await 20 metric_is flywheel_late_answers_total 1
 metric_is flywheel_requeued_requests_total 1 || fail "not given to the idle worker"
 end
 
