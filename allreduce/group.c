@@ -11,8 +11,10 @@
 #include "allreduce/watchdog.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/version.h"
 
-#define MESSAGE 256 /* bytes of a rank's fault or text that others get to see */
+#define CLOCKS_S 2   /* further apart is worth a warning */
+#define MESSAGE  256 /* bytes of a rank's fault or text that others get to see */
 
 struct ar_group {
     struct ar_config cfg;
@@ -90,6 +92,57 @@ static cm_status start_watch(struct ar_group *g, const struct greeting *all)
     return st;
 }
 
+static cm_status gather_by(struct ar_group *g, void *mine, size_t nbytes, void *all,
+                           struct cm_deadline deadline)
+{
+    struct ar_job job = {.kind = AR_JOB_GATHER, .buf = mine, .n = nbytes, .all = all};
+    ar_reducer_push(g->reducer, &job);
+    cm_status st = ar_reducer_wait(g->reducer, deadline);
+    if (st == CM_ETIMEDOUT)
+        ar_reducer_close(&g->reducer); /* before what it may still write to goes */
+    return st;
+}
+
+/* The first words between ranks have one size in every build; the others need not. */
+struct build {
+    char version[96], host[64];
+};
+
+static cm_status compare_builds(struct ar_group *g, struct cm_deadline deadline)
+{
+    struct build mine = {0}, *all;
+    snprintf(mine.version, sizeof mine.version, "%s", cm_version());
+    (void)gethostname(mine.host, sizeof mine.host - 1);
+    CM_TRY(cm_alloc(&all, (size_t)g->size, sizeof *all, "ranks' builds"));
+    cm_status st = gather_by(g, &mine, sizeof mine, all, deadline);
+    for (int r = 1; r < g->size && st == CM_OK; r++)
+        if (strcmp(all[r].version, all[0].version) != 0)
+            st = CM_FAIL(CM_EMISMATCH,
+                         "rank %d on %s runs flywheel %s, rank 0 on %s runs %s: install the same "
+                         "build on all hosts",
+                         r, all[r].host, all[r].version, all[0].host, all[0].version);
+    cm_free(&all);
+    return st;
+}
+
+/* Nothing depends on clocks but the times in files and logs, so this is a warning. */
+static cm_status compare_clocks(struct ar_group *g, const struct greeting *hosts)
+{
+    double mine = 0, *all;
+    CM_TRY(cm_alloc(&all, (size_t)g->size, sizeof *all, "ranks' clocks"));
+    cm_status st = ar_group_gather(g, &mine, sizeof mine, all); /* all are here now */
+    mine = cm_utc_now();
+    if (st == CM_OK)
+        st = ar_group_gather(g, &mine, sizeof mine, all);
+    int odd = st == CM_OK && g->rank == 0 ? ar_place_odd_clock(all, g->size, CLOCKS_S) : -1;
+    if (odd >= 0)
+        cm_log_warn("the clock of rank %d on %s is %+.1f s from that of rank 0 on %s: times in "
+                    "logs and files will not agree (is NTP running?)",
+                    odd, hosts[odd].place.host, all[odd] - all[0], hosts[0].place.host);
+    cm_free(&all);
+    return st;
+}
+
 /* Ranks tell each other where they are and whether they could get ready. */
 static cm_status meet(struct ar_group *g, struct cm_deadline deadline)
 {
@@ -104,14 +157,8 @@ static cm_status meet(struct ar_group *g, struct cm_deadline deadline)
 
     cm_status st;
     CM_GOTO(st, cm_alloc(&all, (size_t)g->size, sizeof *all, "ranks' greetings"), out);
-    struct ar_job job = {.kind = AR_JOB_GATHER, .buf = &mine, .n = sizeof mine, .all = all};
-    ar_reducer_push(g->reducer, &job);
-    st = ar_reducer_wait(g->reducer, deadline);
-    if (st == CM_ETIMEDOUT) {
-        ar_reducer_close(&g->reducer); /* before the greetings that it may still write to go */
-        goto out;
-    }
-    CM_GOTO(st, st, out);
+    CM_GOTO(st, compare_builds(g, deadline), out);
+    CM_GOTO(st, gather_by(g, &mine, sizeof mine, all, deadline), out);
     g->met = true;
     CM_GOTO(st, compare_greetings(g, all), out);
     /* Without a watchdog nobody would notice how long the others take to part. */
@@ -119,6 +166,7 @@ static cm_status meet(struct ar_group *g, struct cm_deadline deadline)
     g->met = st == CM_OK;
     CM_GOTO(st, st, out);
     ar_reducer_set_watch(g->reducer, g->size > 1 ? g->watch : NULL);
+    st = g->size > 1 ? compare_clocks(g, all) : CM_OK;
 out:
     cm_free(&all);
     return st;

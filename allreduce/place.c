@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>
+#include <math.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -74,4 +75,15 @@ void ar_place_local(const struct ar_place *places, int n, int rank, int *local_r
         *local_size += same;
         *local_rank += same && r < rank;
     }
+}
+
+int ar_place_odd_clock(const double *utc_s, int n, double tolerance_s)
+{
+    int odd = -1;
+    for (int r = 1; r < n; r++) {
+        double off = fabs(utc_s[r] - utc_s[0]);
+        if (off > tolerance_s && (odd < 0 || off > fabs(utc_s[odd] - utc_s[0])))
+            odd = r;
+    }
+    return odd;
 }

@@ -31,5 +31,8 @@ uint32_t ar_place_route(const struct ar_place *from, const struct ar_place *to);
  * Pure. */
 void ar_place_local(const struct ar_place *places, int n, int rank, int *local_rank,
                     int *local_size);
+/* The rank whose clock is furthest from rank 0's, and more than tolerance_s; -1 when none is.
+ * utc_s: (n), read at about the same moment. Pure. */
+int ar_place_odd_clock(const double *utc_s, int n, double tolerance_s);
 
 #endif

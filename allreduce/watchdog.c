@@ -20,9 +20,10 @@
 #include "common/mem.h"
 
 #define REPORT_ROWS  16
-#define LEAVE_COPIES 3 /* datagrams get lost */
-#define TELL_S       1 /* for whoever is told of a loss: the file system may be what hangs */
-#define QUIET_BEATS  2 /* how long a rank that need not speak waits for the one that does */
+#define LEAVE_COPIES 3   /* datagrams get lost */
+#define TELL_S       1   /* for whoever is told of a loss: the file system may be what hangs */
+#define QUIET_BEATS  2   /* how long a rank that need not speak waits for the one that does, */
+#define QUIET_MS     500 /* and at least */
 
 /* What the rank does, written by its own threads, read by the watchdog. */
 struct doing {
@@ -50,7 +51,9 @@ struct ar_watch {
     pthread_t thread;
     bool running;            /* owner: who starts and closes; true before the thread begins */
     unsigned long long seen; /* the collective that waited_ms counts for */
-    unsigned long long told; /* the newest that was called late */
+    unsigned long long told; /* the newest that was called late, and where: once is enough */
+    const char *told_phase;
+    long long told_step;
     int64_t waited_ms, in_phase_ms, gone_ms;
     const char *seen_phase;
     long long seen_step;
@@ -216,26 +219,27 @@ static int find_culprit(const struct ar_watch *w)
     return ar_culprit(w->beacon.peers, w->beacon.size, w->beacon.rank, w->seen, silent_ms(w));
 }
 
+/* The last to be heard of the job: by people, by whoever asked, by the others. */
 static _Noreturn void give_up(struct ar_watch *w)
 {
     int culprit = find_culprit(w);
     char who[512], text[768], others[128];
     describe_wait(w, culprit, who, sizeof who, text, sizeof text);
     cm_log_error("leaving: %s", text);
-    if (speaks(w, AR_FAULT_SILENT)) {
-        show_all(w, CM_LOG_ERROR);
-        const struct ar_peer *p = culprit >= 0 ? &w->beacon.peers[culprit] : NULL;
-        describe_others(w, others, sizeof others);
-        const struct ar_loss loss = {
-            .rank = culprit,
-            .host = p ? p->host : NULL,
-            .fault = p ? ar_fault_names[fault_of(w, culprit)] : ar_fault_names[AR_FAULT_NONE],
-            .phase = p && p->beat.kind ? p->beat.phase : atomic_load(&w->doing.phase),
-            .step = p ? p->beat.step : atomic_load(&w->doing.step),
-            .what = who,
-            .others = others};
-        tell_loss(w, &loss);
-    }
+    show_all(w, CM_LOG_ERROR);
+    const struct ar_peer *p = culprit >= 0 ? &w->beacon.peers[culprit] : NULL;
+    enum ar_fault fault = p ? fault_of(w, culprit) : AR_FAULT_NONE;
+    /* Who fell silent got further than its last heartbeat: to where it is missed. */
+    bool knows = p && fault == AR_FAULT_BEHIND;
+    describe_others(w, others, sizeof others);
+    const struct ar_loss loss = {.rank = culprit,
+                                 .host = p ? p->host : NULL,
+                                 .fault = ar_fault_names[fault],
+                                 .phase = knows ? p->beat.phase : atomic_load(&w->doing.phase),
+                                 .step = knows ? p->beat.step : atomic_load(&w->doing.step),
+                                 .what = who,
+                                 .others = others};
+    tell_loss(w, &loss);
     struct ar_beat b = beat_of(w, AR_BEAT_LEAVING);
     snprintf(b.text, sizeof b.text, "%.*s", AR_BEAT_TEXT - 1, who);
     send_copies(w, &b);
@@ -245,10 +249,12 @@ static _Noreturn void give_up(struct ar_watch *w)
 static void check_late(struct ar_watch *w)
 {
     char who[512], text[768];
-    if (w->told == w->seen || w->waited_ms < atomic_load(&w->doing.late_ms) ||
-        !speaks(w, AR_FAULT_BEHIND))
+    bool again = w->told_phase == w->seen_phase && w->told_step == w->seen_step;
+    if (again || w->waited_ms < atomic_load(&w->doing.late_ms) || !speaks(w, AR_FAULT_BEHIND))
         return;
     w->told = w->seen;
+    w->told_phase = w->seen_phase;
+    w->told_step = w->seen_step;
     describe_wait(w, find_culprit(w), who, sizeof who, text, sizeof text);
     cm_log_warn("late: %s", text);
     show_all(w, CM_LOG_WARN);
@@ -257,7 +263,8 @@ static void check_late(struct ar_watch *w)
 /* After each heartbeat. */
 static void judge(struct ar_watch *w, int64_t dt_ms)
 {
-    int64_t quiet_ms = QUIET_BEATS * w->heartbeat_ms;
+    int64_t beats_ms = QUIET_BEATS * w->heartbeat_ms;
+    int64_t quiet_ms = beats_ms > QUIET_MS ? beats_ms : QUIET_MS;
     int culprit = find_culprit(w);
     bool gone =
         culprit >= 0 && fault_of(w, culprit) == AR_FAULT_GONE && !atomic_load(&w->doing.parting);

@@ -6,7 +6,7 @@
  *   lost      it waits longer than the deadline, or a rank's host says that its process is gone, or
  *             a rank says that it leaves: the rank that speaks tells whoever asked to be told (a
  *             file, see ar_group_on_loss) and the others, and ends its process; the others end
- *             theirs when they hear it, or by themselves two heartbeats later
+ *             theirs when they hear it, or speak themselves a moment later
  *
  * It needs nobody's help for that, neither the reducer's (which may be stuck inside a library) nor
  * the launcher's. Time in which this process did not run (a suspended job) does not count against

@@ -66,8 +66,10 @@ static cm_status make_level(const char *path)
 {
     if (mkdir(path, 0777) == 0)
         return cm_dir_sync_parent(path);
-    if ((errno == EEXIST || errno == EROFS || errno == EACCES) && cm_path_is_dir(path))
+    int err = errno;
+    if ((err == EEXIST || err == EROFS || err == EACCES) && cm_path_is_dir(path))
         return CM_OK;
+    errno = err; /* looking has set another */
     return CM_FAIL_ERRNO("cannot make folder %s", path);
 }
 

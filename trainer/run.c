@@ -3,9 +3,11 @@
 
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/file.h"
+#include "common/log.h"
 #include "common/mem.h"
 #include "common/vec.h"
 #include "trainer/run_private.h"
@@ -107,6 +109,8 @@ static cm_status preempt(struct tr_runner *r)
 {
     CM_TRY(tr_run_save_last(r));
     tr_report_text(&r->report, "preempted", "reason", "signal");
+    cm_log_info("preempted after step %lld of %lld; all is saved, the next start goes on from here",
+                (long long)r->progress.step, (long long)r->total);
     return CM_FAIL(CM_EPREEMPTED, "stopped after step %lld of %lld, saved",
                    (long long)r->progress.step, (long long)r->total);
 }
@@ -167,6 +171,24 @@ static bool saver_hangs(const struct tr_runner *r)
     return hangs;
 }
 
+/* With peers the group tells of it. */
+static void tell_alone(struct tr_runner *r)
+{
+    char host[64] = "";
+    struct cm_error why;
+    cm_error_save(&why);
+    (void)gethostname(host, sizeof host - 1);
+    const struct ar_loss loss = {.rank = 0,
+                                 .host = host,
+                                 .fault = "failed",
+                                 .phase = "step",
+                                 .step = r->progress.step,
+                                 .what = why.text,
+                                 .others = ""};
+    tr_loss_write(&loss, &r->loss);
+    cm_error_restore(&why);
+}
+
 cm_status tr_run(const struct tr_run_options *options)
 {
     struct tr_runner r = {.options = options};
@@ -183,6 +205,8 @@ cm_status tr_run(const struct tr_run_options *options)
     bool failed = st != CM_OK && st != CM_EPREEMPTED;
     if (agreed && failed && (ar_group_size(r.session.group) > 1 || saver_hangs(&r)))
         ar_group_abort(r.session.group, st, "training");
+    if (agreed && failed)
+        tell_alone(&r);
     release(&r);
     return st;
 }

@@ -5,6 +5,7 @@
 #define TRAINER_RUN_PRIVATE_H
 
 #include "trainer/audit.h"
+#include "trainer/loss.h"
 #include "trainer/publish.h"
 #include "trainer/report.h"
 #include "trainer/run.h"
@@ -33,6 +34,7 @@ struct tr_runner {
     struct tr_saver *saver;
     struct tr_saves saves;
     struct tr_report report;
+    struct tr_loss loss;
     struct tr_progress progress;
     float *average; /* look-ahead: layout->ntotal floats; NULL when off */
     int64_t total, steps_per_epoch;

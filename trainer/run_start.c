@@ -115,6 +115,7 @@ cm_status tr_run_start(struct tr_runner *r)
     struct ar_group *g = r->session.group;
     CM_TRY(ar_group_agree(g, open_engine(r), "preparing the network"));
     CM_TRY(ar_group_agree(g, open_root(r), "opening the run directory"));
+    CM_TRY(tr_loss_arm(&r->loss, g, r->session.run_dir));
     CM_TRY(ar_group_agree(g, tr_run_initialise(r), "initialising weights"));
     CM_TRY(ar_group_agree(g, resume_root(r), "resuming"));
     CM_TRY(tr_run_share(r));

@@ -119,8 +119,8 @@ lose() { # SIGNAL MS WHAT: rank 1 of 4 gets it in mid-loop; the others leave wit
     echo "ok: SIG$1 to rank 1 of 4: the others left after $(((now - begin) / 1000000)) ms"
     end_loop
 }
-lose KILL 2000 "gone \(killed or crashed\), last in 'loop' step"
-lose STOP 4000 "silent for .*, last in 'loop' step"
+lose KILL 2000 "gone \(killed or crashed\), last in '(loop|start)' step"
+lose STOP 4000 "silent for .*, last in '(loop|start)' step"
 says "late: collective .* waited (0\.[5-9]|1\.[0-9]) s for rank 1 on"
 
 # A job that its scheduler suspends for longer than the deadline goes on afterwards.

@@ -166,6 +166,16 @@ static void test_routes(void **state)
     assert_int_equal(size, 3);
 }
 
+static void test_clocks(void **state)
+{
+    (void)state;
+    const double utc_s[] = {1000, 1000.5, 990, 1031.5, 999};
+    assert_int_equal(ar_place_odd_clock(utc_s, 5, 2), 3);
+    assert_int_equal(ar_place_odd_clock(utc_s, 3, 2), 2);
+    assert_int_equal(ar_place_odd_clock(utc_s, 2, 2), -1);
+    assert_int_equal(ar_place_odd_clock(utc_s, 5, 40), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -175,6 +185,7 @@ int main(void)
         cmocka_unit_test(test_one_rank_speaks),
         cmocka_unit_test(test_descriptions_name_rank_host_and_doing),
         cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_clocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

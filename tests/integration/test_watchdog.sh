@@ -1,0 +1,206 @@
+#!/bin/bash
+# Trainers that lose a rank, a disk or their minds: each fault is named with rank, host and place within the deadline,
+# without mpirun's help, and stands first in summary.json; a preemption of any rank, at any time, is saved and resumed to
+# the same bits; bad surroundings are refused at the start.
+set -euo pipefail
+command -v mpirun >/dev/null || { echo "skip: no mpirun"; exit 77; }
+
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_oob_tcp_if_include=lo OMPI_MCA_btl_tcp_if_include=lo
+train=$FLYWHEEL_BIN/flywheel-train
+work=$(mktemp -d "${TMPDIR:-/tmp}/fww.XXXXXX")
+pid= mounted=
+
+cleanup()
+{
+    [ -z "$pid" ] || { pkill -KILL -P "$pid" || true; kill -KILL "$pid" 2>/dev/null || true; }
+    [ -z "$mounted" ] || umount "$mounted" || true
+    rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+fail()
+{
+    echo "FAILED: $*"
+    tail -40 "$work/log" | sed 's/^/    /'
+    exit 1
+}
+says() { grep -qE -- "$1" "$work/log" || fail "does not say: $1"; }
+want() # CODE COMMAND...: runs it into the log
+{
+    local code=$1 got=0
+    shift
+    { "$@" >"$work/log" 2>&1 || got=$?; } 2>/dev/null
+    [ "$got" = "$code" ] || fail "exit code $got instead of $code: $*"
+}
+sha_of() # RUN: of its newest version's weights
+{
+    sha256sum "$(find "$1/checkpoints" -maxdepth 1 -name 'v*' | sort | tail -1)/model.safetensors" | cut -c1-64
+}
+same() { [ "$(sha_of "$1")" = "$wanted" ] || fail "$1: other bits than an undisturbed rank"; }
+
+cat >"$work/config.json" <<'JSON'
+{"schema": 1,
+ "model": {"network": "zoo:lenet"},
+ "data": {"dataset": "synthetic:10:1203:32x32x3", "test_limit": 300},
+ "train": {"epochs": 2, "batch": 93, "lr": 0.02, "threads": 1},
+ "allreduce": {"collective_timeout_ms": 2000, "late_ms": 400, "heartbeat_ms": 100},
+ "store": {"every_steps": 6, "keep_last": 100}}
+JSON
+config=$work/config.json
+alone=(--mca orte_abort_on_non_zero_status 0 --enable-recovery)
+want 0 "$train" train "$config" --run "$work/one" -q
+wanted=$(sha_of "$work/one")
+
+rank_pid() # RANK: of the mpirun $pid
+{
+    local child
+    for child in $(pgrep -P "$pid"); do
+        tr '\0' '\n' <"/proc/$child/environ" 2>/dev/null | grep -qxF "OMPI_COMM_WORLD_RANK=$1" && echo "$child"
+    done
+    true
+}
+state_of() { sed 's/.*) //; s/ .*//' "/proc/$1/stat" 2>/dev/null || echo X; }
+begin() # RUN W INJECT ARGUMENT...: W ranks in the background; the last one has the injection
+{
+    local run=$1 w=$2 inject=$3
+    shift 3
+    mpirun --quiet "${alone[@]}" -np $((w - 1)) "$train" train "$config" --run "$run" -q "$@" : \
+        -np 1 -x FLYWHEEL_INJECT="$inject" "$train" train "$config" --run "$run" -q "$@" >"$work/log" 2>&1 &
+    pid=$!
+}
+await_stop() # RANK: it has stopped itself; its pid is in $rank
+{
+    rank=
+    until [ -n "$rank" ] && [ "$(state_of "$rank")" = T ]; do
+        kill -0 "$pid" 2>/dev/null || fail "the job ended before rank $1 stopped"
+        sleep 0.02
+        [ -n "$rank" ] || rank=$(rank_pid "$1")
+    done
+}
+leaves() # RUN MS: all but the stopped rank end by themselves; then the rest is removed
+{
+    local began now r left=
+    began=$(date +%s%N)
+    while :; do
+        left=
+        for r in $(pgrep -P "$pid" || true); do
+            case "$(state_of "$r")" in T | Z | X) ;; *) left=$r ;; esac
+        done
+        [ -n "$left" ] || break
+        now=$(date +%s%N)
+        [ $(((now - began) / 1000000)) -lt "$2" ] || fail "a rank is still there after $2 ms"
+        sleep 0.02
+    done
+    now=$(date +%s%N)
+    took=$(((now - began) / 1000000))
+    pkill -KILL -P "$pid" || true
+    kill -KILL "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+    pid=
+}
+blames() # RUN RANK FAULT STEP
+{
+    sed -n 2p "$1/summary.json" | grep -q '"failure": {' || fail "summary.json does not begin with the failure"
+    [ "$(jq -r '.failure | "\(.rank) \(.fault) \(.step)"' "$1/summary.json")" = "$2 $3 $4" ] ||
+        fail "summary.json blames $(jq -c .failure "$1/summary.json")"
+    [ "$(jq -r .failure.host "$1/summary.json")" = "$(hostname)" ] || fail "summary.json has another host"
+    grep -q '"event":"failed"' "$1/events.jsonl" || fail "no event"
+}
+
+# ---- ranks that are lost; the log names each, and the run goes on elsewhere to the same bits ----
+begin "$work/killed" 4 train.step=stop@9
+await_stop 3
+kill -KILL "$rank"
+leaves "$work/killed" 2000
+says "leaving: .* for rank 3 on .*: gone \(killed or crashed\), last in 'step' step [0-8],"
+blames "$work/killed" 3 gone 8
+echo "ok: SIGKILL is named after $took ms"
+
+begin "$work/stopped" 4 train.step=stop@9
+await_stop 3
+leaves "$work/stopped" 6000
+says "late: .* for rank 3 on .*: silent for .*, last in 'step' step [0-8],"
+blames "$work/stopped" 3 silent 8
+echo "ok: SIGSTOP is named and left after $took ms, deadline 2000 ms"
+
+begin "$work/failed" 4 train.step=eio@9
+wait "$pid" || true # what mpirun makes of it, told to let the others be, is not the point
+pid=
+says "left: training: injected at train.step"
+blames "$work/failed" 3 failed 7
+echo "ok: a rank that fails tells why"
+
+for run in killed stopped failed; do
+    want 0 mpirun --quiet -np 2 "$train" train "$config" --run "$work/$run" -q
+    same "$work/$run"
+done
+[ "$(jq -r .failure "$work/killed/summary.json")" = null ] || fail "summary.json still speaks of the failure"
+
+# ---- disks: one that is slow is late, one that is full is an error; neither is a hang ----
+want 0 mpirun --quiet -np 1 -x FLYWHEEL_INJECT=file.fsync=delay:300 "$train" train "$config" --run "$work/slow" -q \
+    --set store.every_steps=0 : -np 1 "$train" train "$config" --run "$work/slow" -q --set store.every_steps=0
+same "$work/slow"
+want 1 mpirun --quiet -np 1 -x FLYWHEEL_INJECT=file.fsync=delay:9000@12 "$train" train "$config" --run "$work/hung" -q \
+    --set store.every_steps=0 --set store.finish_seconds=2 : \
+    -np 1 "$train" train "$config" --run "$work/hung" -q --set store.every_steps=0 --set store.finish_seconds=2
+says "late: .* for rank 0 on .*: behind: for .* in 'checkpoint' step 26"
+says "leaving: rank 0 on .* left: .*a version is still being written after 2 s"
+blames "$work/hung" 0 failed 26
+echo "ok: a disk that hangs is named as rank 0's checkpoint"
+
+if [ "$(id -u)" -eq 0 ] && mkdir "$work/disk" && mount -t tmpfs -o size=400k tmpfs "$work/disk" 2>/dev/null; then
+    mounted=$work/disk
+    want 1 mpirun --quiet -np 2 "$train" train "$config" --run "$work/disk/run" -q
+    says "$work/disk/run.*[Nn]o space left"
+    mount -o remount,ro "$work/disk"
+    want 1 mpirun --quiet -np 2 "$train" train "$config" --run "$work/disk/other" -q
+    says "$work/disk/other.*Read-only file system"
+    echo "ok: full and read-only disks are named"
+else
+    echo "skipped: no right to mount a small disk"
+fi
+
+# ---- bad surroundings ----
+patient=(-q --set allreduce.collective_timeout_ms=20000)
+want 1 mpirun --quiet -np 1 "$train" train "$config" --run "$work/here" "${patient[@]}" : \
+    -np 1 "$train" train "$config" --run "$work/there" "${patient[@]}"
+says "$work/there as rank 1 on .* sees it is not what rank 0 on .* writes to: .*storage that all hosts share"
+want 1 mpirun --quiet -np 1 "$train" train "$config" --run "$work/x" -q : -np 1 "$train" train "$config" --run "$work/x" -q --set train.lr=1
+says "config differs: rank 1 .*\"lr\": 1.*rank 0 .*\"lr\": 0.02"
+want 2 env -u OMPI_COMM_WORLD_SIZE SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=2 "$train" train "$config" --run "$work/x"
+says "srun --mpi=pmix"
+echo "ok: bad surroundings are refused"
+
+# ---- preemption: of the last rank alone, wherever it is ----
+alone=()
+for point in train.step=stop@1 train.step=stop@11 train.evaluate=stop@1; do
+    run=$work/preempted-${point//[=@]/-}
+    begin "$run" 2 "$point"
+    await_stop 1
+    kill -USR1 "$rank"
+    kill -CONT "$rank"
+    code=0; wait "$pid" || code=$?
+    pid=
+    [ "$code" = 75 ] || fail "$point: preempted with $code"
+    want 0 mpirun --quiet -np 2 "$train" train "$config" --run "$run" -q
+    says "resuming from version"
+    same "$run"
+done
+# While rank 0 writes a version, slowly, and before there is anything to save.
+for inject in file.fsync=delay:150@*,store.rename=stop@1 store.lease.seen=stop; do
+    run=$work/preempted-${inject//[^a-z]/-}
+    mpirun --quiet -np 1 -x FLYWHEEL_INJECT="$inject" "$train" train "$config" --run "$run" -q : \
+        -np 1 "$train" train "$config" --run "$run" -q >"$work/log" 2>&1 &
+    pid=$!
+    await_stop 0
+    kill -USR1 "$(rank_pid 1)"
+    kill -CONT "$rank"
+    code=0; wait "$pid" || code=$?
+    pid=
+    [ "$code" = 75 ] || fail "$inject: preempted with $code"
+    want 0 mpirun --quiet -np 2 "$train" train "$config" --run "$run" -q
+    same "$run"
+done
+echo "ok: one preempted rank stops all, in a step, an evaluation, a version and at the start; same bits"
