@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "model/engines.h"
 #include "model/op.h"
 
 struct nn_grid;
@@ -36,7 +37,6 @@ struct nn_product {
     struct nn_shape x, y;
     int kernel, stride, pad;
 };
-#define NN_ENGINE_TEXT 160
 struct nn_product_plan {
     void *handle;
     size_t workspace;            /* bytes, at NN_GPU_ALIGN */

@@ -43,6 +43,9 @@ enum nn_act { NN_ACT_NONE, NN_ACT_RELU, NN_ACT_GELU, NN_ACT_SIGMOID, NN_ACT_TANH
 enum nn_pad_mode { NN_PAD_ZERO, NN_PAD_REFLECT };
 enum nn_loss_kind { NN_LOSS_CROSS_ENTROPY, NN_LOSS_MSE };
 
+struct nn_step_values; /* step.h */
+struct nn_engines;     /* engines.h */
+
 /* What an instance computes. Fields of other kinds are zero. */
 struct nn_op_desc {
     enum nn_op_kind kind;
@@ -72,6 +75,7 @@ struct nn_op_desc {
     int threads;       /* inside one op; 1 when shards run beside each other */
     bool emulate_bf16; /* bf16 storage and rounding on fp32 arithmetic, where the CPU has no bf16;
                           open sets it for an op that its library cannot compute in bf16 */
+    struct nn_engines *engines; /* where products look their way up, and leave it; NULL: nowhere */
 };
 
 /* What an instance needs; filled by open. */
@@ -82,7 +86,6 @@ struct nn_op_needs {
     size_t dparam; /* floats of a shard's parameter gradient, in the op's own order; 0: none */
 };
 
-struct nn_step_values; /* step.h */
 struct nn_op_impl;
 struct nn_backend;
 struct nn_op {

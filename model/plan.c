@@ -43,7 +43,8 @@ static struct nn_op_desc common_desc(const struct nn_plan *plan, enum nn_op_kind
                                .training = plan->cfg.training,
                                .nlanes = plan->cfg.nlanes,
                                .threads = plan->cfg.threads,
-                               .emulate_bf16 = plan->emulate_bf16};
+                               .emulate_bf16 = plan->emulate_bf16,
+                               .engines = plan->cfg.engines};
 }
 
 static enum nn_act act_of(enum nn_kind kind)

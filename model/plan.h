@@ -49,6 +49,10 @@ struct nn_plan_config {
     enum nn_loss_kind loss;
     double label_smoothing;
     uint64_t seed; /* dropout */
+    /* Devices only; both borrowed for the plan's life. The step's values in the device's memory
+     * (step.h), and the table of the libraries' ways (engines.h); NULL: none. */
+    const struct nn_step_values *values;
+    struct nn_engines *engines;
 };
 
 struct nn_plan;

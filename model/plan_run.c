@@ -20,6 +20,7 @@ static struct nn_op_args common_args(const struct nn_plan *plan, int shard, stru
                                .scratch =
                                    plan->scratch + (size_t)lane_number * plan->scratch_nbytes,
                                .step = s->step,
+                               .values = plan->cfg.values,
                                .first_sample = s->first_sample};
 }
 

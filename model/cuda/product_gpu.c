@@ -4,6 +4,7 @@
  * The filters are kept in the op's dtype as (out, kernel, kernel, in); dparam: dw in that order,
  * fp32 | db, the second at a multiple of 16 floats. Where the library has no product that gives dw
  * in fp32, it is computed in the op's dtype and widened. */
+#include <stdio.h>
 #include <string.h>
 
 #include "common/mem.h"
@@ -56,19 +57,51 @@ static struct nn_product describe(const struct nn_op_desc *d, enum nn_product_pa
                                .pad = linear ? 0 : d->pad};
 }
 
-static cm_status open_plan(struct nn_op *op, int batch, enum nn_product_pass pass)
+static const char *const names[PASSES] = {"forward", "data gradient", "filter gradient"};
+
+/* What an engine is for: all that the library may base its choice on, and the op's name. */
+static cm_status make_key(char key[NN_ENGINE_KEY], const struct nn_op_desc *d,
+                          const struct nn_product *p)
 {
-    static const char *const names[PASSES] = {"forward", "data gradient", "filter gradient"};
-    struct product *p = op->state;
+    int n =
+        snprintf(key, NN_ENGINE_KEY, "%s %s n%d %dx%dx%d to %dx%dx%d k%d s%d p%d %s%s", d->name,
+                 names[p->pass], p->n, p->x.c, p->x.h, p->x.w, p->y.c, p->y.h, p->y.w, p->kernel,
+                 p->stride, p->pad, nn_dtype_name(p->dtype), p->wide ? " to fp32" : "");
+    return n < NN_ENGINE_KEY ? CM_OK : CM_FAIL(CM_EINVAL, "%s: name too long", d->name);
+}
+
+/* The way that the table names, or the library's first choice, which the table then gets. */
+static cm_status choose(struct nn_op *op, const struct nn_product *product,
+                        struct nn_product_plan *plan, int *code)
+{
     const struct nn_op_desc *d = &op->desc;
     const struct nn_device *gpu = nn_gpu_of(op->backend);
+    struct nn_engine engine = {0};
+    CM_TRY(make_key(engine.key, d, product));
+    const struct nn_engine *known = d->engines ? nn_engines_find(d->engines, engine.key) : NULL;
+    *code = gpu->driver->product_open(gpu->stream, product, known ? known->name : NULL, 0, plan);
+    if (known && *code)
+        return CM_FAIL(CM_EMISMATCH, "engine '%s' for '%s' is not to be had on %s: %s", known->name,
+                       engine.key, gpu->description, plan->why);
+    if (*code || known || !d->engines)
+        return CM_OK;
+    snprintf(engine.name, sizeof engine.name, "%s", plan->engine);
+    engine.workspace = plan->workspace;
+    return nn_engines_add(d->engines, &engine);
+}
+
+static cm_status open_plan(struct nn_op *op, int batch, enum nn_product_pass pass)
+{
+    struct product *p = op->state;
+    const struct nn_op_desc *d = &op->desc;
     struct nn_product product = describe(d, pass, d->batches[batch]);
     struct nn_product_plan *plan = &p->plan[batch * PASSES + (int)pass];
     product.wide = pass == NN_PRODUCT_FILTER && p->wide;
-    int code = gpu->driver->product_open(gpu->stream, &product, NULL, 0, plan);
+    int code;
+    CM_TRY(choose(op, &product, plan, &code));
     if (code && product.wide && batch == 0) {
         product.wide = p->wide = false;
-        code = gpu->driver->product_open(gpu->stream, &product, NULL, 0, plan);
+        CM_TRY(choose(op, &product, plan, &code));
     }
     if (code)
         return CM_FAIL(CM_EUNSUPPORTED,

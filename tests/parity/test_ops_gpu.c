@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -53,6 +54,41 @@ static void test_norm_of_a_large_mean(void **state)
     compare_norm_of_a_large_mean((struct op_options){.device = *state, .dtype = NN_F32});
 }
 
+/* A table that one plan has filled gives another the same ways; what it names must be had. */
+static void test_engines(void **state)
+{
+    struct nn_engines table = {0};
+    const struct nn_backend *backend = nn_device_backend(*state);
+    const int batches[2] = {2, 3};
+    struct nn_op op;
+    struct nn_op_desc d = {.kind = NN_OP_CONV,
+                           .name = "conv1",
+                           .dtype = NN_BF16,
+                           .x = {3, 6, 6},
+                           .y = {4, 5, 5},
+                           .kernel = 2,
+                           .stride = 1,
+                           .training = true,
+                           .need_dx = true,
+                           .batches = batches,
+                           .nbatches = 2,
+                           .nlanes = 1,
+                           .threads = 1,
+                           .engines = &table};
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(nn_op_open(&op, backend, &d), CM_OK);
+        nn_op_close(&op);
+        assert_int_equal(table.n, 6);
+    }
+    const char *key = "conv1 forward n2 3x6x6 to 4x5x5 k2 s1 p0 bf16";
+    assert_string_equal(nn_engines_find(&table, key)->name, "loops");
+    assert_int_equal(nn_engines_find(&table, key)->workspace, 2 * 4 * 25 * sizeof(float));
+    snprintf(table.engine[0].name, sizeof table.engine[0].name, "another");
+    assert_int_equal(nn_op_open(&op, backend, &d), CM_EMISMATCH);
+    nn_op_close(&op);
+    nn_engines_release(&table);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -61,6 +97,7 @@ int main(void)
         cmocka_unit_test(test_fp16),
         cmocka_unit_test(test_frozen),
         cmocka_unit_test(test_norm_of_a_large_mean),
+        cmocka_unit_test(test_engines),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }
