@@ -29,7 +29,7 @@ struct sv_follower {
     bool started;
     pthread_mutex_t lock; /* guards the rest of this block */
     pthread_cond_t wake;
-    bool stop, kicked;
+    bool stop, kicked, ended; /* ended: the thread's last word */
     int64_t refused[MAX_REFUSED];
     int nrefused;
 
@@ -264,6 +264,8 @@ static void *follow(void *ctx)
         while (!f->stop && !f->kicked && pthread_cond_timedwait(&f->wake, &f->lock, &at) == 0)
             ;
     }
+    f->ended = true;
+    pthread_cond_signal(&f->wake);
     pthread_mutex_unlock(&f->lock);
     return NULL;
 }
@@ -301,21 +303,25 @@ bool sv_follower_stop(struct sv_follower **follower, int timeout_ms)
     struct sv_follower *f = *follower;
     if (!f)
         return true;
-    pthread_mutex_lock(&f->lock);
-    f->stop = true;
-    pthread_cond_signal(&f->wake);
-    pthread_mutex_unlock(&f->lock);
     int64_t at_ns = cm_now_ns() + timeout_ms * INT64_C(1000000);
     struct timespec at = {.tv_sec = at_ns / 1000000000, .tv_nsec = at_ns % 1000000000};
-    if (f->started && pthread_clockjoin_np(f->thread, NULL, CLOCK_MONOTONIC, &at)) {
-        *follower = NULL;
+    pthread_mutex_lock(&f->lock);
+    f->stop = true;
+    pthread_cond_broadcast(&f->wake);
+    while (f->started && !f->ended && pthread_cond_timedwait(&f->wake, &f->lock, &at) == 0)
+        ;
+    bool hangs = f->started && !f->ended;
+    pthread_mutex_unlock(&f->lock);
+    *follower = NULL;
+    if (hangs)
         return false;
-    }
+    if (f->started)
+        pthread_join(f->thread, NULL);
     pthread_cond_destroy(&f->wake);
     pthread_mutex_destroy(&f->lock);
     cm_free(&f->store_dir);
     cm_free(&f->alias);
-    cm_free(follower);
+    cm_free(&f);
     return true;
 }
 
