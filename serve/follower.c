@@ -15,6 +15,7 @@
 
 #define MAX_REFUSED 64
 #define LATEST      "latest"
+#define SOON_MS     100
 
 /* When a name began to mean what it means. */
 struct change {
@@ -39,6 +40,7 @@ struct sv_follower {
     bool told_bad;                     /* … or that this cannot be read */
     int64_t offered;                   /* version that the gateway was told of last */
     int64_t unreadable, unreadable_ns; /* a version that cannot be read, and since when */
+    bool soon; /* something could not be read: look again soon, whatever poll_ms says */
     bool told_waiting;
 };
 
@@ -117,7 +119,8 @@ static bool find_out(struct sv_follower *f, const struct ps_store *store, int64_
         f->unreadable = version;
         f->unreadable_ns = cm_now_ns();
     }
-    return cm_now_ns() - f->unreadable_ns >= f->cfg.retry_ms * INT64_C(1000000);
+    f->soon = cm_now_ns() - f->unreadable_ns < f->cfg.retry_ms * INT64_C(1000000);
+    return !f->soon;
 }
 
 /* A version that cannot be read is told once, and tried again at every look. */
@@ -257,8 +260,10 @@ static void *follow(void *ctx)
     while (!f->stop) {
         f->kicked = false;
         pthread_mutex_unlock(&f->lock);
+        f->soon = false;
         look_and_tell(f);
-        int64_t at_ns = cm_now_ns() + f->cfg.poll_ms * INT64_C(1000000);
+        int64_t ms = f->soon && f->cfg.poll_ms > SOON_MS ? SOON_MS : f->cfg.poll_ms;
+        int64_t at_ns = cm_now_ns() + ms * INT64_C(1000000);
         struct timespec at = {.tv_sec = at_ns / 1000000000, .tv_nsec = at_ns % 1000000000};
         pthread_mutex_lock(&f->lock);
         while (!f->stop && !f->kicked && pthread_cond_timedwait(&f->wake, &f->lock, &at) == 0)

@@ -131,6 +131,17 @@ serves 2 || fail "a passing fault was taken for a verdict"
 metric_is flywheel_version_refusals_total 0 || fail "refused"
 end
 
+# The gateway cannot read it yet, and looks again soon even when it hardly ever polls.
+mv "$run/checkpoints/v000002" "$work/hidden"
+store champion 2
+begin poll_ms=3600000 load_retry_ms=30000
+worker 0
+await 10 says_log "version 2 cannot be read yet"
+mv "$work/hidden" "$run/checkpoints/v000002"
+await 10 serves 2
+metric_is flywheel_version_refusals_total 0 || fail "refused"
+end
+
 # Two of three workers cannot read the new version for longer than that. The old one goes on, and this is told; half is
 # enough, and nobody is in quarantine.
 begin load_timeout_ms=800
