@@ -12,6 +12,7 @@
 struct difference {
     int64_t count, first; /* elements that differ; the first one's index in row-major order */
     double largest;       /* max |a - b|, NaN where a NaN is involved */
+    double a, b;          /* the first one's values */
 };
 
 static struct difference compare(const struct ps_tensor *a, const struct ps_tensor *b)
@@ -27,7 +28,11 @@ static struct difference compare(const struct ps_tensor *a, const struct ps_tens
         if (!memcmp((const char *)a->data + (size_t)i * size,
                     (const char *)b->data + (size_t)i * size, size))
             continue;
-        d.first = d.count++ ? d.first : i;
+        if (d.count++ == 0) {
+            d.first = i;
+            d.a = ps_tensor_at(a, i);
+            d.b = ps_tensor_at(b, i);
+        }
         double delta = fabs(ps_tensor_at(a, i) - ps_tensor_at(b, i));
         if (!(delta <= d.largest))
             d.largest = delta;
@@ -51,26 +56,40 @@ static void index_text(char text[PS_SHAPE_TEXT], const struct ps_tensor *t, int6
     snprintf(text + at, (size_t)(PS_SHAPE_TEXT - at), "]");
 }
 
-static void report(struct cm_jw *w, bool json, const char *name, const char *what,
-                   const struct difference *d, const char *where)
+static void report_missing(struct ps_command *c, struct cm_jw *w, const char *name,
+                           const char *what)
 {
-    if (!json) {
-        if (d)
-            printf("%s: %" PRId64 " elements differ, by %.6g at most, first at %s\n", name,
-                   d->count, d->largest, where);
-        else
-            printf("%s: %s\n", name, what);
+    c->found = true;
+    if (!c->json) {
+        printf("%s: %s\n", name, what);
         return;
     }
     cm_jw_begin(w, NULL, '{');
     cm_jw_string(w, "name", name);
-    if (d) {
-        cm_jw_i64(w, "count", d->count);
-        cm_jw_f64(w, "largest", d->largest);
-        cm_jw_string(w, "first", where);
-    } else {
-        cm_jw_string(w, "what", what);
+    cm_jw_string(w, "what", what);
+    cm_jw_end(w);
+}
+
+static void report(struct ps_command *c, struct cm_jw *w, const struct ps_tensor *t,
+                   const struct difference *d)
+{
+    char where[PS_SHAPE_TEXT];
+    index_text(where, t, d->first);
+    c->found = true;
+    if (!c->json) {
+        printf("%s: %" PRId64 " of %" PRId64 " elements differ, by %.6g at most, first at %s "
+               "(%.9g, %.9g)\n",
+               t->name, d->count, ps_tensor_count(t), d->largest, where, d->a, d->b);
+        return;
     }
+    cm_jw_begin(w, NULL, '{');
+    cm_jw_string(w, "name", t->name);
+    cm_jw_i64(w, "count", d->count);
+    cm_jw_i64(w, "of", ps_tensor_count(t));
+    cm_jw_f64(w, "largest", d->largest);
+    cm_jw_string(w, "first", where);
+    cm_jw_f64(w, "a", d->a);
+    cm_jw_f64(w, "b", d->b);
     cm_jw_end(w);
 }
 
@@ -80,50 +99,75 @@ static void compare_sets(struct ps_command *c, struct cm_jw *w, const struct ps_
     for (size_t i = 0; i < a->n; i++) {
         const struct ps_tensor *x = &a->t[i], *y = NULL;
         if (ps_tensors_need(b, x->name, x->dtype, x->ndim, x->dim, &y) != CM_OK) {
-            report(w, c->json, x->name, cm_error_text(), NULL, NULL);
-            c->found = true;
+            report_missing(c, w, x->name, cm_error_text());
             continue;
         }
         struct difference d = compare(x, y);
-        if (d.count == 0)
-            continue;
-        char where[PS_SHAPE_TEXT];
-        index_text(where, x, d.first);
-        report(w, c->json, x->name, NULL, &d, where);
-        c->found = true;
+        if (d.count > 0)
+            report(c, w, x, &d);
     }
     for (size_t i = 0; i < b->n; i++)
-        if (!ps_tensors_find(a, b->t[i].name)) {
-            report(w, c->json, b->t[i].name, "only in the second", NULL, NULL);
-            c->found = true;
-        }
+        if (!ps_tensors_find(a, b->t[i].name))
+            report_missing(c, w, b->t[i].name, "only in the second");
+}
+
+static cm_status compare_file(struct ps_command *c, struct cm_jw *w, struct ps_version *const v[2],
+                              const char *file)
+{
+    struct ps_tensor_file *f[2] = {NULL, NULL};
+    bool found_before = c->found;
+    cm_status st = CM_OK;
+    for (int i = 0; i < 2; i++)
+        CM_GOTO(st, ps_version_map(&f[i], v[i], file), out);
+    compare_sets(c, w, ps_tensor_file_set(f[0]), ps_tensor_file_set(f[1]));
+    if (!c->json && c->found == found_before)
+        printf("%s: the same %zu tensors, bit for bit\n", file, ps_tensor_file_set(f[0])->n);
+out:
+    for (int i = 0; i < 2; i++)
+        ps_tensor_file_close(&f[i]);
+    return st;
+}
+
+/* The weights, and what a resume needs besides where both versions have it. */
+static cm_status compare_versions(struct ps_command *c, struct cm_jw *w,
+                                  struct ps_version *const v[2])
+{
+    static const char state[] = "state.safetensors";
+    if (c->file)
+        return compare_file(c, w, v, c->file);
+    CM_TRY(compare_file(c, w, v, "model.safetensors"));
+    bool has[2];
+    for (int i = 0; i < 2; i++)
+        has[i] = ps_manifest_file(ps_version_manifest(v[i]), state) != NULL;
+    if (has[0] && has[1])
+        return compare_file(c, w, v, state);
+    if (has[0] != has[1])
+        report_missing(c, w, state, has[0] ? "only in the first" : "only in the second");
+    return CM_OK;
 }
 
 cm_status ps_command_diff(struct ps_command *c)
 {
-    const char *file = c->file ? c->file : "model.safetensors";
+    struct ps_store *other = NULL;
     struct ps_version *v[2] = {NULL, NULL};
-    struct ps_tensor_file *f[2] = {NULL, NULL};
     struct cm_jw w = {0};
-    cm_status st = CM_OK;
-    for (int i = 0; i < 2; i++) {
-        CM_GOTO(st, ps_version_open_ref(&v[i], c->store, c->operand[i]), out);
-        CM_GOTO(st, ps_version_map(&f[i], v[i], file), out);
-    }
+    char run_dir[CM_PATH];
+    cm_status st;
+    if (c->with)
+        CM_GOTO(st, ps_command_open(&other, run_dir, c->with), out);
+    CM_GOTO(st, ps_version_open_ref(&v[0], c->store, c->operand[0]), out);
+    CM_GOTO(st, ps_version_open_ref(&v[1], other ? other : c->store, c->operand[1]), out);
     if (c->json)
         cm_jw_begin(&w, NULL, '[');
-    compare_sets(c, &w, ps_tensor_file_set(f[0]), ps_tensor_file_set(f[1]));
+    CM_GOTO(st, compare_versions(c, &w, v), out);
     if (c->json) {
         cm_jw_end(&w);
         st = ps_command_print(&w);
-    } else if (!c->found) {
-        printf("%s: the same %zu tensors, bit for bit\n", file, ps_tensor_file_set(f[0])->n);
     }
 out:
-    for (int i = 0; i < 2; i++) {
-        ps_tensor_file_close(&f[i]);
+    for (int i = 0; i < 2; i++)
         ps_version_close(&v[i]);
-    }
+    ps_store_close(&other);
     cm_jw_release(&w);
     return st;
 }

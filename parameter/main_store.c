@@ -17,7 +17,10 @@
 
 static const struct cm_opt plain_opts[] = {JSON};
 static const struct cm_opt diff_opts[] = {
-    JSON, OPT("file", STRING, file, "NAME", "compare this file (model.safetensors)")};
+    JSON,
+    OPT("file", STRING, file, "NAME", "compare only this file, such as model.safetensors"),
+    OPT("with", STRING, with, "DIR", "B is a version of this run directory"),
+};
 static const struct cm_opt gc_opts[] = {
     JSON,
     OPT("keep-last", INT, keep_last, "N", "the newest versions that stay"),
@@ -58,7 +61,7 @@ static const struct {
           "Exit code 1 when anything is not as it was written; the output says what.", plain_opts)},
     {"diff", ps_command_diff,
      VERB("diff", "DIR A B", 3, 3, "Compare the tensors of two versions bit for bit.",
-          "Exit code 1 when they differ.", diff_opts)},
+          "Weights and what a resume needs besides. Exit code 1 when they differ.", diff_opts)},
     {"gc", ps_command_gc,
      VERB("gc", "DIR", 1, 1, "Remove versions that no rule keeps.",
           "Rules come from the run's config.json, options override them. Aliased versions, their\n"
@@ -91,16 +94,6 @@ static cm_status unknown_verb(const char *given)
                    near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
-/* A run directory has its versions inside; a folder of versions has its run directory around it. */
-static cm_status open_store(struct ps_command *c, const char *dir)
-{
-    char inside[CM_PATH];
-    CM_TRY(cm_path_join(inside, dir, "checkpoints"));
-    bool is_run = cm_path_is_dir(inside);
-    CM_TRY(cm_path_join(c->run_dir, dir, is_run ? "" : ".."));
-    return ps_store_open(&c->store, is_run ? inside : dir, 'v');
-}
-
 static cm_status run(int argc, char **argv, bool *found)
 {
     struct ps_command c = {.keep_last = -1, .keep_every = -1, .keep_best = -1, .trash_minutes = -1};
@@ -121,7 +114,7 @@ static cm_status run(int argc, char **argv, bool *found)
                          &helped));
     if (helped)
         return CM_OK;
-    CM_TRY(open_store(&c, operands[0]));
+    CM_TRY(ps_command_open(&c.store, c.run_dir, operands[0]));
     c.operand = operands + 1;
     c.noperands--;
     cm_status st = verbs[verb].run(&c);

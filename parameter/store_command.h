@@ -21,7 +21,7 @@ struct ps_command { /* a verb's command line */
     /* options; -1 and NULL: not given */
     int64_t keep_last, keep_every, keep_best;
     double trash_minutes;
-    const char *metric, *file, *who, *why, *expect;
+    const char *metric, *file, *with, *who, *why, *expect;
     bool low, dry, force;
 };
 
@@ -32,6 +32,10 @@ CM_MUST_CHECK cm_status ps_command_diff(struct ps_command *c);
 CM_MUST_CHECK cm_status ps_command_gc(struct ps_command *c);
 CM_MUST_CHECK cm_status ps_command_alias(struct ps_command *c);
 
+/* For reading. A run directory has its versions inside; a folder of versions has its run directory
+ * around it. */
+CM_MUST_CHECK cm_status ps_command_open(struct ps_store **out, char run_dir[CM_PATH],
+                                        const char *dir);
 /* Ends and prints a JSON text; releases w. */
 CM_MUST_CHECK cm_status ps_command_print(struct cm_jw *w);
 

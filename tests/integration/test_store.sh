@@ -58,9 +58,16 @@ want 0 "$store" verify "$run"
 want 0 "$store" diff "$run" 1 v000001
 says "bit for bit"
 want 1 "$store" diff "$run" 1 2
-says "fc.weight: 4 elements differ, by 1.5 at most, first at [0,0]"
+says "fc.weight: 4 of 4 elements differ, by 1.5 at most, first at [0,0] (0.25, 0.75)"
 want 1 "$store" diff "$run" 1 2 --json
 says '"largest":1.5'
+cp -r "$run" "$work/twin"
+want 0 "$store" diff "$run" 2 2 --with "$work/twin"
+want 1 "$store" diff "$run" 2 3 --with "$work/twin/checkpoints"
+want 1 "$store" diff "$run" 2 2 --with "$work/none"
+says "$work/none"
+want 1 "$store" diff "$run" 1 2 --file state.safetensors
+says "state.safetensors"
 want 1 "$store" show "$run" 9
 want 1 "$store" show "$run" nobody
 
