@@ -159,6 +159,8 @@ cm_status tr_cifar10_verify_file(const struct tr_cifar10_facts *facts, const cha
     return st;
 }
 
+#define TAR_STALL_MS 120000 /* for a file of 30 MB */
+
 /* Unpacks beside nothing of the user's: into a new folder under the system's temporary one, removed
  * at the end. */
 static cm_status read_archive(struct tr_dataset *ds, const struct tr_cifar10_facts *facts,
@@ -173,8 +175,10 @@ static cm_status read_archive(struct tr_dataset *ds, const struct tr_cifar10_fac
     CM_TRY(cm_path_join(folder, tmp && *tmp ? tmp : "/tmp", "flywheel-cifar10-XXXXXX"));
     if (!mkdtemp(folder))
         return CM_FAIL_ERRNO("a temporary folder %s", folder);
-    const char *const argv[] = {"tar", "-xzf", archive, "-C", folder, "--strip-components=1", NULL};
-    struct tr_program tar = {.argv = argv};
+    /* -v: a line for each file, so that a stall shows. */
+    const char *const argv[] = {"tar", "-xzvf", archive, "-C", folder, "--strip-components=1",
+                                NULL};
+    struct tr_program tar = {.argv = argv, .stall_ms = TAR_STALL_MS};
     CM_GOTO(st, tr_program_run(&tar, &n, &code), out);
     if (code != 0) {
         CM_GOTO(st, cm_md5_file(md5, archive), out);

@@ -20,24 +20,38 @@
 
 extern char **environ;
 
+/* posix_spawn takes char *const * for historical reasons and writes nothing. */
+union arguments {
+    const char *const *in;
+    char *const *out;
+};
+
 /* The pipe's write end is the child's standard output; every other descriptor of ours closes on
- * exec. */
+ * exec. The child heeds signals, also those that the trainer keeps blocked (stop.h). */
 static cm_status spawn(pid_t *pid, const char *const *argv, int output)
 {
     posix_spawn_file_actions_t actions;
-    /* posix_spawn takes char *const * for historical reasons and writes nothing. */
-    union {
-        const char *const *in;
-        char *const *out;
-    } args = {.in = argv};
+    posix_spawnattr_t attributes;
+    sigset_t none;
+    const union arguments args = {.in = argv};
 
     if (posix_spawn_file_actions_init(&actions))
         return CM_FAIL(CM_ENOMEM, "starting %s", argv[0]);
-    int rc = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    if (posix_spawnattr_init(&attributes)) {
+        posix_spawn_file_actions_destroy(&actions);
+        return CM_FAIL(CM_ENOMEM, "starting %s", argv[0]);
+    }
+    sigemptyset(&none);
+    int rc = posix_spawnattr_setsigmask(&attributes, &none);
+    if (rc == 0)
+        rc = posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    if (rc == 0)
+        rc = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     if (rc == 0)
         rc = posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
     if (rc == 0)
-        rc = posix_spawnp(pid, argv[0], &actions, NULL, args.out, environ);
+        rc = posix_spawnp(pid, argv[0], &actions, &attributes, args.out, environ);
+    posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     if (rc == ENOENT)
         return CM_FAIL(CM_ENOTFOUND, "the program '%s' is not installed", argv[0]);

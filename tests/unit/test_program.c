@@ -52,11 +52,32 @@ static void faults(void **state)
     expect_fault(CM_ENOTFOUND, "no-such-program-here", tr_program_run(&p, &n, &code));
 }
 
+/* The trainer blocks them and looks (stop.h); curl and tar are to end when they are told to. */
+static void a_child_blocks_no_signal(void **state)
+{
+    (void)state;
+    char line[64] = "";
+    struct tr_program p = {.into = line, .capacity = sizeof line - 1};
+    size_t n;
+    int code;
+    sigset_t set, before;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGUSR1);
+    assert_int_equal(sigprocmask(SIG_BLOCK, &set, &before), 0);
+    cm_status st = run(&p, "grep SigBlk /proc/self/status", &n, &code);
+    assert_int_equal(sigprocmask(SIG_SETMASK, &before, NULL), 0);
+    expect_ok(st);
+    assert_string_equal(line, "SigBlk:\t0000000000000000\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(output_and_code),
         cmocka_unit_test(faults),
+        cmocka_unit_test(a_child_blocks_no_signal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
