@@ -2,10 +2,12 @@
 """vs_pytorch.py [options] CONFIG: the same training step here and in PyTorch, on the same machine, in the same run.
 
 The peer is built from the same model file and gets what helps it: channels_last, generated images that are in memory
-already, no augmentation, no metrics; either one process that uses all cores, or two of one core each with
-DistributedDataParallel over gloo. Ours is `flywheel-train bench train CONFIG` under mpirun: real data, augmentation,
-the exact reduction. Rounds alternate between the two, so that a noisy neighbour is shared; the figures are medians over
-rounds of the median step. Needs Debian's python3-torch. The last line is one JSON object.
+already, no augmentation, no metrics. On CPUs it is either one process that uses all cores, or two of one core each with
+DistributedDataParallel over gloo. On a GPU its weights are fp16 too (batch norms' are fp32), torch.compile has fused it,
+and the whole step, update included, is one CUDA graph. Ours is `flywheel-train bench train CONFIG` under mpirun: real
+data, augmentation, fp32 master weights, the exact reduction. Rounds alternate between the two, so that a noisy neighbour
+is shared; the figures are medians over rounds of the median step. Needs Debian's python3-torch, or PyTorch 2 with CUDA.
+The last line is one JSON object.
 """
 import argparse
 import json
@@ -18,7 +20,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-RANKS = 2
+RANKS = {"cpu": 2, "cuda": 1}
 
 
 def layer(node, channels):
@@ -80,37 +82,84 @@ def network(spec):
     return Graph()
 
 
+def seconds_on_cpu(step, count):
+    """Of each of count steps."""
+    seconds = []
+    for _ in range(count):
+        start = time.monotonic()
+        step()
+        seconds.append(time.monotonic() - start)
+    return seconds
+
+
+def seconds_on_gpu(step, optimizer, count):
+    """Of each of count replays of the step's graph, between events on the GPU."""
+    import torch
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # compiles, chooses cuDNN's engines and makes the optimiser's state
+        for _ in range(5):
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    optimizer.zero_grad(set_to_none=True)  # so that gradients live in the graph's memory, and replays write, not add
+    with torch.cuda.graph(graph):
+        step()
+    marks = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]
+    marks[0].record()
+    for mark in marks[1:]:
+        graph.replay()
+        mark.record()
+    torch.cuda.synchronize()
+    return [before.elapsed_time(after) * 1e-3 for before, after in zip(marks, marks[1:])]
+
+
 def peer(args):
     """One measurement of PyTorch, in a process of its own: prints images/s of the median step."""
     import torch
 
     work = json.loads(args.peer)
+    device, precision = work["device"], work["precision"]
     torch.manual_seed(1)
     torch.set_num_threads(work["threads"])
+    torch.backends.cudnn.benchmark = True
     batch, shape = work["batch"] // work["processes"], work["spec"]["input"]
-    x = torch.randn(batch, shape["channels"], shape["height"], shape["width"]).to(memory_format=torch.channels_last)
+    x = torch.randn(batch, shape["channels"], shape["height"], shape["width"])
     net = network(work["spec"])
     with torch.no_grad():
         classes = net(x[:2]).shape[1]
-    net = net.to(memory_format=torch.channels_last)
+    x = x.to(device, memory_format=torch.channels_last)
+    net = net.to(device, memory_format=torch.channels_last)
     if work["processes"] > 1:
         torch.distributed.init_process_group("gloo", init_method="file://" + work["rendezvous"],
                                              rank=int(os.environ["OMPI_COMM_WORLD_RANK"]), world_size=work["processes"])
         net = torch.nn.parallel.DistributedDataParallel(net)
-    y = torch.randint(classes, (batch,))
+    y = torch.randint(classes, (batch,), device=device)
     train = work["train"]
     loss_of = torch.nn.CrossEntropyLoss(label_smoothing=train["label_smoothing"], reduction=train["reduction"])
+    forward, lr = net, 1e-4
+    if device == "cuda":
+        lr = 0.0  # fp16 without a loss scale may overflow, and the time does not depend on it
+        dtype = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[precision]
+        x, net = x.to(dtype), net.to(dtype)
+        for module in net.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.float()
+        forward = torch.compile(net)
     wanted = [p for p in net.parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(wanted, lr=1e-4, momentum=train["momentum"] or 0.9, nesterov=train["nesterov"])
-    seconds = []
-    for _ in range(work["warmup"] + work["steps"]):
-        start = time.monotonic()
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=work["precision"] == "bf16"):
-            loss = loss_of(net(x), y)
+    fused = {"fused": True} if device == "cuda" else {}
+    optimizer = torch.optim.SGD(wanted, lr=lr, momentum=train["momentum"] or 0.9, nesterov=train["nesterov"], **fused)
+
+    def step():
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=device == "cpu" and precision == "bf16"):
+            loss = loss_of(forward(x), y)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        seconds.append(time.monotonic() - start)
+
+    count = work["warmup"] + work["steps"]
+    seconds = seconds_on_gpu(step, optimizer, count) if device == "cuda" else seconds_on_cpu(step, count)
     if os.environ["OMPI_COMM_WORLD_RANK"] == "0":
         print(work["batch"] / statistics.median(seconds[work["warmup"]:]))
 
@@ -127,61 +176,83 @@ def last_line(command, processes, threads):
 
 def measure_peer(work, processes):
     with tempfile.TemporaryDirectory() as scratch:
-        work = dict(work, processes=processes, threads=RANKS // processes, rendezvous=scratch + "/meet")
+        work = dict(work, processes=processes, threads=RANKS["cpu"] // processes, rendezvous=scratch + "/meet")
         return float(last_line([sys.executable, __file__, "--peer", json.dumps(work), "-"], processes, work["threads"]))
 
 
+def overrides(args):
+    own = {"cpu": ["train.threads=1"], "cuda": ["model.device=cuda", "model.precision=fp16"]}[args.device]
+    return [word for setting in own + args.set for word in ("--set", setting)]
+
+
 def measure_ours(args, binary):
-    command = [binary, "bench", "train", args.config, "--steps", str(args.steps), "--warmup", str(args.warmup),
-               "--set", "train.threads=1"]
-    for override in args.set:
-        command += ["--set", override]
-    return json.loads(last_line(command, RANKS, 1))
+    command = [binary, "bench", "train", args.config, "--steps", str(args.steps), "--warmup", str(args.warmup)]
+    return json.loads(last_line(command + overrides(args), RANKS[args.device], 1))
+
+
+def resolved(args, binary):
+    """The config as the trainer sees it, and the network that it names. With --peer-only the trainer may not know the
+    device yet: all else is asked."""
+    settings = [word for setting in args.set for word in ("--set", setting)] if args.peer_only else overrides(args)
+    command = [binary, "train", "--check", args.config, *settings]
+    config = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    path = config["model"]["network"]
+    if path.startswith("zoo:"):
+        path = ROOT / "model/zoo" / (path[4:] + ".json")
+    return config, json.loads(pathlib.Path(path).read_text())
+
+
+def measure(args, binary, config, spec):
+    """One round: images/s by name, and what was measured."""
+    rates = {}
+    work = {"spec": spec, "train": config["train"], "steps": args.steps, "warmup": args.warmup, "device": args.device,
+            "batch": config["train"]["batch"], "precision": "fp16" if args.device == "cuda" else "fp32"}
+    if not args.peer_only:
+        ours = measure_ours(args, binary)
+        rates["flywheel"] = ours["images_per_s"]
+        work.update(batch=ours["batch"], precision=ours["precision"])
+    rates["pytorch"] = measure_peer(work, 1)
+    if args.device == "cpu":
+        rates["pytorch ddp"] = measure_peer(work, RANKS["cpu"])
+    return rates, work
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", metavar="CONFIG")
     parser.add_argument("--bin", default=ROOT / "build/release/bin", type=pathlib.Path, help="flywheel's programs")
+    parser.add_argument("--device", default="cpu", choices=sorted(RANKS))
     parser.add_argument("--rounds", default=5, type=int)
     parser.add_argument("--steps", default=3, type=int, help="steps that count, per round")
     parser.add_argument("--warmup", default=1, type=int)
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="overrides the config")
+    parser.add_argument("--peer-only", action="store_true", help="measure PyTorch alone")
     parser.add_argument("--peer", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peer:
         return peer(args)
 
     binary = args.bin / "flywheel-train"
-    check = [binary, "train", "--check", args.config]
-    for override in args.set:
-        check += ["--set", override]
-    config = json.loads(subprocess.run(check, check=True, capture_output=True, text=True).stdout)
-    path = config["model"]["network"]
-    if path.startswith("zoo:"):
-        path = ROOT / "model/zoo" / (path[4:] + ".json")
-    spec = json.loads(pathlib.Path(path).read_text())
-    rates = {"flywheel": [], "pytorch": [], "pytorch ddp": []}
+    config, spec = resolved(args, binary)
+    rounds = []
     for number in range(args.rounds):
-        ours = measure_ours(args, binary)
-        work = {"spec": spec, "train": config["train"], "batch": ours["batch"], "precision": ours["precision"],
-                "steps": args.steps, "warmup": args.warmup}
-        for name, rate in (("flywheel", ours["images_per_s"]), ("pytorch", measure_peer(work, 1)),
-                           ("pytorch ddp", measure_peer(work, RANKS))):
-            rates[name].append(rate)
-        print(f"round {number + 1}: " + ", ".join(f"{name} {r[-1]:.0f}" for name, r in rates.items()), flush=True)
+        rates, work = measure(args, binary, config, spec)
+        rounds.append(rates)
+        print(f"round {number + 1}: " + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items()), flush=True)
 
     import torch
 
-    middle = {name: statistics.median(r) for name, r in rates.items()}
-    print(f"\n{spec['name']}, {ours['precision']}, batch {ours['batch']}, images/s of the training step "
+    middle = {name: statistics.median(r[name] for r in rounds) for name in rounds[0]}
+    print(f"\n{spec['name']}, {args.device}, {work['precision']}, batch {work['batch']}, images/s of the training step "
           f"(median of {args.rounds} rounds of {args.steps} steps; PyTorch {torch.__version__})")
-    for name, r in rates.items():
-        ratio = middle["flywheel"] / middle[name]
-        print(f"{name:<12} {middle[name]:9.0f}   ({min(r):.0f} … {max(r):.0f})   x {ratio:.2f}")
-    best = max(middle["pytorch"], middle["pytorch ddp"])
-    print(json.dumps({"bench": "vs_pytorch", "ratio": {spec["name"]: round(middle["flywheel"] / best, 3)},
-                      "precision": ours["precision"], "batch": ours["batch"], "pytorch": torch.__version__,
+    best = max(rate for name, rate in middle.items() if name != "flywheel")
+    for name, rate in middle.items():
+        seen = [r[name] for r in rounds]
+        ratio = f"   x {middle['flywheel'] / rate:.2f}" if "flywheel" in middle else ""
+        print(f"{name:<12} {rate:9.0f}   ({min(seen):.0f} … {max(seen):.0f}){ratio}")
+    ratio = {spec["name"]: round(middle["flywheel"] / best, 3)} if "flywheel" in middle else {}
+    print(json.dumps({"bench": "vs_pytorch", "network": spec["name"], "device": args.device, "ratio": ratio,
+                      "precision": work["precision"], "batch": work["batch"], "pytorch": torch.__version__,
                       "images_per_s": {name: round(rate, 1) for name, rate in middle.items()}}))
     return 0
 
