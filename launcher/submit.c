@@ -15,6 +15,7 @@
 #include "common/mem.h"
 #include "launcher/dispatch.h"
 #include "launcher/own_commands.h"
+#include "launcher/supervise.h"
 
 #define SCRIPT_NBYTES 32768
 
@@ -46,6 +47,15 @@ static void write_script(FILE *f, const struct la_job *job, const struct la_clus
     fprintf(f, "#SBATCH --signal=B:USR1@%lld\n", (long long)cluster->warn_s);
     fprintf(f, "#SBATCH --requeue\n#SBATCH --open-mode=append\n#SBATCH --output=\"%s\"\n\n",
             job->log);
+    /* A job keeps its number when it is queued again: its next life may take over from one whose
+     * node is lost. */
+    fprintf(f, "export " LA_ENV_JOB "=\"slurm-$SLURM_JOB_ID\" " LA_ENV_LIFE
+               "=\"${SLURM_RESTART_COUNT:-0}\"\n");
+    fprintf(f,
+            "srun --mpi=list 2>&1 | grep -q pmix || {\n"
+            "    echo 'flywheel: this Slurm cannot start MPI ranks: srun --mpi=list has no pmix; '"
+            "\\\n         'run mpirun inside the job instead' >&2\n    exit %d\n}\n",
+            LA_EXIT_USAGE);
     /* Only a shell that waits can trap; USR1 interrupts the wait, so it waits again for the ranks
      * to save. */
     fprintf(f, "srun --mpi=pmix --kill-on-bad-exit=1 '%s' train '%s'", job->program, job->config);

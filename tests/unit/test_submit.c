@@ -36,6 +36,9 @@ static void test_what_it_asks_for(void **state)
     assert_non_null(strstr(text, "#SBATCH --partition=gpu\n#SBATCH --time=1-00:00:00\n"));
     assert_non_null(strstr(text, "#SBATCH --signal=B:USR1@90\n"));
     assert_non_null(strstr(text, "'/opt/bin/flywheel' train '/data/my run/c.json' &\n"));
+    assert_non_null(strstr(text, "export FLYWHEEL_JOB=\"slurm-$SLURM_JOB_ID\" "
+                                 "FLYWHEEL_LIFE=\"${SLURM_RESTART_COUNT:-0}\"\n"));
+    assert_non_null(strstr(text, "srun --mpi=list 2>&1 | grep -q pmix || {\n"));
     assert_non_null(strstr(text, "[ $code -ne 75 ] || scontrol requeue"));
     cm_free(&text);
     struct la_job elsewhere = job;

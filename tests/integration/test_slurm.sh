@@ -1,0 +1,109 @@
+#!/bin/bash
+# A real Slurm (munge, slurmctld, three slurmd) over network namespaces: `flywheel submit` runs, is preempted, queued again
+# and resumed to the same bits; mpirun inside an allocation does too; too small an allocation is refused; a node that is cut
+# off keeps computing, but what it computes is fenced off by the job's next life.
+set -euo pipefail
+work=$(mktemp -d "${TMPDIR:-/tmp}/fws.XXXXXX")
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/namespaces.bash"
+. "$here/slurm.bash"
+why=$(hosts_possible && slurm_possible) || { echo "skip: $why"; rm -rf "$work"; exit 77; }
+
+cleanup()
+{
+    slurm_down
+    hosts_down
+    rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+fail()
+{
+    echo "FAILED: $*"
+    for log in "$work"/log "$work"/*/logs/slurm-*.log; do
+        [ ! -e "$log" ] || { echo "  $log:"; tail -20 "$log" | sed 's/^/    /'; }
+    done
+    on 1 scontrol show job | sed 's/^/    /' || true
+    exit 1
+}
+says() { grep -qsE -- "$2" "$1" || fail "$1 does not say: $2"; }
+await() # SECONDS COMMAND...
+{
+    local until=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ $SECONDS -lt $until ] || fail "not within the time: $*"
+        sleep 0.1
+    done
+}
+sha_of()
+{
+    sha256sum "$(find "$1/checkpoints" -maxdepth 1 -name 'v*' | sort | tail -1)/model.safetensors" | cut -c1-64
+}
+state_of() { on 1 scontrol show job "$1" -o | sed 's/.*JobState=\([A-Z_]*\).*/\1/'; }
+is_over() { case "$(state_of "$1")" in COMPLETED | FAILED | CANCELLED | TIMEOUT) ;; *) false ;; esac; }
+has_version() { [ -d "$work/$1/checkpoints/v$(printf %06d "$2")" ]; }
+
+cat >"$work/config.json" <<'JSON'
+{"schema": 1,
+ "model": {"network": "zoo:lenet"},
+ "data": {"dataset": "synthetic:10:1203:32x32x3", "test_limit": 100},
+ "train": {"epochs": 1, "batch": 31, "lr": 0.02, "threads": 1},
+ "allreduce": {"collective_timeout_ms": 5000},
+ "store": {"every_steps": 5, "keep_last": 100},
+ "cluster": {"nodes": 2, "ranks_per_node": 1, "gateway": false, "workers": 0}}
+JSON
+config=$work/config.json
+fw=$FLYWHEEL_BIN/flywheel
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+"$FLYWHEEL_BIN/flywheel-train" train "$config" --run "$work/alone" -q >"$work/log" 2>&1 || fail "one rank"
+wanted=$(sha_of "$work/alone")
+
+hosts_up 4
+slurm_up 4
+submit() # RUN: prints the job's number
+{
+    on 1 "$fw" submit "$2" --run "$work/$1" >"$work/log" 2>&1 || fail "submit"
+    sed -n 's/Submitted batch job //p' "$work/log"
+}
+
+# ---- preempted, queued again, resumed ----
+job=$(FLYWHEEL_INJECT=train.step=delay:60@* submit job "$config")
+await 60 has_version job 2
+on 1 scancel --batch --signal=USR1 "$job"
+# Meanwhile, in the nodes that are left and then in all: mpirun inside an allocation, and one that is too small.
+on 1 sbatch --wait -N 1 -n 2 --output="$work/mpirun.log" --wrap \
+    "$fw train $config --ranks 2 --run $work/mpirun -q && $fw train $config --ranks 4 --run $work/small" \
+    >"$work/log" 2>&1 && fail "an allocation for 2 runs 4 ranks"
+says "$work/mpirun.log" "--ranks 4, but Slurm job [0-9]+ has room for 2 tasks on 1 nodes"
+[ "$(sha_of "$work/mpirun")" = "$wanted" ] || fail "mpirun in an allocation: other bits"
+on 1 srun --mpi=pmix -N 1 -n 2 "$fw" train "$config" --run "$work/small" >"$work/log" 2>&1 && fail "1 node of 2 is enough"
+says "$work/log" "asks for 2 nodes with 1 ranks each, but Slurm job [0-9]+ runs 2 ranks on 1 nodes"
+on 1 srun -N 2 -n 2 "$fw" train "$config" --run "$work/small" >"$work/log" 2>&1 && fail "srun without PMIx trains"
+says "$work/log" "use srun --mpi=pmix"
+echo "ok: mpirun in an allocation gives the same bits; what does not fit is refused"
+
+await 60 is_over "$job"
+[ "$(state_of "$job")" = COMPLETED ] || fail "the job ended as $(state_of "$job")"
+says "$work/job/logs/slurm-$job.log" "preempted after step"
+says "$work/job/logs/slurm-$job.log" "resuming from version"
+[ "$(sha_of "$work/job")" = "$wanted" ] || fail "the preempted job has other bits"
+echo "ok: submitted, preempted, queued again, resumed: the same bits"
+
+# ---- a node is cut off ----
+sed 's/"nodes": 2/"nodes": 1/' "$config" >"$work/single.json"
+job=$(FLYWHEEL_INJECT=train.step=delay:400@* submit cut "$work/single.json")
+await 60 has_version cut 2
+node=$(on 1 scontrol show job "$job" -o | sed 's/.* BatchHost=\(node-[0-9]\).*/\1/')
+link "${node#node-}" down
+on 1 scontrol update NodeName="$node" State=DOWN Reason=cut # what slurmctld does itself after SlurmdTimeout
+generations() { [ -d "$work/cut/gen-000002" ]; }
+await 60 generations
+await 60 grep -qs "has taken over" "$work/cut/logs/slurm-$job.log"
+await 60 is_over "$job"
+[ "$(state_of "$job")" = COMPLETED ] || fail "the job that lost its node ended as $(state_of "$job")"
+says "$work/cut/logs/slurm-$job.log" "generation 2 .* has taken over from this process, generation 1"
+[ "$(sha_of "$work/cut")" = "$wanted" ] || fail "the job that lost its node has other bits"
+[ "$(jq -r .failure "$work/cut/summary.json")" = null ] || fail "the stranded rank wrote the summary"
+echo "ok: a rank on a node that is cut off cannot publish; the job goes on elsewhere to the same bits"
