@@ -9,14 +9,14 @@
 
 #define ALIGN 16 /* floats, as in layout.h */
 
-const char *const nn_precision_names[] = {"auto", "fp32", "bf16", "bf16-emulated", NULL};
+const char *const nn_precision_names[] = {"auto", "fp32", "bf16", "bf16-emulated", "fp16", NULL};
 
 enum nn_dtype nn_precision_dtype(enum nn_precision precision, const struct nn_backend *backend)
 {
     bool wanted = precision == NN_PRECISION_AUTO || precision == NN_PRECISION_BF16;
     if (precision == NN_PRECISION_BF16_EMULATED || (wanted && backend->has_dtype(NN_BF16)))
         return NN_BF16;
-    return NN_F32;
+    return precision == NN_PRECISION_FP16 && backend->has_dtype(NN_F16) ? NN_F16 : NN_F32;
 }
 
 static cm_status check_config(const struct nn_plan_config *cfg)

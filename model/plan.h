@@ -30,11 +30,13 @@ enum nn_precision {
     NN_PRECISION_AUTO,
     NN_PRECISION_FP32,
     NN_PRECISION_BF16,
-    NN_PRECISION_BF16_EMULATED
+    NN_PRECISION_BF16_EMULATED,
+    NN_PRECISION_FP16
 };
-extern const char *const nn_precision_names[]; /* "auto", "fp32", "bf16", "bf16-emulated", NULL */
-/* The dtype that a plan takes: fp32 where bf16 was wanted and the backend has none; the caller
- * tells people. */
+extern const char
+    *const nn_precision_names[]; /* "auto", "fp32", "bf16", "bf16-emulated", "fp16", NULL */
+/* The dtype that a plan takes: fp32 where bf16 or fp16 was wanted and the backend has none; the
+ * caller tells people. */
 enum nn_dtype nn_precision_dtype(enum nn_precision precision, const struct nn_backend *backend);
 
 struct nn_plan_config {
