@@ -175,6 +175,9 @@ struct nn_backend {
                       size_t nbytes);
     cm_status (*copy)(const struct nn_backend *backend, struct ln_lane *lane, void *dst,
                       const void *src, size_t nbytes);
+    /* Waits for all calls that named no lane, which other lanes do not wait for. NULL: they are
+     * done when they return. */
+    cm_status (*settle)(const struct nn_backend *backend);
     /* dst += src, n elements: where two consumers' gradients meet. */
     cm_status (*accumulate)(const struct nn_backend *backend, struct ln_lane *lane,
                             enum nn_dtype dtype, void *dst, const void *src, size_t n);

@@ -52,7 +52,7 @@ cm_status nn_plan_prepare_all(struct nn_plan *plan, const float *weights)
 {
     for (int op = 0; op < plan->nops; op++)
         CM_TRY(nn_plan_prepare(plan, op, NULL, weights));
-    return CM_OK;
+    return plan->cfg.backend->settle ? plan->cfg.backend->settle(plan->cfg.backend) : CM_OK;
 }
 
 static cm_status check_size(const struct nn_plan *plan, int n)

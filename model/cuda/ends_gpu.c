@@ -27,7 +27,8 @@ static cm_status input_open(struct nn_op *op)
             value[byte * d->x.c + c] =
                 (float)((byte / 255.0 - (double)d->mean[c]) / (double)d->std[c]);
     CM_TRY(backend->alloc(backend, &op->state, nbytes, "the table of bytes"));
-    return backend->copy(backend, NULL, op->state, value, nbytes);
+    CM_TRY(backend->copy(backend, NULL, op->state, value, nbytes));
+    return backend->settle(backend);
 }
 
 static cm_status input_forward(const struct nn_op *op, const struct nn_op_args *a)

@@ -10,8 +10,9 @@
 #include "common/log.h"
 #include "common/mem.h"
 
-#define SPINS    2000 /* of asking before the first sleep: steps are short */
-#define PAUSE_US 20   /* between two questions after that */
+#define SPINS     2000  /* of asking before the first sleep: steps are short */
+#define PAUSE_US  20    /* between two questions after that */
+#define SETTLE_MS 60000 /* for start-up and tools, which name no lane */
 
 struct stream_lane {
     struct ln_lane base;
@@ -233,6 +234,13 @@ static cm_status fail_memory(const struct nn_device *gpu, size_t nbytes, const c
                    (double)available / 0x1p20, (double)total / 0x1p20);
 }
 
+static cm_status settle(const struct nn_backend *backend)
+{
+    const struct nn_device *gpu = nn_gpu_of(backend);
+    return ask_until(gpu, gpu->driver->stream_idle, gpu->stream, "calls without a lane",
+                     cm_deadline_in_ms(SETTLE_MS));
+}
+
 static cm_status alloc(const struct nn_backend *backend, void *out, size_t nbytes, const char *what)
 {
     const struct nn_device *gpu = nn_gpu_of(backend);
@@ -245,8 +253,7 @@ static cm_status alloc(const struct nn_backend *backend, void *out, size_t nbyte
     CM_TRY(nn_gpu_check(gpu, code, what));
     memcpy(out, &p, sizeof p);
     CM_TRY(nn_gpu_check(gpu, gpu->driver->zero(gpu->stream, p, nbytes), what));
-    /* Other streams know nothing of this one's order. */
-    return ask_until(gpu, gpu->driver->stream_idle, gpu->stream, what, cm_deadline_in_ms(60000));
+    return settle(backend);
 }
 
 static void release(const struct nn_backend *backend, void *p)
@@ -277,9 +284,7 @@ cm_status nn_device_copy(struct nn_device *gpu, struct ln_lane *lane, void *dst,
                          size_t nbytes)
 {
     CM_TRY(copy(&gpu->backend, lane, dst, src, nbytes));
-    return lane ? CM_OK
-                : ask_until(gpu, gpu->driver->stream_idle, gpu->stream, "a copy",
-                            cm_deadline_in_ms(60000));
+    return lane ? CM_OK : settle(&gpu->backend);
 }
 
 cm_status nn_device_pin(struct nn_device *gpu, void *out, size_t nbytes, const char *what)
@@ -326,7 +331,6 @@ static cm_status accumulate(const struct nn_backend *backend, struct ln_lane *la
 static cm_status to_f32(const struct nn_backend *backend, struct ln_lane *lane, enum nn_dtype dtype,
                         float *dst, const void *src, size_t n)
 {
-    const struct nn_device *gpu = nn_gpu_of(backend);
     struct nn_cast_args args = {.n = n, .from = dtype, .to = NN_F32, .x = src};
     if (lane) { /* a kernel writes pinned memory directly */
         args.y = dst;
@@ -338,7 +342,7 @@ static cm_status to_f32(const struct nn_backend *backend, struct ln_lane *lane, 
     cm_status st;
     CM_GOTO(st, nn_gpu_launch(backend, NULL, NN_KERNEL_cast, nn_grid_of(n), &args), out);
     CM_GOTO(st, copy(backend, NULL, dst, wide, n * sizeof *wide), out);
-    st = ask_until(gpu, gpu->driver->stream_idle, gpu->stream, "logits", cm_deadline_in_ms(60000));
+    st = settle(backend);
 out:
     release(backend, &wide);
     return st;
@@ -394,6 +398,7 @@ cm_status nn_gpu_open(struct nn_device **out, const struct nn_driver *driver, in
         .release = release,
         .zero = zero,
         .copy = copy,
+        .settle = settle,
         .accumulate = accumulate,
         .to_f32 = to_f32,
     };

@@ -204,6 +204,13 @@ static void test_memory(void **state)
     backend->release(backend, &p);
     assert_null(p);
     backend->release(backend, &p);
+    /* Calls without a lane are waited for, and tell what failed. */
+    script.idle_after = 3;
+    expect_ok(backend->settle(backend));
+    assert_int_equal(script.idle_after, 0);
+    script.idle_code = LOST;
+    expect_fault(CM_EIO, "calls without a lane: cudaErrorIllegalAddress", backend->settle(backend));
+    expect_fault(CM_EIO, "cudaErrorIllegalAddress", nn_device_copy(gpu, NULL, &p, &p, sizeof p));
     close_gpu(gpu);
 }
 
