@@ -22,6 +22,7 @@ struct tr_audit {
     struct arena arena[ARENAS];
     int narenas;
     uint64_t *all; /* (ranks, narenas) */
+    int64_t step;  /* of the last audit; -1: none */
     int64_t count;
     double seconds;
 };
@@ -37,6 +38,7 @@ cm_status tr_audit_open(struct tr_audit **out, struct ar_group *group, const str
     *out = NULL;
     CM_TRY(cm_alloc(&self, 1, sizeof *self, "audit"));
     self->group = group;
+    self->step = -1;
     self->layout = state->layout;
     add_arena(self, "", state->weights, state->layout->ntotal);
     for (int s = 0; s < tr_optimizer_nslots(state->optimizer); s++)
@@ -176,8 +178,9 @@ static cm_status compare(struct tr_audit *self, int64_t step)
 
 cm_status tr_audit_run(struct tr_audit *a, int64_t step)
 {
-    if (ar_group_size(a->group) == 1)
+    if (ar_group_size(a->group) == 1 || a->step == step)
         return CM_OK;
+    a->step = step;
     int64_t began_ns = cm_now_ns();
     cm_status st = compare(a, step);
     a->seconds += (double)(cm_now_ns() - began_ns) * 1e-9;

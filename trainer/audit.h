@@ -21,7 +21,7 @@ void tr_audit_close(struct tr_audit **a);
 
 /* Collective, after so many steps. CM_EMISMATCH on all ranks names the first tensor that is not the
  * same everywhere, and the ranks that differ: the minority; where there is none, as with two ranks,
- * who differs from whom. One rank has nothing to compare. */
+ * who differs from whom. One rank has nothing to compare, and a step is audited once. */
 CM_MUST_CHECK cm_status tr_audit_run(struct tr_audit *a, int64_t step);
 /* What the audits of this process cost it. */
 int64_t tr_audit_count(const struct tr_audit *a);
