@@ -50,6 +50,11 @@ struct la_launch {
 CM_MUST_CHECK
 cm_status la_launch_take(struct la_launch *launch, char **args, size_t nargs);
 
+/* Section "cluster" of its configuration, with its --set. */
+struct la_cluster;
+CM_MUST_CHECK
+cm_status la_launch_cluster(struct la_cluster *cluster, const struct la_launch *launch);
+
 /* For a command that runs as a rank here: CM_ECONFIG when the Slurm job that it is in is smaller
  * than its configuration asks for. */
 CM_MUST_CHECK

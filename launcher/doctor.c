@@ -13,11 +13,17 @@
 #include "common/version.h"
 #include "launcher/dispatch.h"
 #include "launcher/own_commands.h"
+#include "launcher/roles.h"
 
 static const struct cm_command command = {
     .name = "flywheel doctor",
-    .operands = "",
+    .operands = "[CONFIG [OPTIONS]]",
+    .max_operands = -1,
     .summary = "Checks what this machine offers; 1 when something that every use needs is missing.",
+    .details = "With CONFIG, starts its ranks (--ranks W, or as many as section cluster asks for) "
+               "and checks what\nthey find: hosts, cores, fingerprint, run directory, sums, "
+               "clocks, shared memory. OPTIONS are those of\n'flywheel train': --ranks, --set, "
+               "--run.",
 };
 
 #define GIB (1024.0 * 1024.0 * 1024.0)
@@ -103,15 +109,8 @@ static void check_cpu(void)
 #endif
 }
 
-int la_command_doctor(int argc, char **argv)
+static int check_machine(void)
 {
-    char **operands = NULL;
-    int n = 0;
-    bool helped = false;
-    int none = 0;
-    cm_status st = cm_args_parse(&command, argc, argv, &none, &operands, &n, &helped);
-    if (st != CM_OK || helped)
-        return cm_main_end(st);
     say(GOOD, "flywheel", cm_version());
     bool all = check_tiers();
     check_cpu();
@@ -123,5 +122,51 @@ int la_command_doctor(int argc, char **argv)
     check_program("nvidia-smi", "not in PATH: no NVIDIA driver, so CPUs only");
     check_space("/dev/shm", 1);
     check_space(".", 5);
+    fflush(stdout);
     return all ? 0 : 1;
+}
+
+/* Ranks that section cluster asks for, here or by Slurm. */
+static cm_status count_ranks(struct la_launch *launch)
+{
+    struct la_cluster cluster;
+    CM_TRY(la_launch_cluster(&cluster, launch));
+    int64_t ranks = cluster.nodes * cluster.ranks_per_node;
+    launch->ranks = cluster.train_ranks > ranks ? (long)cluster.train_ranks : (long)ranks;
+    return CM_OK;
+}
+
+/* What the ranks find; the exit code. */
+static int check_ranks(char **args, size_t nargs)
+{
+    static const struct la_verb verb = {
+        .name = "doctor", .program = "flywheel-train", .subcommand = "doctor", .ranked = true};
+    char bin_dir[CM_PATH];
+    struct la_launch launch = {0};
+    struct la_argv argv = {0};
+    cm_status st = la_bin_dir(bin_dir);
+    if (st == CM_OK)
+        st = la_launch_take(&launch, args, nargs);
+    if (st == CM_OK && launch.ranks == 0)
+        st = count_ranks(&launch);
+    if (st == CM_OK)
+        st = la_verb_argv(&argv, &verb, bin_dir, launch.rest, launch.nrest);
+    int code = st == CM_OK ? la_launch_run(&launch, verb.name, argv.item, argv.n) : cm_main_end(st);
+    la_argv_release(&argv);
+    return code;
+}
+
+int la_command_doctor(int argc, char **argv)
+{
+    bool with_config = argc > 1 && argv[1][0] != '-';
+    if (!with_config) {
+        char **operands = NULL;
+        int n = 0, none = 0;
+        bool helped = false;
+        cm_status st = cm_args_parse(&command, argc, argv, &none, &operands, &n, &helped);
+        return st != CM_OK || helped ? cm_main_end(st) : check_machine();
+    }
+    int machine = check_machine();
+    int ranks = check_ranks(argv + 1, (size_t)argc - 1);
+    return ranks ? ranks : machine;
 }

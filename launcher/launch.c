@@ -79,6 +79,12 @@ static cm_status run(const struct la_launch *launch, const char *name, char *con
     return CM_OK;
 }
 
+cm_status la_launch_cluster(struct la_cluster *cluster, const struct la_launch *launch)
+{
+    char run_dir[CM_PATH];
+    return read_cluster(cluster, run_dir, launch);
+}
+
 cm_status la_launch_check(const struct la_launch *launch)
 {
     struct la_cluster cluster;

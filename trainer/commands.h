@@ -9,6 +9,7 @@
 CM_MUST_CHECK cm_status tr_command_train(int argc, char **argv);
 CM_MUST_CHECK cm_status tr_command_eval(int argc, char **argv);
 CM_MUST_CHECK cm_status tr_command_bench(int argc, char **argv);
+CM_MUST_CHECK cm_status tr_command_doctor(int argc, char **argv);
 CM_MUST_CHECK cm_status tr_command_data(int argc, char **argv); /* command_data.c */
 
 /* What several commands take; put first in a command's own values. */

@@ -1,4 +1,4 @@
-/* flywheel-train: train, eval, data, bench. */
+/* flywheel-train: train, eval, data, bench, doctor. */
 #include "common/verbs.h"
 #include "trainer/commands.h"
 
@@ -7,6 +7,7 @@ static const struct cm_verb verbs[] = {
     {"eval", "accuracy of a version on the test images", tr_command_eval},
     {"data", "get, verify, show and export data sets", tr_command_data},
     {"bench", "speed of the training step, per op", tr_command_bench},
+    {"doctor", "what the ranks of a run find where they run", tr_command_doctor},
 };
 
 int main(int argc, char **argv)

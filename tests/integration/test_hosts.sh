@@ -46,6 +46,19 @@ on 1 "$fw" train "$config" --ranks 4 "${small[@]}" --run "$work/two" >"$work/log
 [ "$(sha_of "$work/two")" = "$wanted" ] || fail "two hosts give other bits than one rank"
 echo "ok: four ranks on two hosts give the bits of one"
 
+on 1 "$fw" doctor "$config" --ranks 4 "${small[@]:1}" --run "$work/two" >"$work/log" 2>&1 || fail "doctor"
+says "^ok +rank +0: node-1, process [0-9]+, [0-9]+ cores"
+says "^ok +rank +3: node-2, process"
+says "^ok +fingerprint +the same on all ranks"
+says "^ok +clocks +at most 0\.[0-9]+ s apart"
+says "^ok +run directory +$work/two: shared; of 4 renames to one name 1 succeeded"
+says "^ok +all-reduce +every bit is right; 16 MiB between 4 ranks: [0-9.]+ GB/s"
+[ -z "$(find "$work/two" -name '.doctor*')" ] || fail "doctor leaves a folder behind"
+on 1 "$fw" doctor "$config" --ranks 4 \
+    "${small[@]:1}" --run /proc/self/net/none >"$work/log" 2>&1 && fail "doctor likes a bad run directory"
+says "/proc/self/net/none"
+echo "ok: doctor shows both hosts, and fails where a run would"
+
 # ---- a link is cut ----
 watch=(--set allreduce.collective_timeout_ms=3000 --set allreduce.late_ms=1000 --set allreduce.heartbeat_ms=200
     --set cluster.probe_ms=2500 --set cluster.restart_ms=100)

@@ -1,0 +1,301 @@
+/* flywheel-train doctor: what the ranks of a run find where they were started. Every check is one
+ * line; a failed one makes the command fail. */
+#include <math.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "allreduce/pattern.h"
+#include "common/clock.h"
+#include "common/hash.h"
+#include "common/mem.h"
+#include "model/plan.h"
+#include "trainer/commands.h"
+#include "trainer/fingerprint.h"
+
+#define GIB          (1024.0 * 1024.0 * 1024.0)
+#define SUM_NBYTES   ((size_t)16 << 20) /* larger than the caches of a core */
+#define SUM_TIMES    5
+#define CLOCKS_S     2
+#define SLOW_SYNC_MS 100 /* a version is a handful of these */
+
+/* What a rank says about itself; plain bytes, gathered. */
+struct finding {
+    char host[64], cpu[128], slurm[96];
+    int64_t pid, cores; /* that it may run on */
+    uint64_t fingerprint;
+    double utc_s, shm_free_gib, shm_gib;
+    uint64_t core_set; /* hash of the very cores */
+};
+
+struct doctor {
+    struct tr_session session;
+    struct ar_group *group;
+    struct finding *all; /* (ranks) */
+    int rank, size, faults;
+};
+
+static void say(struct doctor *d, bool good, const char *what, const char *fmt, ...)
+    CM_PRINTF(4, 5);
+static void say(struct doctor *d, bool good, const char *what, const char *fmt, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    d->faults += !good;
+    if (d->rank == 0)
+        printf("%-8s %-16s %s\n", good ? "ok" : "BAD", what, text);
+}
+
+/* ---- who is where ---- */
+
+static const char *line_of(const char *text, const char *item, char *line, size_t n)
+{
+    const char *at = strstr(text, item);
+    at = at ? at + strlen(item) : "";
+    snprintf(line, n, "%.*s", (int)strcspn(at, "\n"), at);
+    return line;
+}
+
+static cm_status look_around(struct doctor *d, struct finding *f)
+{
+    struct tr_session *s = &d->session;
+    const struct nn_backend *backend = tr_session_backend(s);
+    CM_TRY(tr_fingerprint(&s->fingerprint, backend,
+                          nn_precision_dtype((enum nn_precision)s->model.precision, backend)));
+    (void)gethostname(f->host, sizeof f->host - 1);
+    line_of(s->fingerprint, "cpu ", f->cpu, sizeof f->cpu);
+    f->pid = getpid();
+    f->fingerprint = cm_xxh64(s->fingerprint, strlen(s->fingerprint));
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof set, &set) == 0) {
+        f->cores = CPU_COUNT(&set);
+        f->core_set = cm_xxh64(&set, sizeof set);
+    }
+    struct statvfs shm;
+    if (statvfs("/dev/shm", &shm) == 0) {
+        f->shm_gib = (double)shm.f_blocks * (double)shm.f_frsize / GIB;
+        f->shm_free_gib = (double)shm.f_bavail * (double)shm.f_frsize / GIB;
+    }
+    const char *job = getenv("SLURM_JOB_ID"), *node = getenv("SLURMD_NODENAME");
+    const char *step = getenv("SLURM_STEP_ID");
+    if (job)
+        snprintf(f->slurm, sizeof f->slurm, "job %s, step %s, node %s", job, step ? step : "-",
+                 node ? node : "-");
+    return CM_OK;
+}
+
+/* Ranks of one host that were each given less than all cores, and the same ones. */
+static bool shares_cores(const struct doctor *d, int r)
+{
+    const struct finding *mine = &d->all[r];
+    for (int k = 0; k < d->size; k++)
+        if (k != r && strcmp(d->all[k].host, mine->host) == 0 &&
+            d->all[k].core_set == mine->core_set && mine->cores < sysconf(_SC_NPROCESSORS_ONLN))
+            return true;
+    return false;
+}
+
+static cm_status map_ranks(struct doctor *d)
+{
+    struct finding mine = {0};
+    CM_TRY(ar_group_agree(d->group, look_around(d, &mine), "looking around"));
+    mine.utc_s = cm_utc_now(); /* all ranks are here at the same moment, nearly */
+    CM_TRY(ar_group_gather(d->group, &mine, sizeof mine, d->all));
+    for (int r = 0; r < d->size; r++) {
+        const struct finding *f = &d->all[r];
+        bool shared = shares_cores(d, r);
+        say(d, !shared, "rank", "%d: %s, process %lld, %lld cores%s, %s%s%s", r, f->host,
+            (long long)f->pid, (long long)f->cores,
+            shared ? " that another rank has too (mpirun --bind-to none)" : "", f->cpu,
+            *f->slurm ? ", Slurm " : "", f->slurm);
+        say(d, f->shm_free_gib > 0.05, "shared memory", "rank %d: %.1f of %.1f GiB free", r,
+            f->shm_free_gib, f->shm_gib);
+    }
+    return CM_OK;
+}
+
+static void compare_findings(struct doctor *d)
+{
+    double worst_s = 0;
+    int odd = 0, late = 0;
+    for (int r = 1; r < d->size; r++) {
+        double off_s = fabs(d->all[r].utc_s - d->all[0].utc_s);
+        if (d->all[r].fingerprint != d->all[0].fingerprint && !odd)
+            odd = r;
+        if (off_s > worst_s) {
+            worst_s = off_s;
+            late = r;
+        }
+    }
+    if (odd)
+        say(d, false, "fingerprint", "rank %d on %s has another than rank 0: other bits", odd,
+            d->all[odd].host);
+    else
+        say(d, true, "fingerprint", "the same on all ranks: %016llx",
+            (unsigned long long)d->all[0].fingerprint);
+    say(d, worst_s < CLOCKS_S, "clocks", "at most %.3f s apart (rank %d on %s)", worst_s, late,
+        d->all[late].host);
+}
+
+/* ---- the run directory ---- */
+
+/* Every rank renames a folder of its own to one name: who is not the first must be refused. */
+static cm_status race(struct doctor *d, const char *dir, int64_t *won)
+{
+    char name[64], mine[CM_PATH], prize[CM_PATH];
+    snprintf(name, sizeof name, "rank-%d", d->rank);
+    CM_TRY(cm_path_join(mine, dir, name));
+    CM_TRY(cm_path_join(prize, dir, "prize"));
+    cm_status st = cm_path_is_dir(dir) ? cm_dir_make_new(mine) : CM_ENOTFOUND;
+    *won = st == CM_OK ? 0 : -1; /* -1: it is not there */
+    CM_TRY(ar_group_agree(d->group, CM_OK, "the folder of the test"));
+    if (*won == 0)
+        *won = cm_dir_rename(mine, prize) == CM_OK;
+    return CM_OK;
+}
+
+static cm_status judge_race(struct doctor *d, int64_t won)
+{
+    int64_t *all;
+    int winners = 0, blind = -1;
+    CM_TRY(cm_alloc(&all, (size_t)d->size, sizeof *all, "winners"));
+    cm_status st = ar_group_gather(d->group, &won, sizeof won, all);
+    for (int r = 0; r < d->size && st == CM_OK; r++) {
+        winners += all[r] > 0;
+        blind = all[r] < 0 && blind < 0 ? r : blind;
+    }
+    cm_free(&all);
+    CM_TRY(st);
+    if (blind >= 0)
+        say(d, false, "run directory", "%s: rank %d on %s does not see what rank 0 made there",
+            d->session.run_dir, blind, d->all[blind].host);
+    else
+        say(d, winners == 1, "run directory", "%s: shared; of %d renames to one name %d succeeded",
+            d->session.run_dir, d->size, winners);
+    return CM_OK;
+}
+
+/* Rank 0: milliseconds of a small durable write. */
+static cm_status time_write(const char *dir, double *ms)
+{
+    char path[CM_PATH];
+    const char text[4096] = "flywheel doctor";
+    CM_TRY(cm_path_join(path, dir, "write"));
+    int64_t began_ns = cm_now_ns();
+    CM_TRY(cm_file_replace(path, text, sizeof text));
+    *ms = (double)(cm_now_ns() - began_ns) * 1e-6;
+    return CM_OK;
+}
+
+static cm_status check_run_dir(struct doctor *d)
+{
+    char dir[CM_PATH] = "", id[CM_UUID_TEXT], name[CM_UUID_TEXT + 16];
+    double ms = 0;
+    uint64_t nbytes = 0;
+    int64_t won = -1;
+    cm_uuid_format(id, cm_uuid_make());
+    snprintf(name, sizeof name, ".doctor-%s", id);
+    CM_TRY(ar_group_broadcast(d->group, name, sizeof name, 0));
+    CM_TRY(cm_path_join(dir, d->session.run_dir, name));
+    cm_status st = CM_OK;
+    if (d->rank == 0) {
+        st = cm_dir_make(dir);
+        if (st == CM_OK)
+            st = time_write(dir, &ms);
+        if (st == CM_OK)
+            st = cm_disk_free(&nbytes, dir);
+    }
+    CM_TRY(ar_group_agree(d->group, st, "writing to the run directory"));
+    say(d, ms < SLOW_SYNC_MS, "disk", "%.1f ms for a small durable write, %.1f GiB free", ms,
+        (double)nbytes / GIB);
+    CM_TRY(race(d, dir, &won));
+    st = judge_race(d, won);
+    return d->rank == 0 && cm_dir_remove(dir) != CM_OK ? CM_EIO : st;
+}
+
+/* ---- the sum ---- */
+
+static cm_status check_sums(struct doctor *d)
+{
+    float *buf = NULL;
+    size_t n = SUM_NBYTES / sizeof *buf;
+    double seconds = 0;
+    bool right = true;
+    CM_TRY(cm_alloc_aligned(&buf, n, sizeof *buf, "sums"));
+    cm_status st = CM_OK;
+    for (int i = 0; i <= SUM_TIMES && st == CM_OK; i++) { /* the first one warms up */
+        ar_pattern_integers(buf, n, d->rank);
+        int64_t began_ns = cm_now_ns();
+        st = ar_group_sum_f32(d->group, buf, n);
+        seconds += i > 0 ? (double)(cm_now_ns() - began_ns) * 1e-9 : 0;
+    }
+    for (size_t i = 0; i < n && st == CM_OK; i++)
+        right = right && buf[i] == ar_pattern_integer_sum(i, d->size);
+    cm_free(&buf);
+    CM_TRY(st);
+    double bytes_per_s = (double)SUM_NBYTES * SUM_TIMES / seconds;
+    say(d, right, "all-reduce", "%s; 16 MiB between %d ranks: %.2f GB/s (busbw %.2f)",
+        right ? "every bit is right" : "WRONG SUMS", d->size, bytes_per_s / 1e9,
+        bytes_per_s * 2 * (d->size - 1) / d->size / 1e9);
+    return CM_OK;
+}
+
+/* ---- the command ---- */
+
+struct values {
+    struct tr_common_args common;
+};
+static const struct cm_opt opts[] = {TR_COMMON_OPTS(struct values, common)};
+static const struct cm_command command = {
+    .name = "flywheel-train doctor",
+    .operands = "CONFIG",
+    .min_operands = 1,
+    .max_operands = 1,
+    .summary = "Checks what the ranks of a run find: each other, the disk, the clocks, the cores.",
+    .details = "Exit: 0 all is well, 1 something is not, 2 usage or config.",
+    .opts = opts,
+    .nopts = sizeof opts / sizeof *opts,
+};
+
+static cm_status examine(struct doctor *d)
+{
+    CM_TRY(cm_alloc(&d->all, (size_t)d->size, sizeof *d->all, "findings"));
+    CM_TRY(map_ranks(d));
+    compare_findings(d);
+    CM_TRY(check_run_dir(d));
+    CM_TRY(check_sums(d));
+    int64_t faults = d->faults;
+    CM_TRY(ar_group_broadcast(d->group, &faults, sizeof faults, 0));
+    return faults ? CM_FAIL(CM_EPEER, "%lld of the checks failed", (long long)faults) : CM_OK;
+}
+
+cm_status tr_command_doctor(int argc, char **argv)
+{
+    struct values v = {0};
+    struct doctor d = {0};
+    char **operands;
+    int noperands;
+    bool helped;
+    CM_TRY(cm_args_parse(&command, argc, argv, &v, &operands, &noperands, &helped));
+    if (helped)
+        return CM_OK;
+    struct tr_session_options options = tr_session_options_of(&v.common, operands[0]);
+    if (v.common.check)
+        return tr_session_check(&options);
+    CM_TRY(tr_session_open(&d.session, &options));
+    d.group = d.session.group;
+    d.rank = ar_group_rank(d.group);
+    d.size = ar_group_size(d.group);
+    cm_status st = examine(&d);
+    cm_free(&d.all);
+    tr_session_release(&d.session);
+    return st;
+}
