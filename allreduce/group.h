@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "allreduce/loss.h"
+#include "allreduce/lost_job.h"
 #include "allreduce/sum.h"
 #include "common/config.h"
 #include "common/lane.h"

@@ -16,7 +16,7 @@
 
 #include <stdint.h>
 
-#include "allreduce/loss.h"
+#include "allreduce/lost_job.h"
 #include "allreduce/place.h"
 #include "common/status.h"
 

@@ -50,7 +50,7 @@ static void say(struct doctor *d, bool good, const char *what, const char *fmt, 
     va_end(args);
     d->faults += !good;
     if (d->rank == 0)
-        printf("%-8s %-16s %s\n", good ? "ok" : "BAD", what, text);
+        printf("%-8s %-20s %s\n", good ? "ok" : "BAD", what, text);
 }
 
 /* ---- who is where ---- */

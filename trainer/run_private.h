@@ -5,7 +5,7 @@
 #define TRAINER_RUN_PRIVATE_H
 
 #include "trainer/audit.h"
-#include "trainer/loss.h"
+#include "trainer/lost_run.h"
 #include "trainer/publish.h"
 #include "trainer/report.h"
 #include "trainer/run.h"

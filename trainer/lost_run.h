@@ -1,7 +1,7 @@
 /* The run directory of a run with several ranks: at the start, whether all of them see the same
  * one; at a bad end, RUN/summary.json with the culprit first, and an event. */
-#ifndef TRAINER_LOSS_H
-#define TRAINER_LOSS_H
+#ifndef TRAINER_LOST_RUN_H
+#define TRAINER_LOST_RUN_H
 
 #include "allreduce/group.h"
 #include "common/file.h"

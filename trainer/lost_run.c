@@ -1,4 +1,4 @@
-#include "trainer/loss.h"
+#include "trainer/lost_run.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* What a rank knows when it ends a job that is lost. */
-#ifndef ALLREDUCE_LOSS_H
-#define ALLREDUCE_LOSS_H
+#ifndef ALLREDUCE_LOST_JOB_H
+#define ALLREDUCE_LOST_JOB_H
 
 #include <stdint.h>
 
