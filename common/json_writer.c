@@ -152,15 +152,24 @@ void cm_jw_u64(struct cm_jw *w, const char *key, uint64_t v)
     put_text(w, text);
 }
 
+/* The fewest that give v again: 15 always survive decimal, double, decimal; 17 double, decimal,
+ * double. */
+static int digits_of(double v)
+{
+    char text[CM_F64_TEXT];
+    int digits = 15;
+    while (digits < 17) {
+        snprintf(text, sizeof text, "%.*g", digits, v);
+        if (strtod(text, NULL) == v)
+            break;
+        digits++;
+    }
+    return digits;
+}
+
 void cm_f64_format(char text[CM_F64_TEXT], double v)
 {
-    /* 15 digits always survive decimal, double, decimal; 17 always survive double, decimal, double.
-     */
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, CM_F64_TEXT, "%.*g", digits, v);
-        if (strtod(text, NULL) == v)
-            return;
-    }
+    snprintf(text, CM_F64_TEXT, "%.*g", digits_of(v), v);
 }
 
 void cm_jw_f64(struct cm_jw *w, const char *key, double v)
