@@ -16,10 +16,10 @@
 
 static const char *const level_name[] = {"error", "warn", "info", "debug"};
 
-/* who, rank and terminal are set before threads start; the level may change at any time. */
+/* who and terminal are set before threads start; level and rank may change at any time (a rank
+ * knows its number when its threads already run). */
 static struct {
-    atomic_int level;
-    int rank;
+    atomic_int level, rank;
     bool terminal;
     char who[32];
 } sink = {.level = CM_LOG_INFO, .rank = -1, .who = "flywheel"};
@@ -42,7 +42,7 @@ void cm_log_init(const char *who)
 
 void cm_log_set_rank(int rank)
 {
-    sink.rank = rank;
+    atomic_store_explicit(&sink.rank, rank, memory_order_relaxed);
 }
 
 void cm_log_set_level(enum cm_log_level level)
@@ -59,8 +59,9 @@ enum cm_log_level cm_log_get_level(void)
 static size_t write_head(char *line, size_t size, enum cm_log_level level)
 {
     char rank[16] = "";
-    if (sink.rank >= 0)
-        snprintf(rank, sizeof rank, "[%d]", sink.rank);
+    int number = atomic_load_explicit(&sink.rank, memory_order_relaxed);
+    if (number >= 0)
+        snprintf(rank, sizeof rank, "[%d]", number);
     int n;
     if (sink.terminal) {
         /* Clears a progress bar that may stand on this line; the bar is drawn again below. */

@@ -11,7 +11,7 @@ enum cm_log_level { CM_LOG_ERROR, CM_LOG_WARN, CM_LOG_INFO, CM_LOG_DEBUG };
 /* Once, early in main, before threads. who ("train", "gateway") is copied.
  * FLYWHEEL_LOG=debug|info|warn|error sets the level; info otherwise. */
 void cm_log_init(const char *who);
-/* Shown in brackets after who from now on; -1 hides it (the default). Before threads. */
+/* Shown in brackets after who from now on; -1 hides it (the default). */
 void cm_log_set_rank(int rank);
 void cm_log_set_level(enum cm_log_level level);
 enum cm_log_level cm_log_get_level(void);
