@@ -1,10 +1,12 @@
-/* The step: what lanes do, in which order it is enqueued, and what all ranks know afterwards. */
+/* The step: what lanes do, in which order it is enqueued, wherever they are; then what is a CPU's,
+ * and what all ranks know afterwards. */
 #include <string.h>
 
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/mem.h"
 #include "common/vec.h"
+#include "model/backend.h"
 #include "trainer/augment.h"
 #include "trainer/engine_private.h"
 
@@ -28,9 +30,8 @@ static void note_time(struct tr_engine *self, int row, bool backward, int64_t si
         self->times[row].forward_s += s;
 }
 
-/* Which samples a shard takes, and how they look: functions of the step and the position, so every
- * lane works out its own. */
-static void fill_shard(struct tr_engine *self, int shard)
+/* Functions of the step and the position, so every lane works out its own. */
+static cm_status fill_on_host(struct tr_engine *self, int shard)
 {
     const struct tr_samples *samples = &self->cfg.samples;
     const struct tr_slice *slice = &self->slice;
@@ -49,12 +50,13 @@ static void fill_shard(struct tr_engine *self, int shard)
         s->augment[i] =
             tr_augment(self->cfg.train, slice->epoch, s->rows[i], self->cfg.spec->input.h);
     }
-    s->result = (struct nn_result){0};
+    self->results[shard] = (struct nn_result){0};
     s->batch = (struct nn_batch){.n = (int)count,
                                  .images = samples->images,
                                  .index = s->rows,
                                  .augment = s->augment,
                                  .labels = s->labels};
+    return CM_OK;
 }
 
 static cm_status task_input(void *ctx, int64_t shard, int64_t unused)
@@ -65,7 +67,7 @@ static cm_status task_input(void *ctx, int64_t shard, int64_t unused)
     int lane = lane_of(self, (int)shard);
     int64_t t = cm_now_ns();
     CM_TRY(cm_fault("train.input"));
-    fill_shard(self, (int)shard);
+    CM_TRY(self->place->fill(self, (int)shard));
     CM_TRY(nn_plan_input(self->plan, (int)shard, self->lanes[lane].run, lane, &s->batch,
                          (uint32_t)self->step, s->first));
     note_time(self, nn_plan_nops(self->plan), false, t);
@@ -88,16 +90,21 @@ static cm_status task_loss(void *ctx, int64_t shard, int64_t unused)
     struct tr_engine *self = ctx;
     int lane = lane_of(self, (int)shard);
     int64_t t = cm_now_ns();
-    CM_TRY(nn_plan_loss(self->plan, (int)shard, self->lanes[lane].run, lane,
-                        &self->shards[shard].result));
+    CM_TRY(
+        nn_plan_loss(self->plan, (int)shard, self->lanes[lane].run, lane, &self->results[shard]));
     note_time(self, nn_plan_nops(self->plan) + 1, false, t);
     return CM_OK;
 }
 
-static void round_node(const struct tr_engine *self, float *node, size_t n)
+static cm_status add_on_host(struct tr_engine *self, struct ln_lane *lane, float *dst,
+                             const float *src, size_t n)
 {
+    (void)lane;
+    if (src)
+        cm_vec_add(dst, src, n);
     if (self->cfg.allreduce->compress)
-        cm_vec_round_bf16(node, n);
+        cm_vec_round_bf16(dst, n);
+    return CM_OK;
 }
 
 /* Backward of one shard, then the additions that a binary counter makes when it counts this shard:
@@ -106,23 +113,22 @@ static cm_status task_backward(void *ctx, int64_t op, int64_t shard)
 {
     struct tr_engine *self = ctx;
     int lane = lane_of(self, (int)shard);
+    struct ln_lane *run = self->lanes[lane].run;
     struct tr_sums *sums = &self->lanes[lane].sums[op & 1];
     uint32_t position = (uint32_t)((int)shard % (self->nshards / self->nlanes));
     int depth = __builtin_popcount(position);
     size_t n = nn_plan_dparam(self->plan, (int)op);
 
     int64_t t = cm_now_ns();
-    CM_TRY(nn_plan_backward(self->plan, (int)op, (int)shard, self->lanes[lane].run, lane,
+    CM_TRY(nn_plan_backward(self->plan, (int)op, (int)shard, run, lane,
                             n ? sums->level[depth] : NULL));
     note_time(self, (int)op, true, t);
     if (n == 0)
         return CM_OK;
     t = cm_now_ns();
-    round_node(self, sums->level[depth], n);
-    for (uint32_t rest = position; rest & 1; rest >>= 1, depth--) {
-        cm_vec_add(sums->level[depth - 1], sums->level[depth], n);
-        round_node(self, sums->level[depth - 1], n);
-    }
+    CM_TRY(self->place->add(self, run, sums->level[depth], NULL, n));
+    for (uint32_t rest = position; rest & 1; rest >>= 1, depth--)
+        CM_TRY(self->place->add(self, run, sums->level[depth - 1], sums->level[depth], n));
     note_time(self, nn_plan_nops(self->plan) + 2, true, t);
     return CM_OK;
 }
@@ -133,10 +139,8 @@ static cm_status task_merge(void *ctx, int64_t op, int64_t from)
     struct tr_engine *self = ctx;
     int64_t to = from & (from - 1); /* without its lowest bit: the pair's left side */
     size_t n = nn_plan_dparam(self->plan, (int)op);
-    float *sum = self->lanes[to].sums[op & 1].level[0];
-    cm_vec_add(sum, self->lanes[from].sums[op & 1].level[0], n);
-    round_node(self, sum, n);
-    return CM_OK;
+    return self->place->add(self, self->lanes[to].run, self->lanes[to].sums[op & 1].level[0],
+                            self->lanes[from].sums[op & 1].level[0], n);
 }
 
 static cm_status task_finish(void *ctx, int64_t op, int64_t unused)
@@ -145,7 +149,7 @@ static cm_status task_finish(void *ctx, int64_t op, int64_t unused)
     struct tr_engine *self = ctx;
     int64_t t = cm_now_ns();
     CM_TRY(nn_plan_finish(self->plan, (int)op, self->lanes[0].run,
-                          self->lanes[0].sums[op & 1].level[0], self->gradients));
+                          self->lanes[0].sums[op & 1].level[0], self->lane_gradients));
     note_time(self, nn_plan_nops(self->plan) + 2, true, t);
     return CM_OK;
 }
@@ -176,7 +180,7 @@ static cm_status task_prepare(void *ctx, int64_t op, int64_t unused)
 
 /* ---- the step ---- */
 
-static void enqueue_forward(struct tr_engine *self)
+void tr_engine_enqueue_forward(struct tr_engine *self)
 {
     int nops = nn_plan_nops(self->plan);
     for (int s = 0; s < self->nshards; s++)
@@ -203,14 +207,16 @@ static void enqueue_merge(struct tr_engine *self, int op)
         }
 }
 
-static void enqueue_backward(struct tr_engine *self)
+void tr_engine_enqueue_backward(struct tr_engine *self)
 {
     int nops = nn_plan_nops(self->plan);
     int bucket = 0;
+    bool used[2] = {false, false}; /* in this step: only then there is something to wait for */
     for (int op = nops - 1; op >= 0; op--) {
         bool has_gradient = nn_plan_dparam(self->plan, op) > 0;
-        for (int i = 0; i < self->nlanes && has_gradient; i++)
+        for (int i = 1; i < self->nlanes && has_gradient && used[op & 1]; i++)
             ln_lane_wait(self->lanes[i].run, self->lanes[i].sums[op & 1].empty);
+        used[op & 1] |= has_gradient;
         for (int s = 0; s < self->nshards; s++)
             ln_lane_run(self->lanes[lane_of(self, s)].run, task_backward, self, op, s);
         if (has_gradient) {
@@ -220,16 +226,16 @@ static void enqueue_backward(struct tr_engine *self)
         if (bucket < self->nbuckets && self->buckets[bucket].after_op == op) {
             struct tr_bucket *b = &self->buckets[bucket++];
             ln_lane_record(self->lanes[0].run, b->ready);
-            ar_step_bucket(self->cfg.group, self->gradients + b->first, b->n, b->ready);
+            self->place->bucket(self, b->first, b->n, b->ready);
         }
     }
     const struct nn_layout *layout = self->cfg.layout;
     ln_lane_record(self->lanes[0].run, self->statistics_ready);
-    ar_step_bucket(self->cfg.group, self->gradients + layout->nparam,
-                   layout->ntotal - layout->nparam, self->statistics_ready);
+    self->place->bucket(self, layout->nparam, layout->ntotal - layout->nparam,
+                        self->statistics_ready);
 }
 
-static cm_status sync_lanes(struct tr_engine *self)
+cm_status tr_engine_sync_lanes(struct tr_engine *self)
 {
     struct cm_deadline deadline = cm_deadline_in_ms(STEP_TIMEOUT_MS);
     cm_status st = CM_OK;
@@ -241,6 +247,31 @@ static cm_status sync_lanes(struct tr_engine *self)
     return st;
 }
 
+/* ---- on a CPU ---- */
+
+static cm_status open_thread(struct tr_engine *self, struct ln_lane **out, const char *name)
+{
+    (void)self;
+    struct ln_config cfg = {.name = name, .core = -1, .on_start = nn_cpu_lane_start};
+    return ln_lane_open(out, &cfg);
+}
+
+static cm_status open_event(struct tr_engine *self, struct ln_event **out)
+{
+    (void)self;
+    return ln_event_open(out);
+}
+
+static void sum_bucket(struct tr_engine *self, size_t first, size_t n, struct ln_event *ready)
+{
+    ar_step_bucket(self->cfg.group, self->gradients + first, n, ready);
+}
+
+static cm_status prepare_all(struct tr_engine *self)
+{
+    return nn_plan_prepare_all(self->plan, self->weights);
+}
+
 enum { SUM_LOSS, SUM_CORRECT, SUM_COUNT };
 
 /* The rank's own part of the tail: its shards' results in the tree's order. nshards is a power of
@@ -250,7 +281,7 @@ static struct ar_tail local_tail(const struct tr_engine *self, uint32_t raise)
     double node[1024][3];
     int n = self->nshards;
     for (int s = 0; s < n; s++) {
-        const struct nn_result *r = &self->shards[s].result;
+        const struct nn_result *r = &self->results[s];
         node[s][SUM_LOSS] = r->loss;
         node[s][SUM_CORRECT] = (double)r->correct;
         node[s][SUM_COUNT] = (double)r->count;
@@ -278,19 +309,12 @@ static void enqueue_update(struct tr_engine *self)
         ln_lane_run(self->lanes[op % self->nlanes].run, task_prepare, self, op, 0);
 }
 
-cm_status tr_engine_step(struct tr_engine *e, int64_t step, double lr, uint32_t raise,
-                         struct tr_outcome *outcome)
+static cm_status step_on_host(struct tr_engine *e, double lr, uint32_t raise,
+                              struct tr_outcome *outcome)
 {
-    int64_t began = cm_now_ns();
-    e->step = step;
-    e->slice = tr_order_slice(&e->order, step);
-    if (e->timing)
-        memset(e->times, 0, ((size_t)nn_plan_nops(e->plan) + TR_TIMES_EXTRA) * sizeof *e->times);
-
-    ar_step_begin(e->cfg.group, step);
-    enqueue_forward(e);
-    enqueue_backward(e);
-    cm_status own = sync_lanes(e);
+    tr_engine_enqueue_forward(e);
+    tr_engine_enqueue_backward(e);
+    cm_status own = tr_engine_sync_lanes(e);
     if (own == CM_ETIMEDOUT)
         return own; /* lanes still write what would be summed: only leaving is left */
     struct ar_tail tail = local_tail(e, own == CM_OK ? raise : raise | TR_BIT_FAILED);
@@ -308,12 +332,34 @@ cm_status tr_engine_step(struct tr_engine *e, int64_t step, double lr, uint32_t 
     e->update = (struct tr_update){
         .lr = lr,
         .scale = tr_gradient_scale(e, count, &outcome->grad_norm),
-        .epoch = (double)step / (double)tr_order_steps_per_epoch(&e->order),
-        .step = step,
+        .epoch = (double)e->step / (double)tr_order_steps_per_epoch(&e->order),
+        .step = e->step,
     };
     tr_gradient_statistics(e, count);
     enqueue_update(e);
-    CM_TRY(sync_lanes(e));
+    return tr_engine_sync_lanes(e);
+}
+
+const struct tr_engine_place tr_engine_host = {.lane_open = open_thread,
+                                               .event_open = open_event,
+                                               .fill = fill_on_host,
+                                               .add = add_on_host,
+                                               .bucket = sum_bucket,
+                                               .step = step_on_host,
+                                               .prepare = prepare_all};
+
+/* ---- anywhere ---- */
+
+cm_status tr_engine_step(struct tr_engine *e, int64_t step, double lr, uint32_t raise,
+                         struct tr_outcome *outcome)
+{
+    int64_t began = cm_now_ns();
+    e->step = step;
+    e->slice = tr_order_slice(&e->order, step);
+    if (e->timing)
+        memset(e->times, 0, ((size_t)nn_plan_nops(e->plan) + TR_TIMES_EXTRA) * sizeof *e->times);
+    ar_step_begin(e->cfg.group, step);
+    CM_TRY(e->place->step(e, lr, raise, outcome));
     outcome->seconds = (double)(cm_now_ns() - began) * 1e-9;
     return CM_OK;
 }

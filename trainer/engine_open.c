@@ -17,12 +17,17 @@ static int power_of_two_up_to(int limit)
 static cm_status open_shards(struct tr_engine *self)
 {
     size_t largest = (self->order.batch + self->all_shards - 1) / self->all_shards;
+    const struct nn_backend *backend = self->backend;
     CM_TRY(cm_alloc(&self->shards, (size_t)self->nshards, sizeof *self->shards, "shards"));
+    CM_TRY(backend->alloc(backend, &self->results, (size_t)self->nshards * sizeof *self->results,
+                          "shards' results"));
     for (int i = 0; i < self->nshards; i++) {
         struct tr_shard *s = &self->shards[i];
-        CM_TRY(cm_alloc(&s->rows, largest, sizeof *s->rows, "a shard's samples"));
-        CM_TRY(cm_alloc(&s->labels, largest, sizeof *s->labels, "a shard's labels"));
-        CM_TRY(cm_alloc(&s->augment, largest, sizeof *s->augment, "a shard's augmentation"));
+        CM_TRY(backend->alloc(backend, &s->rows, largest * sizeof *s->rows, "a shard's samples"));
+        CM_TRY(
+            backend->alloc(backend, &s->labels, largest * sizeof *s->labels, "a shard's labels"));
+        CM_TRY(backend->alloc(backend, &s->augment, largest * sizeof *s->augment,
+                              "a shard's augmentation"));
     }
     return CM_OK;
 }
@@ -42,15 +47,14 @@ static cm_status open_lanes(struct tr_engine *self)
         struct tr_lane *lane = &self->lanes[i];
         char name[16];
         snprintf(name, sizeof name, "lane%d", i);
-        struct ln_config cfg = {.name = name, .core = -1, .on_start = nn_cpu_lane_start};
-        CM_TRY(ln_lane_open(&lane->run, &cfg));
-        CM_TRY(ln_event_open(&lane->updated));
+        CM_TRY(self->place->lane_open(self, &lane->run, name));
+        CM_TRY(self->place->event_open(self, &lane->updated));
         for (int k = 0; k < 2; k++) {
-            CM_TRY(ln_event_open(&lane->sums[k].full));
-            CM_TRY(ln_event_open(&lane->sums[k].empty));
+            CM_TRY(self->place->event_open(self, &lane->sums[k].full));
+            CM_TRY(self->place->event_open(self, &lane->sums[k].empty));
             for (int l = 0; l < levels; l++)
-                CM_TRY(cm_alloc_aligned(&lane->sums[k].level[l], largest, sizeof(float),
-                                        "gradients of a shard"));
+                CM_TRY(self->backend->alloc(self->backend, &lane->sums[k].level[l],
+                                            largest * sizeof(float), "gradients of a shard"));
         }
     }
     return CM_OK;
@@ -74,13 +78,13 @@ static cm_status open_buckets(struct tr_engine *self)
         if (op == 0)
             end = self->cfg.layout->nparam;
         struct tr_bucket *b = &self->buckets[self->nbuckets];
-        CM_TRY(ln_event_open(&b->ready));
+        CM_TRY(self->place->event_open(self, &b->ready));
         *b =
             (struct tr_bucket){.after_op = op, .first = begin, .n = end - begin, .ready = b->ready};
         self->nbuckets++;
         begin = end;
     }
-    return ln_event_open(&self->statistics_ready);
+    return self->place->event_open(self, &self->statistics_ready);
 }
 
 static cm_status open_plan(struct tr_engine *self)
@@ -122,6 +126,7 @@ cm_status tr_engine_open(struct tr_engine **out, const struct tr_engine_config *
     struct tr_engine *self;
     CM_TRY(cm_alloc(&self, 1, sizeof *self, "engine"));
     self->cfg = *cfg;
+    self->place = &tr_engine_host;
     self->backend = cfg->model->device == TR_DEVICE_REF ? nn_backend_ref() : nn_backend_cpu();
     self->order = (struct tr_order){.seed = (uint64_t)cfg->train->seed,
                                     .n = cfg->samples.n,
@@ -142,6 +147,8 @@ cm_status tr_engine_open(struct tr_engine **out, const struct tr_engine_config *
             out);
     CM_GOTO(st, cm_alloc_aligned(&self->gradients, cfg->layout->ntotal, sizeof(float), "gradients"),
             out);
+    self->lane_weights = self->weights;
+    self->lane_gradients = self->gradients;
     CM_GOTO(st, open_shards(self), out);
     CM_GOTO(st, open_lanes(self), out);
     CM_GOTO(st, open_buckets(self), out);
@@ -154,7 +161,7 @@ out:
     return st;
 }
 
-static void close_lane(struct tr_lane *lane)
+static void close_lane(const struct nn_backend *backend, struct tr_lane *lane)
 {
     ln_lane_close(&lane->run);
     ln_event_close(&lane->updated);
@@ -162,7 +169,7 @@ static void close_lane(struct tr_lane *lane)
         ln_event_close(&lane->sums[k].full);
         ln_event_close(&lane->sums[k].empty);
         for (int l = 0; l < TR_MAX_LEVELS; l++)
-            cm_free(&lane->sums[k].level[l]);
+            backend->release(backend, &lane->sums[k].level[l]);
     }
 }
 
@@ -171,17 +178,19 @@ void tr_engine_close(struct tr_engine **e)
     struct tr_engine *self = *e;
     if (!self)
         return;
+    const struct nn_backend *backend = self->backend;
     /* All lanes before any event: a lane that still runs may wait for another one's. */
     for (int i = 0; self->lanes && i < self->nlanes; i++)
         ln_lane_close(&self->lanes[i].run);
     for (int i = 0; self->lanes && i < self->nlanes; i++)
-        close_lane(&self->lanes[i]);
+        close_lane(backend, &self->lanes[i]);
     cm_free(&self->lanes);
     for (int i = 0; self->shards && i < self->nshards; i++) {
-        cm_free(&self->shards[i].rows);
-        cm_free(&self->shards[i].labels);
-        cm_free(&self->shards[i].augment);
+        backend->release(backend, &self->shards[i].rows);
+        backend->release(backend, &self->shards[i].labels);
+        backend->release(backend, &self->shards[i].augment);
     }
+    backend->release(backend, &self->results);
     cm_free(&self->shards);
     for (int i = 0; i < self->nbuckets; i++)
         ln_event_close(&self->buckets[i].ready);
@@ -222,7 +231,7 @@ int tr_engine_nlanes(const struct tr_engine *e)
 
 cm_status tr_engine_prepare(struct tr_engine *e)
 {
-    return nn_plan_prepare_all(e->plan, e->weights);
+    return e->place->prepare(e);
 }
 
 void tr_engine_set_timing(struct tr_engine *e, bool on)

@@ -1,5 +1,5 @@
 /* The engine's insides, for its own files; nobody else includes this. engine_open.c builds it,
- * engine.c runs a step, gradient.c judges and scales a step's sums. */
+ * engine.c has the order of a step and runs it on a CPU, gradient.c judges and scales its sums. */
 #ifndef TRAINER_ENGINE_PRIVATE_H
 #define TRAINER_ENGINE_PRIVATE_H
 
@@ -11,8 +11,7 @@
 /* One virtual shard held by this rank; written and read by its lane. */
 struct tr_shard {
     struct nn_batch batch;
-    struct nn_result result;
-    uint32_t *rows;
+    uint32_t *rows; /* these three in the backend's memory */
     int32_t *labels;
     struct nn_augment *augment;
     uint32_t first; /* of its samples in the global batch */
@@ -38,16 +37,37 @@ struct tr_bucket {
     struct ln_event *ready;
 };
 
+/* What differs between places to compute: chosen at open. Lanes and events are of one kind. */
+struct tr_engine_place {
+    cm_status (*lane_open)(struct tr_engine *e, struct ln_lane **out, const char *name);
+    cm_status (*event_open)(struct tr_engine *e, struct ln_event **out);
+    /* On a shard's lane: which samples it takes (batch), and how they look. */
+    cm_status (*fill)(struct tr_engine *e, int shard);
+    /* On lane: a node of the tree, dst += src, rounded where the config says so; src NULL: only
+     * that. */
+    cm_status (*add)(struct tr_engine *e, struct ln_lane *lane, float *dst, const float *src,
+                     size_t n);
+    /* Floats [first, first + n) of the gradients, which are summed over the ranks from when lane 0
+     * gets here. */
+    void (*bucket)(struct tr_engine *e, size_t first, size_t n, struct ln_event *ready);
+    cm_status (*step)(struct tr_engine *e, double lr, uint32_t raise, struct tr_outcome *outcome);
+    cm_status (*prepare)(struct tr_engine *e);
+};
+extern const struct tr_engine_place tr_engine_host;
+
 struct tr_engine {
     struct tr_engine_config cfg;
+    const struct tr_engine_place *place;
     const struct nn_backend *backend;
     struct tr_order order;
     struct nn_plan *plan;
     struct tr_optimizer *optimizer;
-    float *weights, *gradients;       /* layout->ntotal floats */
-    uint32_t all_shards;              /* V */
-    int nshards, nlanes, first_shard; /* of this rank */
+    float *weights, *gradients;           /* layout->ntotal floats, the host's … */
+    float *lane_weights, *lane_gradients; /* … and the lanes': the same ones on a CPU */
+    uint32_t all_shards;                  /* V */
+    int nshards, nlanes, first_shard;     /* of this rank */
     struct tr_shard *shards;
+    struct nn_result *results; /* by shard, in the backend's memory */
     struct tr_lane *lanes;
     int nbuckets;
     struct tr_bucket *buckets;
@@ -59,6 +79,12 @@ struct tr_engine {
     bool timing;
     struct tr_op_time *times; /* written by lanes; with one lane only */
 };
+
+/* The parts of a step that only enqueue, on lanes that are idle. */
+void tr_engine_enqueue_forward(struct tr_engine *e);
+void tr_engine_enqueue_backward(struct tr_engine *e);
+/* Waits for all lanes; the first fault. */
+CM_MUST_CHECK cm_status tr_engine_sync_lanes(struct tr_engine *e);
 
 /* CM_ENUMERIC, on all ranks alike for they hold the same sums: loss or a gradient is not finite;
  * names the tensor where it began. */
