@@ -52,12 +52,7 @@ cm_status ol_trial_open(struct ol_trial *t, const struct tr_session *s, const st
     *t = (struct ol_trial){.session = s, .cfg = cfg};
     const struct tr_split *split = &s->data.split;
     size_t n = (size_t)split->n_holdout;
-    struct tr_evaluator_config evaluator = {.spec = s->spec,
-                                            .layout = s->layout,
-                                            .backend = tr_session_backend(s),
-                                            .precision = (enum nn_precision)s->model.precision,
-                                            .group = s->group,
-                                            .nlanes = tr_session_nlanes(s)};
+    struct tr_evaluator_config evaluator = tr_session_evaluator(s);
     CM_TRY(tr_evaluator_open(&t->evaluator, &evaluator));
     CM_TRY(ol_replay_init(&t->replay, s->data.set.labels, split->train, (uint32_t)split->n_train,
                           s->spec->nclasses, cfg->replay == OL_REPLAY_BALANCED));

@@ -93,12 +93,7 @@ static cm_status score_with(struct tr_session *s, const struct ps_version *versi
     float *weights = NULL;
     uint8_t *images = NULL;
     struct tr_score score;
-    struct tr_evaluator_config cfg = {.spec = s->spec,
-                                      .layout = s->layout,
-                                      .backend = tr_session_backend(s),
-                                      .precision = (enum nn_precision)s->model.precision,
-                                      .group = s->group,
-                                      .nlanes = 1};
+    struct tr_evaluator_config cfg = tr_session_evaluator(s);
     cm_status st;
     CM_GOTO(st, cm_alloc_aligned(&weights, s->layout->ntotal, sizeof(float), "weights"), out);
     CM_GOTO(st, cm_alloc(&images, (size_t)count, nbytes, "images"), out);
