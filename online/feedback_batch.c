@@ -243,11 +243,16 @@ static cm_status read_operators(struct ol_batch *b, const struct cm_json *head, 
     return CM_OK;
 }
 
+static cm_status check_format(const struct cm_json *head, const char *what)
+{
+    const char *format;
+    CM_TRY(cm_json_need_string(head, what, "format", &format));
+    return wi_text_check_format(format, strlen(format), what, 1, 1);
+}
+
 static cm_status read_head(struct ol_batch *b, const struct cm_json *head, const char *what)
 {
-    const char *format, *epoch;
-    CM_TRY(cm_json_need_string(head, what, "format", &format));
-    CM_TRY(wi_text_check_format(format, strlen(format), what, 1, 1));
+    const char *epoch;
     CM_TRY(cm_json_need_i64(head, what, "number", 1, NUMBER_MAX, &b->number));
     CM_TRY(cm_json_need_i64(head, what, "champion", 1, NUMBER_MAX, &b->champion));
     CM_TRY(cm_json_need_string(head, what, "epoch", &epoch));
@@ -357,6 +362,9 @@ cm_status ol_batch_parse(struct ol_batch *out, const void *bytes, size_t nbytes,
         st = CM_FAIL(CM_EFORMAT, "%s: no log of a batch", what);
         goto out;
     }
+    CM_GOTO(st, cm_json_parse(&head, text, strlen(text), what), out);
+    CM_GOTO(st, check_format(head, what),
+            out); /* first: of a newer one the rest may be unlike ours */
     CM_GOTO(st, read_tensors(out, &c, &set, what), out);
     CM_GOTO(st, hash_of(&out->hash, out, &c, text, strlen(text)), out);
     cm_xxh_format(hash, out->hash);
@@ -364,7 +372,6 @@ cm_status ol_batch_parse(struct ol_batch *out, const void *bytes, size_t nbytes,
         st = CM_FAIL(CM_ECORRUPT, "%s: its hash is %s, not %s", what, hash, sealed);
         goto out;
     }
-    CM_GOTO(st, cm_json_parse(&head, text, strlen(text), what), out);
     CM_GOTO(st, read_head(out, head, what), out);
     st = read_entries(out, &c, head, what);
 out:

@@ -9,6 +9,7 @@
 #include "common/hash.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "parameter/store.h"
 
 #define LOG_NBYTES ((size_t)16 << 30) /* a larger one was not written by us */
 
@@ -17,7 +18,8 @@ cm_status ol_journal_open(struct ol_journal *j, const char *dir, const struct nn
 {
     *j = (struct ol_journal){.spec = spec, .lease = lease};
     CM_TRY(cm_path_join(j->dir, dir, "log"));
-    return cm_dir_make(j->dir);
+    CM_TRY(cm_dir_make(j->dir));
+    return ol_journal_clean(j, 0);
 }
 
 /* Labels are numbers of classes: with other names they mean something else. */
@@ -65,10 +67,11 @@ cm_status ol_journal_recover(const struct ol_journal *j, struct ol_batch *b, int
     size_t n;
     *there = false;
     CM_TRY(ol_batch_path(path, j->dir, number));
-    if (!cm_path_exists(path))
+    cm_status st = ol_journal_read(j, &bytes, &n, number);
+    if (st == CM_ENOTFOUND)
         return CM_OK;
-    CM_TRY(ol_journal_read(j, &bytes, &n, number));
-    cm_status st = ol_batch_parse(b, bytes, n, path);
+    CM_TRY(st);
+    st = ol_batch_parse(b, bytes, n, path);
     cm_free(&bytes);
     if (st == CM_OK) {
         st = check_batch(j, b, number);
@@ -77,11 +80,10 @@ cm_status ol_journal_recover(const struct ol_journal *j, struct ol_batch *b, int
             ol_batch_release(b);
         }
     }
-    if (st != CM_OK) {
-        cm_error_report(CM_LOG_WARN, st, "reading the batch from Redis again");
-        return st == CM_ENOMEM ? st : CM_OK;
-    }
-    *there = true;
+    *there = st == CM_OK;
+    if (!ps_is_damage(st) && st != CM_EMISMATCH)
+        return st;
+    cm_error_report(CM_LOG_WARN, st, "reading the batch from Redis again");
     return CM_OK;
 }
 

@@ -18,13 +18,16 @@ struct ol_journal {
     const struct ps_lease *lease; /* borrowed */
 };
 
-/* dir: RUN/online, made when missing. */
+/* dir: RUN/online, made when missing. What other writers left half written is removed, which also
+ * fences them off: a log that one of them is about to rename into place is gone. So after taking
+ * the lease. */
 CM_MUST_CHECK
 cm_status ol_journal_open(struct ol_journal *j, const char *dir, const struct nn_spec *spec,
                           const struct ps_lease *lease);
 
-/* Batch `number` as it was logged; *there false: it was not, or what there is does not read or is
- * another network's (which is warned about). b is the caller's. */
+/* Batch `number` as it was logged; *there false: it was not, or what there is is damaged or another
+ * network's (which is warned about). CM_EVERSION: logged by a newer build, which may have decided
+ * it. b is the caller's. */
 CM_MUST_CHECK
 cm_status ol_journal_recover(const struct ol_journal *j, struct ol_batch *b, int64_t number,
                              bool *there);

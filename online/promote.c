@@ -29,8 +29,8 @@ static bool is_made_of(const struct ps_manifest *m, const struct ol_batch *b)
            ps_manifest_metric(m, METRIC_LOG) == mark_of(b->hash);
 }
 
-/* The newest version above b's champion that b made and that fits; 0: none. A broken one is none.
- */
+/* The newest version above b's champion that b made and that fits; 0: none. A damaged one is none;
+ * one that cannot be read now may be it. */
 static cm_status find_made(int64_t *version, const struct ps_store *store, const struct ol_batch *b,
                            bool (*fits)(const void *ctx, const struct ps_version *v),
                            const void *ctx)
@@ -39,16 +39,18 @@ static cm_status find_made(int64_t *version, const struct ps_store *store, const
     size_t n;
     *version = 0;
     CM_TRY(ps_store_list(store, &list, &n));
-    while (n > 0 && list[n - 1] > b->champion && *version == 0) {
+    cm_status st = CM_OK;
+    while (st == CM_OK && n > 0 && list[n - 1] > b->champion && *version == 0) {
         struct ps_version *v;
-        if (ps_version_open(&v, store, list[--n]) != CM_OK)
-            continue;
-        if (is_made_of(ps_version_manifest(v), b) && fits(ctx, v))
+        st = ps_version_open(&v, store, list[--n]);
+        if (st == CM_OK && is_made_of(ps_version_manifest(v), b) && fits(ctx, v))
             *version = ps_version_number(v);
+        if (st == CM_ENOTFOUND || ps_is_damage(st)) /* removed meanwhile, or damaged */
+            st = CM_OK;
         ps_version_close(&v);
     }
     cm_free(&list);
-    return CM_OK;
+    return st;
 }
 
 struct history {

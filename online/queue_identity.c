@@ -34,13 +34,14 @@ cm_status ol_queue_owner(char owner[OL_OWNER], const char *dir)
 {
     char path[CM_PATH], uuid[CM_UUID_TEXT], host[64] = "";
     CM_TRY(cm_path_join(path, dir, "uuid"));
-    if (!cm_path_exists(path)) {
+    cm_status st = read_uuid(uuid, path);
+    if (st == CM_ENOTFOUND) { /* and nothing else: a new name would be another loop's */
         char text[CM_UUID_TEXT + 1];
         cm_uuid_format(uuid, cm_uuid_make());
         snprintf(text, sizeof text, "%s\n", uuid);
-        CM_TRY(cm_file_replace(path, text, strlen(text)));
+        st = cm_file_replace(path, text, strlen(text));
     }
-    CM_TRY(read_uuid(uuid, path));
+    CM_TRY(st);
     gethostname(host, sizeof host - 1);
     snprintf(owner, OL_OWNER, "%s %s:%.380s", uuid, host, dir);
     return CM_OK;

@@ -15,6 +15,7 @@
 #include "common/mem.h"
 #include "parameter/numbered.h"
 #include "parameter/seal.h"
+#include "parameter/store.h"
 
 #define FOLDER "aliases"
 #define CHANGE "change.json"
@@ -106,20 +107,19 @@ static cm_status list_changes(int64_t **numbers, size_t *n, char folder[CM_PATH]
     *n = 0;
     CM_TRY(ps_alias_check_name(name));
     CM_TRY(cm_path_join(folder, dir, FOLDER));
-    if (!cm_path_is_dir(folder))
-        return CM_OK;
     stem_of(stem, name);
-    return ps_numbered_list(numbers, n, folder, stem);
+    cm_status st = ps_numbered_list(numbers, n, folder, stem);
+    return st == CM_ENOTFOUND ? CM_OK : st;
 }
 
-/* A change that is damaged is passed over, *there false; no memory and a newer format are not
- * damage. */
+/* A change that is damaged is passed over, *there false. What cannot be read just now is no damage:
+ * whoever passed over it would take an older change for the newest. */
 static cm_status try_change(struct ps_alias *a, bool *there, const char *folder, const char *name,
                             int64_t number)
 {
     cm_status st = read_change(a, folder, name, number);
     *there = st == CM_OK;
-    if (st == CM_OK || st == CM_ENOMEM || st == CM_EVERSION)
+    if (!ps_is_damage(st) && st != CM_ENOTFOUND)
         return st;
     cm_error_report(CM_LOG_WARN, st, "change of an alias skipped");
     return CM_OK;

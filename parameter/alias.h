@@ -30,8 +30,8 @@ CM_MUST_CHECK cm_status ps_alias_check_name(const char *name);
 /* dir is the store's folder in all of these; any thread, any process. */
 
 /* Reads one change, the newest: pollers may call it often. CM_ENOTFOUND: never set (the message
- * lists those that are). A change that does not read is skipped with a warning, one of a newer
- * format is CM_EVERSION. */
+ * lists those that are). A damaged change is skipped with a warning; one of a newer format is
+ * CM_EVERSION, one that cannot be read now CM_EIO and the like. */
 CM_MUST_CHECK cm_status ps_alias_get(struct ps_alias *out, const char *dir, const char *name);
 /* Compare and set: CM_EMISMATCH, naming both, unless the alias names `expected` (0: it is not set;
  * PS_ANY). The caller knows that the version exists. who and why are cut to their size. out (may be

@@ -63,6 +63,10 @@ void ps_draft_close(struct ps_draft **d);
 
 /* ---- reading ---- */
 
+/* Of an attempt to read a version: its bytes are not those written. All else says nothing about the
+ * version: a full table of files, a server that is away, a format newer than this build. */
+bool ps_is_damage(cm_status st);
+
 struct ps_version; /* a version with its manifest read; read-only: any thread */
 
 /* The manifest is read and the files are there with their sizes; contents are checked by map and

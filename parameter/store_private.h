@@ -15,9 +15,6 @@ struct ps_store {
     const struct ps_lease *lease; /* borrowed; NULL: reading, or writing without one */
 };
 
-/* Of an attempt to read a version: its bytes are not those written. All else says nothing about the
- * version: a full table of files, a server that is away, a format newer than this build. */
-bool ps_is_damage(cm_status st);
 /* dir/v000123. */
 CM_MUST_CHECK cm_status ps_store_path(const struct ps_store *s, char path[CM_PATH],
                                       int64_t version);

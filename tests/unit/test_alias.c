@@ -89,6 +89,25 @@ static void a_damaged_change_is_skipped(void **state)
     assert_int_equal(target(f, "champion"), 7);
 }
 
+/* What cannot be read for a moment is no damage: the change before it is not the newest one. */
+static void an_unreadable_change_is_not_skipped(void **state)
+{
+    struct fixture *f = *state;
+    struct ps_alias a, *h;
+    size_t n;
+    char path[CM_PATH];
+    for (int i = 0; i < 2; i++)
+        assert_ok(ps_alias_set(NULL, f->dir, "champion", i, i + 1, "t", ""));
+    snprintf(path, sizeof path, "%s/aliases/champion.000002/change.json", f->dir);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(target(f, "champion"), 1); /* there is none, and never will be */
+    assert_ok(cm_dir_make(path));               /* reading a folder is an input/output error */
+    assert_fails(ps_alias_get(&a, f->dir, "champion"), CM_EIO);
+    assert_says("champion.000002");
+    assert_fails(ps_alias_history(&h, &n, f->dir, "champion"), CM_EIO);
+    assert_fails(ps_alias_set(NULL, f->dir, "champion", 1, 5, "t", ""), CM_EIO);
+}
+
 /* Asking what an alias names reads its newest change and no other: here an old one would end it. */
 static void only_the_newest_change_is_read(void **state)
 {
@@ -210,6 +229,7 @@ int main(void)
         WITH_FOLDER(tells_its_history),
         WITH_FOLDER(refuses_bad_names),
         WITH_FOLDER(a_damaged_change_is_skipped),
+        WITH_FOLDER(an_unreadable_change_is_not_skipped),
         WITH_FOLDER(only_the_newest_change_is_read),
         WITH_FOLDER(a_killed_change_is_nothing),
         WITH_FOLDER(exactly_one_of_many_wins),

@@ -148,7 +148,7 @@ static void test_not_ours(void **state)
     load(&bytes, &n, f->path);
     expect_fault(CM_EFORMAT, "no log of a batch", ol_batch_parse(&back, bytes, n, "w"));
     cm_free(&bytes);
-    expect_ok(ps_tensors_set_meta(&set, "batch", "{}"));
+    expect_ok(ps_tensors_set_meta(&set, "batch", "{\"format\":\"1.0\"}"));
     expect_ok(ps_tensors_set_meta(&set, "xxh3", "0123456789abcdef"));
     expect_ok(ps_tensor_file_save(f->path, &set, NULL, NULL));
     load(&bytes, &n, f->path);
