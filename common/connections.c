@@ -12,9 +12,11 @@ struct cm_connection {
     bool excess;
 };
 
-void cm_connections_init(struct cm_connections *all, int max)
+void cm_connections_init(struct cm_connections *all, int max, int64_t idle_ns,
+                         int64_t excess_idle_ns)
 {
-    *all = (struct cm_connections){.max = max};
+    *all =
+        (struct cm_connections){.max = max, .idle_ns = idle_ns, .excess_idle_ns = excess_idle_ns};
     pthread_mutex_init(&all->lock, NULL);
 }
 
@@ -28,8 +30,19 @@ static int64_t later(int64_t ns)
     return ns == INT64_MAX ? ns : cm_now_ns() + ns;
 }
 
-struct cm_connection *cm_connections_add(struct cm_connections *all, int fd, int64_t due_ns,
-                                         int64_t excess_due_ns)
+/* With the lock. */
+static bool is_excess(const struct cm_connections *all, struct cm_connection *c)
+{
+    return c->excess = c->excess && all->n > all->max;
+}
+
+/* With the lock. */
+static void begin_idling(const struct cm_connections *all, struct cm_connection *c)
+{
+    c->due_ns = later(is_excess(all, c) ? all->excess_idle_ns : all->idle_ns);
+}
+
+struct cm_connection *cm_connections_add(struct cm_connections *all, int fd)
 {
     struct cm_connection *c;
     if (cm_alloc(&c, 1, sizeof(*c), "connection") != CM_OK)
@@ -37,7 +50,7 @@ struct cm_connection *cm_connections_add(struct cm_connections *all, int fd, int
     c->fd = fd;
     pthread_mutex_lock(&all->lock);
     c->excess = ++all->n > all->max;
-    c->due_ns = later(c->excess ? excess_due_ns : due_ns);
+    begin_idling(all, c);
     c->next = all->first;
     c->at = &all->first;
     if (c->next)
@@ -65,10 +78,17 @@ void cm_connections_set_due(struct cm_connections *all, struct cm_connection *c,
     pthread_mutex_unlock(&all->lock);
 }
 
+void cm_connections_set_idle(struct cm_connections *all, struct cm_connection *c)
+{
+    pthread_mutex_lock(&all->lock);
+    begin_idling(all, c);
+    pthread_mutex_unlock(&all->lock);
+}
+
 bool cm_connections_is_excess(struct cm_connections *all, struct cm_connection *c)
 {
     pthread_mutex_lock(&all->lock);
-    bool excess = c->excess = c->excess && all->n > all->max;
+    bool excess = is_excess(all, c);
     pthread_mutex_unlock(&all->lock);
     return excess;
 }

@@ -13,18 +13,22 @@ struct cm_connections {
     pthread_mutex_t lock; /* guards the rest, and the connections */
     struct cm_connection *first;
     int n, max; /* those past max are in excess */
+    int64_t idle_ns, excess_idle_ns;
 };
 
-void cm_connections_init(struct cm_connections *all, int max);
+/* How long each may wait for its next request, and how long those in excess. */
+void cm_connections_init(struct cm_connections *all, int max, int64_t idle_ns,
+                         int64_t excess_idle_ns);
 void cm_connections_release(struct cm_connections *all); /* when all were removed */
 
-/* It is cut after due_ns, in excess after excess_due_ns. NULL: out of memory. The descriptor stays
- * the caller's, who removes the connection before closing it, so that no other one is ever cut. */
-struct cm_connection *cm_connections_add(struct cm_connections *all, int fd, int64_t due_ns,
-                                         int64_t excess_due_ns);
+/* Idle from now on. NULL: out of memory. The descriptor stays the caller's, who removes the
+ * connection before closing it, so that no other one is ever cut. */
+struct cm_connection *cm_connections_add(struct cm_connections *all, int fd);
 void cm_connections_remove(struct cm_connections *all, struct cm_connection *c);
 /* From now on it is cut ns later; INT64_MAX: never. */
 void cm_connections_set_due(struct cm_connections *all, struct cm_connection *c, int64_t ns);
+/* From now on it waits for its next request. */
+void cm_connections_set_idle(struct cm_connections *all, struct cm_connection *c);
 /* Was it one too many when it came, and is there still no place? */
 bool cm_connections_is_excess(struct cm_connections *all, struct cm_connection *c);
 /* Shuts down those that are due: whoever reads from them finds their end. */

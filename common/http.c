@@ -39,7 +39,8 @@
 #define NS_PER_S       1000000000
 #define BUSY_RETRY_S   1
 #define TEND_NS        100000000 /* between two looks at all connections */
-/* Connections beyond the limit, let in to be refused, and how long each may take to ask. */
+/* Connections beyond the limit, let in to be refused, and how long each may take to ask, or to ask
+ * again. */
 #define EXCESS(max) ((max) / 8 + 16)
 #define EXCESS_NS   INT64_C(3000000000)
 #define CLOSE_MS    3000 /* for the last answers to reach clients that read them */
@@ -202,11 +203,6 @@ static struct cm_connection *connection_of(struct MHD_Connection *connection)
     return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 }
 
-static int64_t idle_ns(const struct cm_http *s)
-{
-    return s->cfg.timeout_s * (int64_t)NS_PER_S;
-}
-
 /* libmicrohttpd calls this for each connection that begins, and before it closes one that ends. */
 static void on_connection(void *ctx, struct MHD_Connection *connection, void **slot,
                           enum MHD_ConnectionNotificationCode code)
@@ -215,8 +211,7 @@ static void on_connection(void *ctx, struct MHD_Connection *connection, void **s
     if (code == MHD_CONNECTION_NOTIFY_STARTED)
         *slot = cm_connections_add(
             &s->connections,
-            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd,
-            idle_ns(s), EXCESS_NS);
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd);
     else if (*slot)
         cm_connections_remove(&s->connections, *slot);
 }
@@ -272,9 +267,9 @@ static enum MHD_Result begin(struct cm_http *server, struct MHD_Connection *conn
     r->method = method;
     r->path = path;
     *slot = r;
-    if (server->cfg.read_ms > 0)
-        cm_connections_set_due(&server->connections, connection_of(connection),
-                               server->cfg.read_ms * INT64_C(1000000));
+    int read_ms = server->cfg.read_ms;
+    cm_connections_set_due(&server->connections, connection_of(connection),
+                           read_ms ? read_ms * INT64_C(1000000) : INT64_MAX);
     enum refusal why = judge(r);
     return why ? refuse(r, why) : MHD_YES;
 }
@@ -313,7 +308,7 @@ static void on_completed(void *ctx, struct MHD_Connection *connection, void **sl
     (void)why;
     if (!r)
         return;
-    cm_connections_set_due(&r->server->connections, connection_of(connection), idle_ns(r->server));
+    cm_connections_set_idle(&r->server->connections, connection_of(connection));
     if (r->response)
         MHD_destroy_response(r->response);
     if (r->counted) {
@@ -393,7 +388,8 @@ cm_status cm_http_open(struct cm_http **out, const struct cm_http_config *cfg)
     s->cfg = *cfg;
     s->cfg.host = NULL; /* the caller's */
     s->listener = -1;
-    cm_connections_init(&s->connections, cfg->max_connections);
+    cm_connections_init(&s->connections, cfg->max_connections, cfg->timeout_s * (int64_t)NS_PER_S,
+                        EXCESS_NS);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->sent, NULL);
     CM_GOTO(st, listen_on(&s->listener, cfg->host, cfg->port), out);

@@ -25,7 +25,7 @@ struct cm_http_config {
      * limit; else >= max_body_nbytes. */
     size_t max_bodies_nbytes;
     /* >= threads. A few more are let in to be told 503 at once; there a GET, as for health, is
-     * still answered. */
+     * still answered, and who asks nothing for 3 s is cut (cm_http_tend). */
     int max_connections;
     int timeout_s; /* of an idle connection, and for a request's head to come (cm_http_tend) */
     int read_ms;   /* from a request's head to the end of its body (cm_http_tend); 0: no limit */

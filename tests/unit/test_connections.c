@@ -44,9 +44,9 @@ static void test_excess(void **state)
     struct cm_connections all;
     struct cm_connection *c[3];
     (void)state;
-    cm_connections_init(&all, 2);
+    cm_connections_init(&all, 2, LONG_NS, 0);
     for (int i = 0; i < 3; i++)
-        c[i] = cm_connections_add(&all, ends[i][1], LONG_NS, 0);
+        c[i] = cm_connections_add(&all, ends[i][1]);
     assert_false(cm_connections_is_excess(&all, c[0]) || cm_connections_is_excess(&all, c[1]));
     assert_true(cm_connections_is_excess(&all, c[2]));
     cm_connections_cut(&all); /* only the one in excess has no time at all */
@@ -64,9 +64,9 @@ static void test_due(void **state)
     struct cm_connections all;
     struct cm_connection *c[3];
     (void)state;
-    cm_connections_init(&all, 3);
+    cm_connections_init(&all, 3, 0, 0);
     for (int i = 0; i < 3; i++)
-        c[i] = cm_connections_add(&all, ends[i][1], 0, 0);
+        c[i] = cm_connections_add(&all, ends[i][1]);
     cm_connections_set_due(&all, c[0], INT64_MAX);
     cm_connections_set_due(&all, c[1], LONG_NS);
     cm_connections_remove(&all, c[2]); /* and its number may be another's by now */
@@ -81,11 +81,39 @@ static void test_due(void **state)
     cm_connections_release(&all);
 }
 
+/* One in excess that was answered may not stay as long as others; with a place of its own it may.
+ */
+static void test_idle(void **state)
+{
+    struct cm_connections all;
+    struct cm_connection *c[3];
+    (void)state;
+    cm_connections_init(&all, 1, LONG_NS, 0);
+    for (int i = 0; i < 3; i++) {
+        c[i] = cm_connections_add(&all, ends[i][1]);
+        cm_connections_set_due(&all, c[i], LONG_NS); /* until its request is there */
+    }
+    cm_connections_cut(&all);
+    assert_false(is_cut(0) || is_cut(1) || is_cut(2));
+    cm_connections_set_idle(&all, c[0]);
+    cm_connections_set_idle(&all, c[1]);
+    cm_connections_cut(&all);
+    assert_true(!is_cut(0) && is_cut(1) && !is_cut(2));
+    cm_connections_remove(&all, c[0]);
+    cm_connections_remove(&all, c[1]);
+    cm_connections_set_idle(&all, c[2]);
+    cm_connections_cut(&all);
+    assert_false(is_cut(2));
+    cm_connections_remove(&all, c[2]);
+    cm_connections_release(&all);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_excess, setup, teardown),
         cmocka_unit_test_setup_teardown(test_due, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_idle, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

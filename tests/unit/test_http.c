@@ -556,6 +556,25 @@ static void test_dripping(void **state)
     close(drip);
 }
 
+/* Without read_ms a body may come for as long as it comes at all, longer than an idle connection
+ * stays. */
+static void test_unhurried(void **state)
+{
+    struct fixture *f = *state;
+    struct cm_deadline idle = cm_deadline_in_ms(1100);
+    int fd = dial(f), n = 0;
+    put(fd, "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 4000\r\n\r\n");
+    while (!cm_deadline_passed(idle)) {
+        n += send(fd, "x", 1, MSG_NOSIGNAL) == 1;
+        cm_http_tend(f->server);
+        cm_sleep_us(5000);
+    }
+    while (n < 4000 && send(fd, "x", 1, MSG_NOSIGNAL) == 1)
+        n++;
+    expect(fd, 200, "body=4000:");
+    close(fd);
+}
+
 static void test_quiesce(void **state)
 {
     struct fixture *f = *state;
@@ -630,6 +649,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_too_many_connections, setup, teardown),
         cmocka_unit_test_setup_teardown(test_too_many_bodies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_dripping, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_unhurried, setup, teardown),
         cmocka_unit_test_setup_teardown(test_quiesce, setup, teardown),
         cmocka_unit_test_setup_teardown(test_open_refuses, setup, teardown),
     };
