@@ -68,6 +68,8 @@ struct ol_intake {
     bool idle;     /* the last round brought nothing: the next one waits */
     size_t waited; /* stream that the next wait begins with */
     size_t letter; /* the entry whose dead letter is next */
+    bool owed;     /* letters wait for the room that trimming makes */
+    bool untidy;   /* what is accounted for may not all be trimmed */
 };
 
 cm_status ol_intake_open(struct ol_intake **out, const struct ol_config *cfg,
@@ -83,6 +85,7 @@ cm_status ol_intake_open(struct ol_intake **out, const struct ol_config *cfg,
     self->owner = owner;
     self->events = events;
     self->fetch = TURN;
+    self->untidy = true; /* whoever was here before may have been killed amid it */
     self->shape = spec->input;
     limits.max_nbytes = (size_t)cfg->max_image_kib * 1024;
     limits.max_side = (int)cfg->max_image_side;
@@ -164,8 +167,10 @@ static cm_status reset(struct ol_intake *self, const char *epoch, bool from_star
     self->first_ns = 0;
     self->look = (struct look){0};
     self->round = (struct round){0};
+    /* One of which nothing is accounted for is found like a new one, if it is still there. */
     for (size_t i = 0; i < ledger->n; i++)
-        CM_TRY(add_source(self, ledger->stream[i].name));
+        if (ol_id_compare(ledger->stream[i].offset, (struct ol_id){0}) != 0)
+            CM_TRY(add_source(self, ledger->stream[i].name));
     for (size_t i = 0; i < self->nsources && from_start; i++) {
         self->sources[i].cursor = (struct ol_id){0};
         self->batch.after[i] = (struct ol_id){0}; /* sources and operators are in one order here */
@@ -222,6 +227,8 @@ static cm_status check_stream(struct ol_intake *self, const struct ol_stream *kn
     struct ol_facts f;
     char text[256], key[WI_KEY], was[OL_ID_TEXT], is[OL_ID_TEXT];
     int32_t i;
+    if (ol_id_compare(known->offset, (struct ol_id){0}) == 0)
+        return CM_OK;
     CM_TRY(ol_batch_operator(&i, &self->batch, known->name, known->offset));
     bool from_start = ol_id_compare(self->batch.after[i], (struct ol_id){0}) == 0;
     if (from_start || !wi_key_feedback(key, known->name))
@@ -254,6 +261,34 @@ static void tell_lost_entries(struct ol_intake *self)
         cm_events_put(self->events, &w);
     }
     self->lost_told = self->look.lost;
+}
+
+/* False: a fault, which was told. */
+static bool trim(struct ol_intake *self, const struct ol_state *state)
+{
+    struct cm_jw w;
+    bool all;
+    cm_status st = ol_trim(&self->trim, self->link.redis, self->owner, state, self->cfg->trim,
+                           cm_deadline_in_ms(self->cfg->redis_timeout_ms), self->events, &all);
+    self->untidy = st != CM_OK || !all;
+    if (st == CM_OK)
+        return true;
+    cm_events_begin(self->events, &w, "trim_failed");
+    cm_jw_string(&w, "what", cm_error_text());
+    cm_events_put(self->events, &w);
+    cm_error_report(CM_LOG_WARN, st, "not trimmed; it is tried again");
+    return false;
+}
+
+/* Trimming that was cut off: a Redis full of what is accounted for takes no entry, and without one
+ * there is no next batch to trim after. A fault is told once a batch. */
+static void trim_late(struct ol_intake *self)
+{
+    bool ours = self->state->batch > 0 && strcmp(self->state->epoch, self->batch.epoch) == 0;
+    if (!self->untidy)
+        return;
+    if (!ours || !trim(self, self->state))
+        self->untidy = false;
 }
 
 static cm_status begin_look(struct ol_intake *self)
@@ -293,6 +328,7 @@ static cm_status look_around(struct ol_intake *self, struct cm_deadline deadline
             return CM_OK;
     } while (strcmp(look->cursor, "0") != 0);
     tell_lost_entries(self);
+    trim_late(self);
     *look = (struct look){.done_ns = now};
     *due = false;
     return CM_OK;
@@ -380,6 +416,8 @@ static cm_status read_source(struct ol_intake *self, struct source *s, struct cm
     if (v->n != 1 || v->element[0].n != 2)
         return CM_FAIL(CM_EFORMAT, "%s: an answer to XREAD that is none", s->key);
     const struct cm_redis_value *entries = &v->element[0].element[1];
+    if (entries->n == 0)
+        return CM_FAIL(CM_EFORMAT, "%s: an answer to XREAD without entries", s->key);
     do
         CM_TRY(take_entry(self, s, &entries->element[i++]));
     while (i < entries->n && !is_full(self) && !cm_deadline_passed(deadline));
@@ -540,6 +578,12 @@ cm_status ol_intake_turn(struct ol_intake *in, bool drain, enum ol_intake_said *
 
 /* ---- what is written ---- */
 
+/* Full, not away: what makes room is trimming, which comes after the commit of this very batch. */
+static bool wants_trimming(const struct ol_intake *self, cm_status st)
+{
+    return self->cfg->trim && st == CM_ENOSPC && strstr(cm_error_text(), ": OOM ");
+}
+
 cm_status ol_intake_letters(struct ol_intake *in, const struct ol_batch *b, bool drain, bool *done)
 {
     bool up;
@@ -548,6 +592,13 @@ cm_status ol_intake_letters(struct ol_intake *in, const struct ol_batch *b, bool
         return CM_OK;
     cm_status st = ol_letters_send(&in->letter, b, in->link.redis, in->cfg->keep_letters,
                                    cm_deadline_in_ms(in->cfg->poll_ms));
+    in->owed = wants_trimming(in, st);
+    if (in->owed) {
+        cm_error_report(CM_LOG_WARN, st,
+                        "dead letters follow once the batch's entries are trimmed");
+        *done = true;
+        return CM_OK;
+    }
     CM_TRY(heed(in, st, drain, &up));
     *done = in->letter == b->nentries;
     if (*done)
@@ -555,15 +606,27 @@ cm_status ol_intake_letters(struct ol_intake *in, const struct ol_batch *b, bool
     return CM_OK;
 }
 
-void ol_intake_tidy(struct ol_intake *in, const struct ol_state *state)
+static void send_owed(struct ol_intake *self, const struct ol_batch *b)
 {
-    cm_status st = ol_trim(&in->trim, in->link.redis, in->owner, state, in->cfg->trim,
-                           cm_deadline_in_ms(in->cfg->redis_timeout_ms), in->events);
+    struct cm_jw w;
+    cm_status st = ol_letters_send(&self->letter, b, self->link.redis, self->cfg->keep_letters,
+                                   cm_deadline_in_ms(self->cfg->redis_timeout_ms));
+    if (st == CM_OK && self->letter < b->nentries)
+        st = CM_FAIL(CM_ETIMEDOUT, "%zu of %zu entries looked at", self->letter, b->nentries);
+    self->owed = false;
+    self->letter = 0;
     if (st == CM_OK)
         return;
-    struct cm_jw w;
-    cm_events_begin(in->events, &w, "trim_failed");
+    cm_events_begin(self->events, &w, "letters_unsent");
+    cm_jw_i64(&w, "batch", b->number);
     cm_jw_string(&w, "what", cm_error_text());
-    cm_events_put(in->events, &w);
-    cm_error_report(CM_LOG_WARN, st, "not trimmed; tried again after the next batch");
+    cm_events_put(self->events, &w);
+    cm_error_report(CM_LOG_WARN, st, "dead letters of this batch are in its log only");
+}
+
+void ol_intake_tidy(struct ol_intake *in, const struct ol_state *state, const struct ol_batch *b)
+{
+    trim(in, state);
+    if (in->owed)
+        send_owed(in, b);
 }

@@ -49,10 +49,12 @@ void ol_intake_take(struct ol_intake *in, struct ol_batch *out);
 size_t ol_intake_pending(const struct ol_intake *in);
 
 /* Adds the dead letters of b to fw:dlq; *done false: not all yet, or Redis was away: call again.
- * After a crash some may be there twice: readers go by 'source'. */
+ * After a crash some may be there twice: readers go by 'source'. A Redis too full for them gets
+ * them when b is committed and trimmed. */
 CM_MUST_CHECK
 cm_status ol_intake_letters(struct ol_intake *in, const struct ol_batch *b, bool drain, bool *done);
-/* After a commit (stream_trim.h). What fails is told, and done after the next commit. */
-void ol_intake_tidy(struct ol_intake *in, const struct ol_state *state);
+/* After the commit of b: trims (stream_trim.h), and sends what letters there was no room for. What
+ * fails is told; trimming is done at the next look around, letters are in b's log. */
+void ol_intake_tidy(struct ol_intake *in, const struct ol_state *state, const struct ol_batch *b);
 
 #endif

@@ -354,7 +354,7 @@ static cm_status follow_up(struct run *r, int64_t drifts)
     cm_log_info("batch %lld: %s%s: %s", (long long)s->batch,
                 s->weights ? "new champion" : "champion stays",
                 s->verdict.reason == OL_GATE_PASSED ? "" : ", refused", s->verdict.text);
-    ol_intake_tidy(root->intake, s);
+    ol_intake_tidy(root->intake, s, &r->batch);
     clean_up(r);
     return cm_fault("online.tidied");
 }

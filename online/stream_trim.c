@@ -18,12 +18,28 @@ static void tell_skipped(struct cm_events *events, const char *what)
     cm_events_put(events, &w);
 }
 
+/* A Redis without room refuses to make a group, which only shows: the streams behind are trimmed.
+ */
+static cm_status show_lag(struct cm_redis *redis, const char *key, const struct ol_stream *s)
+{
+    const struct cm_redis_value *v;
+    char offset[OL_ID_TEXT], nread[24];
+    ol_id_format(offset, s->offset);
+    snprintf(nread, sizeof nread, "%lld", (long long)s->read);
+    cm_status st =
+        cm_redis_call(redis, &v, "XGROUP", "SETID", key, GROUP, offset, "ENTRIESREAD", nread, NULL);
+    if (st == CM_EINVAL && strstr(cm_error_text(), "NOGROUP"))
+        st = cm_redis_call(redis, &v, "XGROUP", "CREATE", key, GROUP, offset, "ENTRIESREAD", nread,
+                           NULL);
+    return st == CM_ENOSPC ? CM_OK : st;
+}
+
 static cm_status trim_stream(struct cm_redis *redis, const struct ol_stream *s, bool trim,
                              struct cm_events *events)
 {
     const struct cm_redis_value *v;
     struct ol_facts f;
-    char key[WI_KEY], offset[OL_ID_TEXT], next[OL_ID_TEXT], nread[24], text[WI_KEY + 64];
+    char key[WI_KEY], next[OL_ID_TEXT], text[WI_KEY + 64];
     if (!wi_key_feedback(key, s->name) || s->read == 0)
         return CM_OK;
     CM_TRY(ol_facts_get(&f, redis, key));
@@ -32,32 +48,30 @@ static cm_status trim_stream(struct cm_redis *redis, const struct ol_stream *s, 
         tell_skipped(events, text);
         return CM_OK;
     }
-    ol_id_format(offset, s->offset);
     ol_id_format(next, ol_id_next(s->offset));
-    snprintf(nread, sizeof nread, "%lld", (long long)s->read);
-    cm_status st = cm_redis_call(redis, &v, "XGROUP", "CREATE", key, GROUP, offset, NULL);
-    if (st != CM_OK && !(st == CM_EINVAL && strstr(cm_error_text(), "BUSYGROUP")))
-        return st;
-    CM_TRY(cm_redis_call(redis, &v, "XGROUP", "SETID", key, GROUP, offset, "ENTRIESREAD", nread,
-                         NULL));
-    return trim ? cm_redis_call(redis, &v, "XTRIM", key, "MINID", next, NULL) : CM_OK;
+    if (trim)
+        CM_TRY(cm_redis_call(redis, &v, "XTRIM", key, "MINID", next, NULL));
+    return show_lag(redis, key, s);
 }
 
 cm_status ol_trim(struct ol_trim *t, struct cm_redis *redis, const char *owner,
                   const struct ol_state *state, bool trim, struct cm_deadline deadline,
-                  struct cm_events *events)
+                  struct cm_events *events, bool *all)
 {
     const struct ol_ledger *l = &state->ledger;
+    size_t done = 0;
     bool same;
+    *all = true;
     CM_TRY(ol_queue_confirm(&same, redis, owner, state->epoch));
     if (!same) {
         tell_skipped(events, "Redis holds other data than the state, or is another loop's");
         return CM_OK;
     }
-    for (size_t i = 0; i < l->n && !cm_deadline_passed(deadline); i++) {
+    for (; done < l->n && !cm_deadline_passed(deadline); done++) {
         t->next = t->next < l->n ? t->next : 0;
-        CM_TRY(trim_stream(redis, &l->stream[t->next], trim, events));
-        t->next++;
+        /* One at fault is not the first of all the next time: the others shall be trimmed, too. */
+        CM_TRY(trim_stream(redis, &l->stream[t->next++], trim, events));
     }
+    *all = done == l->n;
     return CM_OK;
 }

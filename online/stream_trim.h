@@ -14,14 +14,14 @@
 #include "online/online_state.h"
 
 struct ol_trim { /* zeroed */
-    size_t
-        next; /* stream of the ledger to begin with: no look at all of them fits every deadline */
+    /* Stream of the ledger to begin with: no look at all of them fits every deadline. */
+    size_t next;
 };
-/* As many streams as the deadline allows. trim false: the group only. A Redis or a stream that is
- * not the one we know is left as it is, with a warning and an event. */
+/* As many streams as the deadline allows; *all: none is left over. trim false: the group only. A
+ * Redis or a stream that is not the one we know is left as it is, with a warning and an event. */
 CM_MUST_CHECK
 cm_status ol_trim(struct ol_trim *t, struct cm_redis *redis, const char *owner,
                   const struct ol_state *state, bool trim, struct cm_deadline deadline,
-                  struct cm_events *events);
+                  struct cm_events *events, bool *all);
 
 #endif

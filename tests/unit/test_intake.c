@@ -95,6 +95,16 @@ static enum ol_intake_said turn(struct world *w, bool drain, int most)
     return said;
 }
 
+/* Turns until so many entries are in the batch, and some more: no other comes, and it stays open.
+ */
+static void turn_until_pending(struct world *w, size_t pending)
+{
+    for (int i = 0; i < 500 && ol_intake_pending(w->in) < pending; i++)
+        assert_int_equal(turn(w, false, 1), OL_INTAKE_MORE);
+    assert_int_equal(turn(w, false, 5), OL_INTAKE_MORE);
+    assert_int_equal(ol_intake_pending(w->in), pending);
+}
+
 static cm_status turn_until_fault(struct world *w, bool drain)
 {
     enum ol_intake_said said;
@@ -128,6 +138,12 @@ static void commit(struct world *w, struct ol_batch *b)
     b->champion = 1;
     expect_ok(ol_state_advance(&w->state, b, &v, 2, predicted, 0.002, NULL));
     ol_batch_release(b);
+}
+
+static void tidy(struct world *w)
+{
+    static const struct ol_batch none;
+    ol_intake_tidy(w->in, &w->state, &none);
 }
 
 static int64_t length_of(struct world *w, const char *key)
@@ -213,14 +229,12 @@ static void test_quota(void **state)
     w->cfg.quota = 5;
     push(w, "ann", 0, 20);
     expect_ok(ol_intake_begin(w->in, &w->state));
-    assert_int_equal(turn(w, false, 5), OL_INTAKE_MORE);
-    assert_int_equal(ol_intake_pending(w->in), 5);
+    turn_until_pending(w, 5);
     push(w, "bob", 100, 64);
     w->cfg.scan_ms = 1;
-    assert_int_equal(turn(w, false, 5), OL_INTAKE_MORE);
-    assert_int_equal(ol_intake_pending(w->in), 10);
+    turn_until_pending(w, 10);
     w->cfg.max_wait_s = 0; /* nothing else would ever close it */
-    assert_int_equal(turn(w, false, 5), OL_INTAKE_FULL);
+    assert_int_equal(turn(w, false, 500), OL_INTAKE_FULL);
     ol_intake_take(w->in, &b);
     assert_int_equal(count_of(&b, "ann", OL_TRAINED), 5);
     assert_int_equal(count_of(&b, "bob", OL_TRAINED), 5);
@@ -234,7 +248,7 @@ static void test_time_closes_a_batch(void **state)
 {
     struct world *w = *state;
     push(w, "ann", 0, 3);
-    w->cfg.max_wait_s = 0.05;
+    w->cfg.max_wait_s = 0.5;
     expect_ok(ol_intake_begin(w->in, &w->state));
     assert_int_equal(turn(w, false, 500), OL_INTAKE_FULL);
     assert_int_equal(ol_intake_pending(w->in), 3);
@@ -285,8 +299,124 @@ static void test_trims_behind_a_commit(void **state)
     drain_batch(w, &b);
     commit(w, &b);
     push(w, "ann", 10, 2);
-    ol_intake_tidy(w->in, &w->state);
+    tidy(w);
     assert_int_equal(length_of(w, "fw:feedback:ann"), 2);
+}
+
+/* Killed between commit and trimming: an idle loop does it, for nobody can push to a full Redis. */
+static void test_trims_late(void **state)
+{
+    struct world *w = *state;
+    struct ol_batch b;
+    push(w, "ann", 0, 10);
+    drain_batch(w, &b);
+    commit(w, &b);
+    push(w, "bob", 20, 3);
+    ol_intake_close(&w->in);
+    expect_ok(ol_intake_open(&w->in, &w->cfg, w->spec, SELF, NULL, w->events));
+    expect_ok(ol_intake_begin(w->in, &w->state));
+    assert_int_equal(turn(w, true, 500), OL_INTAKE_FULL);
+    assert_int_equal(length_of(w, "fw:feedback:ann"), 0);
+    assert_int_equal(length_of(w, "fw:feedback:bob"), 3);
+}
+
+static void set_memory(struct world *w, long long nbytes)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%lld", nbytes);
+    redis_do(w->redis, "CONFIG", "SET", "maxmemory", text);
+}
+
+static long long used_memory(struct world *w)
+{
+    const char *at = strstr(redis_do(w->redis, "INFO", "memory")->string, "used_memory:");
+    assert_non_null(at);
+    return strtoll(at + strlen("used_memory:"), NULL, 10);
+}
+
+/* A batch with a dead entry from a Redis that is full; as the loop goes on with it. */
+static void decide_when_full(struct world *w, long long room)
+{
+    struct ol_batch b;
+    bool done = false;
+    w->cfg.entries = 300;
+    push(w, "ann", 0, 300); /* about 1 MB */
+    redis_do(w->redis, "XADD", "fw:feedback:bob", "*", "label", "nosuch");
+    drain_batch(w, &b);
+    set_memory(w, room < 0 ? used_memory(w) + room : room);
+    for (int i = 0; i < 100 && !done; i++)
+        expect_ok(ol_intake_letters(w->in, &b, true, &done));
+    assert_true(done);
+    assert_int_equal(length_of(w, WI_KEY_DLQ), 0);
+    struct ol_batch kept = b; /* commit releases what it is given */
+    static const int32_t predicted[300];
+    struct ol_gate_verdict v = {.reason = OL_GATE_PASSED};
+    kept.champion = 1;
+    expect_ok(ol_state_advance(&w->state, &kept, &v, 2, predicted, 0.002, NULL));
+    ol_intake_tidy(w->in, &w->state, &b);
+    assert_int_equal(length_of(w, "fw:feedback:ann"), 0);
+    assert_int_equal(length_of(w, "fw:feedback:bob"), 0);
+    assert_false(told(w, "trim_failed"));
+    ol_batch_release(&b);
+}
+
+/* Only trimming makes room, and it comes after the commit: a letter must not wait for room before.
+ */
+static void test_full(void **state)
+{
+    struct world *w = *state;
+    decide_when_full(w, -200000);
+    assert_int_equal(length_of(w, WI_KEY_DLQ), 1);
+    assert_false(told(w, "letters_unsent"));
+}
+
+static void test_full_of_something_else(void **state)
+{
+    struct world *w = *state;
+    decide_when_full(w, 1);
+    assert_int_equal(length_of(w, WI_KEY_DLQ), 0);
+    assert_true(told(w, "letters_unsent"));
+}
+
+/* Without trimming no room comes from the loop: it waits for a person. */
+static void test_full_and_not_trimmed(void **state)
+{
+    struct world *w = *state;
+    struct ol_batch b;
+    bool done;
+    w->cfg.trim = false;
+    redis_do(w->redis, "XADD", "fw:feedback:bob", "*", "label", "nosuch");
+    drain_batch(w, &b);
+    set_memory(w, 1);
+    expect_ok(ol_intake_letters(w->in, &b, false, &done));
+    assert_false(done);
+    set_memory(w, 0);
+    for (int i = 0; i < 100 && !done; i++)
+        expect_ok(ol_intake_letters(w->in, &b, false, &done));
+    assert_int_equal(length_of(w, WI_KEY_DLQ), 1);
+    ol_batch_release(&b);
+}
+
+/* What the loop is told to forget it forgets: else old streams would count against the most that it
+ * reads for ever. */
+static void test_removed_stream(void **state)
+{
+    struct world *w = *state;
+    struct ol_batch b;
+    push(w, "ann", 0, 3);
+    push(w, "bob", 10, 3);
+    drain_batch(w, &b);
+    commit(w, &b);
+    tidy(w);
+    redis_do(w->redis, "DEL", "fw:feedback:ann");
+    push(w, "bob", 20, 1);
+    drain_batch(w, &b);
+    commit(w, &b);
+    push(w, "bob", 30, 1);
+    drain_batch(w, &b);
+    assert_int_equal(b.noperators, 1);
+    assert_string_equal(b.operators[0], "bob");
+    ol_batch_release(&b);
 }
 
 /* Another Redis, or the same one gone back in time, may hold entries below our offsets that nobody
@@ -303,21 +433,21 @@ static void test_never_trims_another_redis(void **state)
     memcpy(epoch, w->state.epoch, sizeof epoch);
 
     redis_do(w->redis, "SET", WI_KEY_EPOCH, "another");
-    ol_intake_tidy(w->in, &w->state);
+    tidy(w);
     assert_int_equal(length_of(w, "fw:feedback:ann"), 10);
     assert_true(told(w, "trim_skipped"));
     redis_do(w->redis, "DEL", WI_KEY_EPOCH);
-    ol_intake_tidy(w->in, &w->state);
+    tidy(w);
     assert_int_equal(length_of(w, "fw:feedback:ann"), 10);
     redis_do(w->redis, "SET", WI_KEY_EPOCH, epoch);
     redis_do(w->redis, "SET", WI_KEY_OWNER, OTHER);
-    ol_intake_tidy(w->in, &w->state);
+    tidy(w);
     assert_int_equal(length_of(w, "fw:feedback:ann"), 10);
     redis_do(w->redis, "SET", WI_KEY_OWNER, SELF);
 
     redis_do(w->redis, "DEL", "fw:feedback:ann"); /* a new stream, of lower ids */
     redis_do(w->redis, "XADD", "fw:feedback:ann", "1-1", "label", "1");
-    ol_intake_tidy(w->in, &w->state);
+    tidy(w);
     assert_int_equal(length_of(w, "fw:feedback:ann"), 1);
     assert_int_equal(length_of(w, "fw:feedback:bob"), 0); /* which is the one we know */
 }
@@ -350,7 +480,7 @@ static void test_flushed(void **state)
     assert_int_equal(count_of(&b, "ann", OL_DUPLICATE), 5);
     assert_int_equal(count_of(&b, "ann", OL_TRAINED), 2);
     commit(w, &b);
-    ol_intake_tidy(w->in, &w->state);
+    tidy(w);
     assert_int_equal(length_of(w, "fw:feedback:ann"), 0);
 }
 
@@ -362,7 +492,7 @@ static void test_lost_entries_are_told(void **state)
     push(w, "ann", 0, 5);
     drain_batch(w, &b);
     commit(w, &b);
-    ol_intake_tidy(w->in, &w->state);
+    tidy(w);
     push(w, "ann", 5, 10);
     redis_do(w->redis, "XTRIM", "fw:feedback:ann", "MAXLEN", "6");
     drain_batch(w, &b);
@@ -421,7 +551,7 @@ static void test_least_rights(void **state)
     expect_ok(ol_intake_letters(w->in, &b, true, &done));
     assert_true(done);
     commit(w, &b);
-    ol_intake_tidy(w->in, &w->state);
+    tidy(w);
     assert_false(told(w, "trim"));
     assert_int_equal(length_of(w, "fw:feedback:ann"), 0);
 }
@@ -435,11 +565,11 @@ static void test_not_allowed_to_trim(void **state)
     drain_batch(w, &b);
     commit(w, &b);
     redis_do(w->redis, "ACL", "SETUSER", "default", "-xtrim");
-    ol_intake_tidy(w->in, &w->state);
+    tidy(w);
     assert_true(told(w, "\"trim_failed\""));
     assert_true(told(w, "xtrim"));
     redis_do(w->redis, "ACL", "SETUSER", "default", "+xtrim");
-    ol_intake_tidy(w->in, &w->state);
+    tidy(w);
     assert_int_equal(length_of(w, "fw:feedback:ann"), 0);
 }
 
@@ -498,6 +628,11 @@ int main(void)
         WORLD(test_holdout_is_barred),
         WORLD(test_refused_may_be_said_again),
         WORLD(test_trims_behind_a_commit),
+        WORLD(test_trims_late),
+        WORLD(test_full),
+        WORLD(test_full_of_something_else),
+        WORLD(test_full_and_not_trimmed),
+        WORLD(test_removed_stream),
         WORLD(test_never_trims_another_redis),
         WORLD(test_one_loop_for_one_redis),
         WORLD(test_flushed),
