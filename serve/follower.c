@@ -30,15 +30,15 @@ struct sv_follower {
     bool started;
     pthread_mutex_t lock; /* guards the rest of this block */
     pthread_cond_t wake;
-    bool stop, kicked, ended; /* ended: the thread's last word */
-    int64_t refused[MAX_REFUSED];
+    bool stop, kicked, ended;     /* ended: the thread's last word */
+    int64_t refused[MAX_REFUSED]; /* since the alias changed */
     int nrefused;
+    bool falling; /* nothing serves: a former version is wanted */
 
     /* The thread's own. */
     struct change seen;                /* the alias' newest change */
     bool told;                         /* the gateway knows what it names … */
     bool told_bad;                     /* … or that this cannot be read */
-    int64_t offered;                   /* version that the gateway was told of last */
     int64_t unreadable, unreadable_ns; /* a version that cannot be read, and since when */
     bool soon; /* something could not be read: look again soon, whatever poll_ms says */
     bool told_waiting;
@@ -98,7 +98,6 @@ static void post(struct sv_follower *f, int64_t version, struct sv_card *card, b
     news->fell_back = fell_back;
     news->card = card;
     memcpy(news->reason, reason, sizeof reason);
-    f->offered = version;
     if (!sv_mailbox_put(f->cfg.mailbox, &news->letter))
         sv_news_close(&news);
 }
@@ -205,12 +204,25 @@ static bool is_newer(struct change a, struct change b)
     return a.number > b.number || (a.utc_s > b.utc_s && b.utc_s > 0);
 }
 
+/* One at a time: when it is refused too, the gateway says so, and the next one is offered. */
 static void offer_former(struct sv_follower *f, const struct ps_store *store)
 {
     struct sv_card *card = NULL;
     int64_t former = find_former(f, store);
-    if (former && find_out(f, store, former, &card))
-        post(f, former, card, false, card);
+    if (!former || !find_out(f, store, former, &card))
+        return;
+    pthread_mutex_lock(&f->lock);
+    f->falling = false; /* before the post: its refusal may follow at once */
+    pthread_mutex_unlock(&f->lock);
+    post(f, former, card, false, card);
+}
+
+static bool is_falling(struct sv_follower *f)
+{
+    pthread_mutex_lock(&f->lock);
+    bool falling = f->falling;
+    pthread_mutex_unlock(&f->lock);
+    return falling;
 }
 
 static cm_status look(struct sv_follower *f)
@@ -225,6 +237,7 @@ static cm_status look(struct sv_follower *f)
     if (is_newer(change, f->seen)) {
         pthread_mutex_lock(&f->lock);
         f->nrefused = 0; /* a person or the trainer has decided anew */
+        f->falling = false;
         pthread_mutex_unlock(&f->lock);
         f->told = f->told_bad = false;
     }
@@ -232,7 +245,7 @@ static cm_status look(struct sv_follower *f)
         f->seen = change;
     if (!f->told && change.number == f->seen.number)
         offer(f, store, version);
-    if (is_refused(f, f->offered))
+    if ((f->told || f->told_bad) && is_falling(f))
         offer_former(f, store);
 out:
     ps_store_close(&store);
@@ -341,8 +354,10 @@ void sv_follower_kick(struct sv_follower *f)
 void sv_follower_fall_back(struct sv_follower *f, int64_t version)
 {
     pthread_mutex_lock(&f->lock);
-    if (f->nrefused < MAX_REFUSED)
+    if (f->nrefused < MAX_REFUSED) { /* after so many there is no hope */
         f->refused[f->nrefused++] = version;
+        f->falling = true;
+    }
     f->kicked = true;
     pthread_cond_signal(&f->wake);
     pthread_mutex_unlock(&f->lock);

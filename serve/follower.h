@@ -48,8 +48,8 @@ cm_status sv_follower_start(struct sv_follower **out, const struct sv_follower_c
  * NULL is fine. */
 bool sv_follower_stop(struct sv_follower **f, int timeout_ms);
 void sv_follower_kick(struct sv_follower *f); /* there may be news: look now */
-/* version was refused and nothing else serves: offer what the alias named before it, or with
- * "latest" the version before it. */
+/* version was refused and nothing serves: offer the newest one that the alias has named, or with
+ * "latest" that there is, of those that no call has refused since the alias changed. */
 void sv_follower_fall_back(struct sv_follower *f, int64_t version);
 
 #endif

@@ -44,8 +44,8 @@ void sv_versions_news(struct sv_gateway *g, struct sv_news *news)
         sv_news_close(&news);
         return;
     }
-    if (news->fell_back && g->rollout.serving.number) {
-        sv_news_close(&news);
+    if (news->fell_back && (g->rollout.serving.number || g->rollout.candidate.number)) {
+        sv_news_close(&news); /* better is there, or on its way */
         return;
     }
     switch (sv_rollout_aim(&g->rollout, v, news->anew, cm_now_ns())) {
