@@ -29,13 +29,16 @@ static struct la_host *find_or_add(struct la_hosts *hosts, const char *name)
 static int64_t slots_of(const char *words)
 {
     const char *at = strstr(words, "slots");
-    if (!at || (at > words && at[-1] == '_')) /* max_slots says nothing of how many there are */
+    /* "max_slots" and "max-slots" say nothing of how many there are. */
+    while (at && at > words && !strchr(" \t", at[-1]))
+        at = strstr(at + 1, "slots");
+    if (!at)
         return 1;
     at += strlen("slots");
     at += strspn(at, " \t=");
     char *end;
     long long n = strtoll(at, &end, 10);
-    return end > at && n > 0 && n <= 100000 ? n : 0;
+    return end > at && n > 0 && n <= 100000 && strchr(" \t", *end) ? n : 0;
 }
 
 static cm_status parse_line(struct la_hosts *hosts, char *line, const char *what, int number)

@@ -11,17 +11,17 @@ static void test_a_hostfile(void **state)
     expect_ok(
         la_hosts_parse(&h,
                        "# two nodes\n\nnode-1 slots=2\r\n  node-2\tslots = 4 max_slots=8 # big\n"
-                       "node-3\nnode-3\nnode-4 max_slots=3",
+                       "node-3\nnode-3\nnode-4 max_slots=3\nnode-5 max-slots=9 slots=7",
                        "hosts"));
-    assert_int_equal(h.n, 4);
+    assert_int_equal(h.n, 5);
     assert_string_equal(h.host[0].name, "node-1");
-    const int64_t slots[] = {2, 4, 2, 1};
-    for (size_t i = 0; i < 4; i++)
+    const int64_t slots[] = {2, 4, 2, 1, 7};
+    for (size_t i = 0; i < 5; i++)
         assert_int_equal(h.host[i].slots, slots[i]);
     char *list;
     h.host[1].gone = true;
     expect_ok(la_hosts_list(&list, &h));
-    assert_string_equal(list, "node-1:2,node-3:2,node-4:1");
+    assert_string_equal(list, "node-1:2,node-3:2,node-4:1,node-5:7");
     cm_free(&list);
     la_hosts_release(&h);
     la_hosts_release(&h);
@@ -34,7 +34,7 @@ static void test_bad_hostfiles(void **state)
     expect_fault(CM_ECONFIG, "names no host", la_hosts_parse(&h, "", "hosts"));
     expect_fault(CM_ECONFIG, "names no host", la_hosts_parse(&h, " \n# nothing\n", "hosts"));
     const char *bad[] = {"a slots=",           "a slots=x",   "a slots=0", "a slots=-2",
-                         "a slots=9999999999", "a,b slots=1", "a'b"};
+                         "a slots=9999999999", "a,b slots=1", "a'b",       "a slots=2x"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         expect_fault(CM_ECONFIG, "hosts: line 1", la_hosts_parse(&h, bad[i], "hosts"));
         assert_null(h.host);
