@@ -103,6 +103,7 @@ struct sv_gateway {
     bool told_stalled;                   /* of the candidate */
     uint64_t batch_number;
     struct wi_buffer batch_body;
+    int64_t tended_ns; /* when the workers were looked at last */
 
     enum sv_phase phase;
     struct cm_deadline phase_end;

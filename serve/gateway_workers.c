@@ -383,13 +383,26 @@ static int64_t batch_limit_ns(const struct sv_gateway *g)
     return g->serve->batch_timeout_ms * INT64_C(1000000);
 }
 
+/* A gateway that was itself stopped or starved heard nobody, and what came meanwhile may still be
+ * on its way from the I/O thread: a worker gets its time again, and on a new link, as it found the
+ * gateway silent, the time to introduce itself before the old one is found broken. */
+static void excuse(struct sv_backend *backend, int64_t missed_ns, int64_t now_ns)
+{
+    backend->heard_ns = backend->beat_ns = now_ns;
+    backend->batch.sent_ns += missed_ns;
+}
+
 void sv_workers_tend(struct sv_gateway *g, int64_t now_ns)
 {
+    int64_t missed_ns = now_ns - g->tended_ns;
+    g->tended_ns = now_ns;
     for (int w = 0; w < SV_WORKERS_MAX; w++) {
         struct sv_backend *backend = &g->backends[w];
         int64_t period_ns = backend->self.heartbeat_ms * INT64_C(1000000);
         if (!backend->used)
             continue;
+        if (missed_ns > period_ns)
+            excuse(backend, missed_ns, now_ns);
         if (now_ns - backend->heard_ns > WI_SILENT_BEATS * period_ns)
             part(g, w, true, "it is silent");
         else if (backend->batch.number &&

@@ -106,6 +106,21 @@ unset 'pids[worker0]'
 grep -q 'takes longer than 400 ms' "$work/worker0.log" || fail "it does not say why"
 end
 
+# A gateway that was stopped itself: its workers come back on new links, and none is taken for dead.
+begin
+for id in 0 1; do start worker$id "$bin/flywheel-worker" "$config" --id $id --set serve.heartbeat_ms=1000; done
+await 20 ready
+await 20 workers_are 2
+given_up() { [ "$(cat "$work"/worker[01].log | grep -c 'waiting for a gateway')" -ge 4 ]; } # at the start and now, by both
+kill -STOP "${pids[gateway]}"
+await 20 given_up
+kill -CONT "${pids[gateway]}"
+ask
+answered 1 ' v1$'
+await 20 workers_are 2
+metric_is flywheel_workers_lost_total 0 || fail "workers are blamed for the gateway's pause"
+end
+
 # A version that workers die of: after the second death nobody is asked for it any more.
 begin
 faulty serve.load=kill@2 0
