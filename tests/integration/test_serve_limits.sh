@@ -8,16 +8,16 @@ size=$(stat -c %s "$image")
 refused() { metric flywheel_http_refused_total; }
 
 # Every connection waits for an answer that nobody computes: the next request is refused at once, health is still told.
-gateway --set serve.http_connections=64 --set serve.http_read_ms=500
+gateway --set serve.http_connections=64
 await 10 test -f "$run/serve.json"
 port=$(field http_port)
 for _ in $(seq 64); do
     exec {fd}<>"/dev/tcp/127.0.0.1/$port"
-    printf 'POST /predict?timeout_ms=4000 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n' "$size" >&"$fd"
+    printf 'POST /predict?timeout_ms=60000 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n' "$size" >&"$fd"
     cat "$image" >&"$fd"
     all+=("$fd")
 done
-await 10 metric_is flywheel_queued_requests 64
+await 20 metric_is flywheel_queued_requests 64
 http /predict --data-binary "@$image" --max-time 5
 [ "$http" = 503 ] || fail "the 65th: $http"
 says "too many requests"
@@ -25,9 +25,13 @@ http /v2/health/live --max-time 5
 [ "$http" = 200 ] || fail "health beside 64 connections: $http"
 metric_is flywheel_http_refused_total 1 || fail "the refusal is not counted"
 for fd in "${all[@]}"; do exec {fd}>&-; done
-await 10 metric_is flywheel_queued_requests 0
+stop gateway KILL
+rm "$run/serve.json"
 
 # A body that drips is cut, however lively.
+gateway --set serve.http_read_ms=500
+await 10 test -f "$run/serve.json"
+port=$(field http_port)
 exec {fd}<>"/dev/tcp/127.0.0.1/$port"
 printf 'POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n' >&"$fd"
 drip() { ! printf x >&"$fd"; }
