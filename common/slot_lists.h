@@ -24,7 +24,7 @@ CM_MUST_CHECK cm_status cm_slot_lists_init(struct cm_slot_lists *s, int nslots);
 void cm_slot_lists_release(struct cm_slot_lists *s); /* zeroed is fine */
 /* To the end of a list, which may be the one that it is in. */
 void cm_slot_lists_move(struct cm_slot_lists *s, int slot, int list);
-/* Right behind `after`, a slot of that list; CM_NO_SLOT: to its head. */
+/* Right behind `after`, another slot, of that list; CM_NO_SLOT: to its head. */
 void cm_slot_lists_move_behind(struct cm_slot_lists *s, int slot, int list, int after);
 
 #endif

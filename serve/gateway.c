@@ -26,6 +26,7 @@
 #define HTTP_IDLE_S      60
 #define MAX_REMEMBERED   4096
 #define QUEUE_MIN        1000 /* messages for and from a peer */
+#define RECEIVE_MAX      256  /* announcements in a row, so that all others get their turn */
 
 /* ---- letters and announcements ---- */
 
@@ -46,8 +47,10 @@ static void take_announcements(struct sv_gateway *g)
 {
     struct cm_message m = {0};
     struct wi_announce a;
-    cm_status st;
-    while ((st = cm_socket_recv(g->announce, &m, cm_deadline_in_ms(0))) != CM_ETIMEDOUT) {
+    for (int i = 0; i < RECEIVE_MAX; i++) {
+        cm_status st = cm_socket_recv(g->announce, &m, cm_deadline_in_ms(0));
+        if (st == CM_ETIMEDOUT)
+            break;
         if (st == CM_OK && m.nframes == 1 &&
             wi_announce_decode(&a, m.frame[0].data, m.frame[0].n) == CM_OK)
             sv_follower_kick(g->follower);
