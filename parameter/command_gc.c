@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/log.h"
 #include "common/mem.h"
 #include "parameter/alias.h"
 #include "parameter/store_command.h"
@@ -169,6 +170,27 @@ static cm_status expected_of(int64_t *expected, const char *text)
     return CM_OK;
 }
 
+/* A version may be removed while an alias is being set to it: gc looks at the aliases once more
+ * after it has hidden versions (gc.c), this looks at the version after the alias is set, so one of
+ * them sees the other. When it is gone the alias goes back to what it named. */
+static cm_status settle_change(const struct ps_command *c, const struct ps_alias *made)
+{
+    const char *dir = ps_store_dir(c->store);
+    struct ps_version *v = NULL;
+    struct cm_error why;
+    cm_status st = ps_version_open(&v, c->store, made->version);
+    ps_version_close(&v);
+    if (st != CM_ENOTFOUND)
+        return print_changes(c, made, 1);
+    cm_error_save(&why);
+    if (made->from > 0 && ps_alias_set(NULL, dir, made->name, made->version, made->from, made->who,
+                                       "the version was removed meanwhile") != CM_OK)
+        cm_log_warn("alias %s still names it: %s", made->name, cm_error_text());
+    cm_error_restore(&why);
+    return CM_CONTEXT(st, "version %" PRId64 " was removed meanwhile, alias %s cannot name it",
+                      made->version, made->name);
+}
+
 static cm_status alias_set(const struct ps_command *c, const char *who)
 {
     struct ps_alias made;
@@ -180,7 +202,7 @@ static cm_status alias_set(const struct ps_command *c, const char *who)
         CM_TRY(expected_of(&expected, c->expect));
     CM_TRY(ps_alias_set(&made, ps_store_dir(c->store), c->operand[1], expected, version, who,
                         c->why ? c->why : ""));
-    return print_changes(c, &made, 1);
+    return settle_change(c, &made);
 }
 
 cm_status ps_command_alias(struct ps_command *c)
@@ -196,7 +218,7 @@ cm_status ps_command_alias(struct ps_command *c)
         return alias_set(c, who);
     if (!strcmp(verb, "rollback")) {
         CM_TRY(ps_alias_rollback(&made, ps_store_dir(c->store), name, who, c->why ? c->why : ""));
-        return print_changes(c, &made, 1);
+        return settle_change(c, &made);
     }
     if (strcmp(verb, "history") != 0)
         return CM_FAIL(CM_EUSAGE,

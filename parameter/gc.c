@@ -65,14 +65,45 @@ static cm_status survey_versions(struct survey *v, const struct ps_store *s, con
     return survey_aliases(v, s);
 }
 
-static cm_status hide(struct ps_store *s, int64_t version)
+static cm_status hide(struct ps_store *s, int64_t version, char trash[CM_PATH])
 {
     char name[PS_VERSION_TEXT];
     if (s->lease)
         CM_TRY(ps_lease_check(s->lease));
     CM_TRY(cm_fault("store.gc"));
     ps_store_name(s, name, version);
-    return ps_store_discard(s, name, NULL);
+    return ps_store_discard(s, name, trash);
+}
+
+static cm_status put_back(struct ps_store *s, int64_t version, const char *trash)
+{
+    char path[CM_PATH];
+    CM_TRY(ps_store_path(s, path, version));
+    return cm_dir_rename(trash, path);
+}
+
+/* Hides what no rule keeps. An alias may have been set since they were looked at, so they are
+ * looked at once more, and what is named by now comes back. Who sets one looks afterwards whether
+ * the version is there: of the two at least one sees the other. */
+static cm_status hide_all(struct ps_store *s, struct survey *v, const struct ps_retention *rule)
+{
+    char(*trash)[CM_PATH] = NULL; /* "" : not hidden */
+    CM_TRY(cm_alloc(&trash, v->n, sizeof *trash, "removed versions"));
+    cm_status st = CM_OK;
+    for (size_t i = 0; i < v->n && st == CM_OK; i++)
+        if (!v->c[i].why)
+            st = hide(s, v->c[i].version, trash[i]);
+    cm_status looked = survey_aliases(v, s);
+    ps_retention_choose(rule, v->c, v->n);
+    st = st == CM_OK ? looked : st;
+    for (size_t i = 0; i < v->n; i++) {
+        if (!*trash[i] || (looked == CM_OK && !v->c[i].why))
+            continue;
+        cm_status back = put_back(s, v->c[i].version, trash[i]);
+        st = st == CM_OK ? back : st;
+    }
+    cm_free(&trash);
+    return st;
 }
 
 /* ".trash-<utc s>-name" */
@@ -105,14 +136,12 @@ cm_status ps_store_gc(struct ps_store *s, const struct ps_retention *rule, const
     *removed = (struct ps_removed){0};
     CM_GOTO(st, survey_versions(&v, s, metric), out);
     ps_retention_choose(rule, v.c, v.n);
+    if (!dry)
+        CM_GOTO(st, hide_all(s, &v, rule), out);
     CM_GOTO(st, cm_alloc(&removed->version, v.n, sizeof *removed->version, "removed"), out);
-    for (size_t i = 0; i < v.n; i++) {
-        if (v.c[i].why)
-            continue;
-        if (!dry)
-            CM_GOTO(st, hide(s, v.c[i].version), out);
-        removed->version[removed->n++] = v.c[i].version;
-    }
+    for (size_t i = 0; i < v.n; i++)
+        if (!v.c[i].why)
+            removed->version[removed->n++] = v.c[i].version;
     if (!dry)
         st = empty_trash(s, trash_s);
 out:

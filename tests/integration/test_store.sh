@@ -29,6 +29,11 @@ want() {
     [ "$got" = "$code" ] || fail "exit code $got instead of $code: $*"
 }
 
+# The process has stopped itself at its fault point.
+await_stop() {
+    until [ "$(sed 's/.*) //; s/ .*//' "/proc/$1/stat")" = T ]; do sleep 0.01; done
+}
+
 says() {
     grep -qF -- "$1" "$work/log" || fail "does not say: $1"
 }
@@ -99,16 +104,33 @@ for v in 1 2 6; do # champion, what it named before, the newest
     [ -d "$run/checkpoints/v00000$v" ] || fail "v00000$v was removed"
 done
 
+# An alias that is being set while its version is removed goes back to what it named.
+want 0 "$fixture" "$run" 0.1
+FLYWHEEL_INJECT=store.alias=stop "$store" alias "$run" set champion 6 >"$work/setter" 2>&1 &
+setter=$!
+await_stop $setter
+want 0 "$store" gc "$run" --keep-last 1 --keep-best 0 --trash-minutes 0
+says "removed v000006"
+kill -CONT "$setter"
+code=0
+wait "$setter" || code=$?
+[ "$code" = 1 ] || fail "setting an alias to a removed version ended with $code"
+grep -q "removed meanwhile" "$work/setter" || fail "the setter does not say why: $(cat "$work/setter")"
+want 0 "$store" show "$run" champion
+says v000001
+want 1 "$store" alias "$run" rollback champion
+says "version 6 was removed meanwhile"
+
 # Damage is named, and readers walk back.
-printf 'x' | dd of="$run/checkpoints/v000006/model.safetensors" bs=1 seek=70 conv=notrunc status=none
+printf 'x' | dd of="$run/checkpoints/v000007/model.safetensors" bs=1 seek=70 conv=notrunc status=none
 want 1 "$store" verify "$run"
-says "v000006/model.safetensors"
-want 1 "$store" verify "$run" 6
+says "v000007/model.safetensors"
+want 1 "$store" verify "$run" 7
 want 0 "$store" verify "$run" 1
 want 0 "$store" show "$run" latest
 says "walking back"
 says v000002
-want 1 "$store" alias "$run" set champion 6
+want 1 "$store" alias "$run" set champion 7
 rm -r "$run"
 
 # A writer killed at every step: the next one takes over and everything that shows is whole.
@@ -126,10 +148,7 @@ done
 before=$("$store" ls "$run" --json | grep -o '"version"' | wc -l)
 FLYWHEEL_INJECT=store.rename=stop "$fixture" "$run" 0.5 >"$work/frozen" 2>&1 &
 owner=$!
-for _ in $(seq 1000); do
-    [ "$(sed 's/.*) //; s/ .*//' /proc/$owner/stat)" = T ] && break
-    sleep 0.01
-done
+await_stop $owner
 want 1 "$store" gc "$run"
 says "process $owner"
 want 0 "$store" gc "$run" --force --keep-last 100

@@ -397,6 +397,37 @@ static void removes_by_the_rule(void **state)
     ps_store_close(&s);
 }
 
+/* gc is stopped when it has looked, on its way to the first removal; meanwhile somebody names what
+ * it will remove. The version comes back. */
+static void an_alias_set_meanwhile_is_heeded(void **state)
+{
+    struct fixture *f = *state;
+    const struct ps_retention rule = {.keep_last = 1};
+    struct ps_store *s = open_writer(f);
+    struct ps_removed removed;
+    struct ps_version *v;
+    int status;
+    for (int i = 0; i < 6; i++)
+        assert_ok(fixture_commit(s, i, NULL));
+    pid_t child = fork();
+    if (child == 0) {
+        setenv("FLYWHEEL_INJECT", "store.gc=stop", 1);
+        cm_status st = ps_store_gc(s, &rule, "", 0, false, &removed);
+        _exit(st != CM_OK ? st : removed.n == 4 ? CM_OK : 99);
+    }
+    assert_int_equal(waitpid(child, &status, WUNTRACED), child);
+    assert_true(WIFSTOPPED(status));
+    assert_ok(ps_alias_set(NULL, f->store, "pinned", 0, 2, "test", ""));
+    assert_int_equal(kill(child, SIGCONT), 0);
+    assert_int_equal(fixture_wait(child), CM_OK);
+    assert_ok(ps_version_open_ref(&v, s, "pinned"));
+    assert_ok(ps_version_verify(v));
+    ps_version_close(&v);
+    assert_fails(ps_version_open(&v, s, 3), CM_ENOTFOUND);
+    assert_int_equal(count_hidden(f), 0);
+    ps_store_close(&s);
+}
+
 /* What this build cannot judge is no damage: a version of a newer format stays. */
 static void keeps_what_it_cannot_judge(void **state)
 {
@@ -488,6 +519,7 @@ int main(void)
         WITH_FOLDER(a_frozen_writer_cannot_publish),
         WITH_FOLDER(a_fenced_writer_cannot_begin_again),
         WITH_FOLDER(removes_by_the_rule),
+        WITH_FOLDER(an_alias_set_meanwhile_is_heeded),
         WITH_FOLDER(keeps_what_it_cannot_judge),
         WITH_FOLDER(goes_back_from_damage_only),
         WITH_FOLDER(racing_commits_take_different_numbers),
