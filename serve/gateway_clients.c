@@ -110,10 +110,17 @@ static bool remember(struct sv_gateway *g, struct sv_request *r, const struct wi
     return true;
 }
 
+/* Another version answers than the one that was asked for by number: this is no answer. */
+static bool is_replaced(const struct sv_request *r, const struct wi_header *h)
+{
+    return r->call && h->status == WI_OK && r->call->target.version &&
+           r->call->target.version != h->version;
+}
+
 static void answer_call(struct sv_request *r, const struct wi_header *h, const void *body)
 {
     struct sv_call *call = r->call;
-    if (h->status == WI_OK && call->target.version && call->target.version != h->version)
+    if (is_replaced(r, h))
         sv_http_fail(call->request, 404, "this version has just been replaced", 0);
     else
         sv_http_reply(call->request, h, body, call->plain);
@@ -131,8 +138,9 @@ void sv_clients_reply(struct sv_gateway *g, int slot, struct wi_header h, const 
         h.prediction_id = wi_prediction_id(cm_utc_now(), cm_uuid_make());
         h.queue_us = waited_us < UINT32_MAX ? (uint32_t)waited_us : UINT32_MAX;
     }
-    observe(g, slot, h.status);
-    capture(g, r, &h, body);
+    observe(g, slot, is_replaced(r, &h) ? WI_UNSUPPORTED : h.status);
+    if (!is_replaced(r, &h))
+        capture(g, r, &h, body);
     if (r->call) {
         answer_call(r, &h, body);
     } else {

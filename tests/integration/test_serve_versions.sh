@@ -59,6 +59,24 @@ await 20 metric_is flywheel_late_answers_total 1
 metric_is flywheel_requeued_requests_total 1 || fail "not given to the idle worker"
 end
 
+# So is the answer for who asked for the old version by its number: that one is gone, and nothing else was asked for.
+begin switch_ms=20
+faulty serve.compute=delay:6000 0
+await 20 ready
+worker 1
+await 20 grep -q 'version 1 is loaded' "$work/worker1.log"
+start client curl -s -o "$work/answer" -w '%{http_code}' --data-binary "@$work/images/0.png" "$(url '/predictions/lenet/1?timeout_ms=30000')"
+await 10 metric_is flywheel_inflight_requests 1
+store champion 2
+wait "${pids[client]}"
+unset 'pids[client]'
+[ "$(cat "$work/client.log")" = 404 ] || fail "a version that was replaced: $(cat "$work/client.log")"
+grep -q 'just been replaced' "$work/answer" || fail "it is told: $(cat "$work/answer")"
+rm "$work/client.log"
+metric_is 'flywheel_requests_total{transport="http",status="unsupported"}' 1 || fail "counted as something else"
+metric_is 'flywheel_requests_total{transport="http",status="ok"}' 0 || fail "counted as answered"
+end
+
 # A request that three workers died of is no good; the next one is.
 begin
 for id in 0 1 2; do faulty serve.compute=kill $id; done
