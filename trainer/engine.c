@@ -262,6 +262,25 @@ static cm_status open_event(struct tr_engine *self, struct ln_event **out)
     return ln_event_open(out);
 }
 
+static cm_status open_arenas(struct tr_engine *self)
+{
+    CM_TRY(
+        cm_alloc_aligned(&self->gradients, self->cfg.layout->ntotal, sizeof(float), "gradients"));
+    self->lane_weights = self->weights;
+    self->lane_gradients = self->gradients;
+    return CM_OK;
+}
+
+static void close_arenas(struct tr_engine *self)
+{
+    cm_free(&self->gradients);
+}
+
+static cm_status open_plan(struct tr_engine *self, struct nn_plan_config *cfg)
+{
+    return nn_plan_open(&self->plan, self->cfg.spec, self->cfg.layout, cfg);
+}
+
 static void sum_bucket(struct tr_engine *self, size_t first, size_t n, struct ln_event *ready)
 {
     ar_step_bucket(self->cfg.group, self->gradients + first, n, ready);
@@ -270,6 +289,12 @@ static void sum_bucket(struct tr_engine *self, size_t first, size_t n, struct ln
 static cm_status prepare_all(struct tr_engine *self)
 {
     return nn_plan_prepare_all(self->plan, self->weights);
+}
+
+static cm_status fetch_nothing(struct tr_engine *self)
+{
+    (void)self;
+    return CM_OK;
 }
 
 enum { SUM_LOSS, SUM_CORRECT, SUM_COUNT };
@@ -342,11 +367,15 @@ static cm_status step_on_host(struct tr_engine *e, double lr, uint32_t raise,
 
 const struct tr_engine_place tr_engine_host = {.lane_open = open_thread,
                                                .event_open = open_event,
+                                               .open = open_arenas,
+                                               .close = close_arenas,
+                                               .plan = open_plan,
                                                .fill = fill_on_host,
                                                .add = add_on_host,
                                                .bucket = sum_bucket,
                                                .step = step_on_host,
-                                               .prepare = prepare_all};
+                                               .prepare = prepare_all,
+                                               .fetch = fetch_nothing};
 
 /* ---- anywhere ---- */
 

@@ -7,7 +7,10 @@
  *
  * The caller's thread only enqueues, and waits once, at the end. Inside a lane, shards are merged
  * as a binary counter counts, then lanes pairwise, then ranks (group.h): together one fixed tree
- * over all V shards, so neither the number of ranks nor that of lanes changes a bit. */
+ * over all V shards, so neither the number of ranks nor that of lanes changes a bit.
+ *
+ * On a device (engine_device.c) the lanes are streams, the arenas lie there, and the host's copies
+ * of weights and optimiser are those of the last tr_engine_fetch or tr_engine_prepare. */
 #ifndef TRAINER_ENGINE_H
 #define TRAINER_ENGINE_H
 
@@ -15,6 +18,8 @@
 
 #include "allreduce/group.h"
 #include "common/status.h"
+#include "model/device.h"
+#include "model/engines.h"
 #include "model/layout.h"
 #include "model/plan.h"
 #include "model/spec.h"
@@ -25,7 +30,7 @@
 /* Training images as the network takes them: uint8 (n, H, W, C), and labels. Borrowed by the
  * engine. */
 struct tr_samples {
-    uint32_t n;
+    uint32_t n, nrows; /* nrows: of images and labels; needed on a device, which copies them */
     const uint8_t *images;
     const int32_t *labels;
     const uint32_t
@@ -46,11 +51,15 @@ struct tr_engine_config {
      * function of step and position, called by all lanes at once. */
     void (*draw)(void *ctx, int64_t step, uint32_t first, uint32_t n, uint32_t *rows);
     void *draw_ctx;
+    struct nn_device *device; /* where to compute; NULL: on the host, as model says */
+    bool no_graphs; /* on a device: every step is enqueued anew, never captured; the same bits */
 };
 
 struct tr_engine; /* one thread at a time */
 
-/* Borrows all of cfg for its life. Weights start at zero: see tr_engine_weights. */
+/* Borrows all of cfg for its life. Weights start at zero: see tr_engine_weights. With a device it
+ * is collective, and fails on all ranks or on none: rank 0 chooses the library's engines for all.
+ */
 CM_MUST_CHECK cm_status tr_engine_open(struct tr_engine **out, const struct tr_engine_config *cfg);
 void tr_engine_close(struct tr_engine **e);
 
@@ -60,8 +69,17 @@ const struct tr_order *tr_engine_order(const struct tr_engine *e);
 const struct nn_plan *tr_engine_plan(const struct tr_engine *e);
 int tr_engine_nlanes(const struct tr_engine *e);
 
-/* After weights were written (initial values, a checkpoint): the plan takes them up. */
+/* After weights or optimiser were written (initial values, a checkpoint): the engine takes them up.
+ */
 CM_MUST_CHECK cm_status tr_engine_prepare(struct tr_engine *e);
+
+/* Before weights or optimiser are read: the host's copies become those of the last step. */
+CM_MUST_CHECK cm_status tr_engine_fetch(struct tr_engine *e);
+/* fp16's loss scale as a version holds it (step.h), before tr_engine_prepare; zeros: from the
+ * start. */
+void tr_engine_set_scaling(struct tr_engine *e, const struct nn_step_state *scaling);
+/* Which of its ways a device's library computes products in; empty on the host. */
+const struct nn_engines *tr_engine_engines(const struct tr_engine *e);
 
 /* Control bits. Callers choose their own from the lower ones; the engine's: a rank could not do its
  * part. */
@@ -75,7 +93,8 @@ struct tr_outcome {
         grad_norm; /* of the gradient that was applied, before clipping; NaN when clipping is off */
     uint32_t bits; /* control word: what any rank raised */
     double lr;
-    double seconds; /* of this rank */
+    double seconds;               /* of this rank */
+    struct nn_step_state scaling; /* zeros without fp16 */
 };
 
 /* Runs step number `step` (0-based, of the whole run) at learning rate lr. raise: control bits of
@@ -89,7 +108,7 @@ CM_MUST_CHECK cm_status tr_engine_step(struct tr_engine *e, int64_t step, double
 
 /* The tensor whose gradient in the last step was the largest against its weights (squared norms):
  * where to look when a finite loss jumps. */
-const char *tr_engine_steepest(const struct tr_engine *e);
+const char *tr_engine_steepest(struct tr_engine *e);
 
 /* Seconds of the last step by op, summed over this rank's shards, when timing is on (flywheel bench
  * train). */

@@ -110,7 +110,18 @@ static cm_status open_plan(struct tr_engine *self)
         .label_smoothing = train->label_smoothing,
         .seed = (uint64_t)train->seed,
     };
-    return nn_plan_open(&self->plan, self->cfg.spec, self->cfg.layout, &plan);
+    return self->place->plan(self, &plan);
+}
+
+#define DEVICE_LANES 4 /* streams: a shard alone fills no large GPU */
+
+static void choose_place(struct tr_engine *self)
+{
+    const struct tr_engine_config *cfg = &self->cfg;
+    self->place = cfg->device ? &tr_engine_device : &tr_engine_host;
+    self->backend = cfg->device                           ? nn_device_backend(cfg->device)
+                    : cfg->model->device == TR_DEVICE_REF ? nn_backend_ref()
+                                                          : nn_backend_cpu();
 }
 
 cm_status tr_engine_open(struct tr_engine **out, const struct tr_engine_config *cfg)
@@ -126,8 +137,7 @@ cm_status tr_engine_open(struct tr_engine **out, const struct tr_engine_config *
     struct tr_engine *self;
     CM_TRY(cm_alloc(&self, 1, sizeof *self, "engine"));
     self->cfg = *cfg;
-    self->place = &tr_engine_host;
-    self->backend = cfg->model->device == TR_DEVICE_REF ? nn_backend_ref() : nn_backend_cpu();
+    choose_place(self);
     self->order = (struct tr_order){.seed = (uint64_t)cfg->train->seed,
                                     .n = cfg->samples.n,
                                     .batch = (uint32_t)cfg->train->batch,
@@ -135,20 +145,18 @@ cm_status tr_engine_open(struct tr_engine **out, const struct tr_engine_config *
     self->all_shards = shards;
     self->nshards = (int)shards / ranks;
     self->first_shard = ar_group_rank(cfg->group) * self->nshards;
-    self->nlanes = power_of_two_up_to(cfg->nlanes < self->nshards ? cfg->nlanes : self->nshards);
-    if (self->nlanes < power_of_two_up_to(cfg->nlanes))
+    int nlanes = cfg->device ? DEVICE_LANES : cfg->nlanes;
+    self->nlanes = power_of_two_up_to(nlanes < self->nshards ? nlanes : self->nshards);
+    if (self->nlanes < power_of_two_up_to(nlanes) && !cfg->device)
         cm_log_info("this rank has %d of %u shards: it uses %d of its %d threads", self->nshards,
                     shards, self->nlanes, cfg->nlanes);
 
     cm_status st;
-    CM_GOTO(st, open_plan(self), out);
     CM_GOTO(st, tr_optimizer_open(&self->optimizer, cfg->train, cfg->layout), out);
     CM_GOTO(st, cm_alloc_aligned(&self->weights, cfg->layout->ntotal, sizeof(float), "weights"),
             out);
-    CM_GOTO(st, cm_alloc_aligned(&self->gradients, cfg->layout->ntotal, sizeof(float), "gradients"),
-            out);
-    self->lane_weights = self->weights;
-    self->lane_gradients = self->gradients;
+    CM_GOTO(st, self->place->open(self), out);
+    CM_GOTO(st, open_plan(self), out);
     CM_GOTO(st, open_shards(self), out);
     CM_GOTO(st, open_lanes(self), out);
     CM_GOTO(st, open_buckets(self), out);
@@ -196,11 +204,12 @@ void tr_engine_close(struct tr_engine **e)
         ln_event_close(&self->buckets[i].ready);
     ln_event_close(&self->statistics_ready);
     cm_free(&self->buckets);
+    nn_plan_close(&self->plan);
+    self->place->close(self);
+    nn_engines_release(&self->engines);
     cm_free(&self->weights);
-    cm_free(&self->gradients);
     cm_free(&self->times);
     tr_optimizer_close(&self->optimizer);
-    nn_plan_close(&self->plan);
     cm_free(e);
 }
 
@@ -234,9 +243,24 @@ cm_status tr_engine_prepare(struct tr_engine *e)
     return e->place->prepare(e);
 }
 
+cm_status tr_engine_fetch(struct tr_engine *e)
+{
+    return e->place->fetch(e);
+}
+
+void tr_engine_set_scaling(struct tr_engine *e, const struct nn_step_state *scaling)
+{
+    e->scaling = *scaling;
+}
+
+const struct nn_engines *tr_engine_engines(const struct tr_engine *e)
+{
+    return &e->engines;
+}
+
 void tr_engine_set_timing(struct tr_engine *e, bool on)
 {
-    e->timing = on && e->nlanes == 1;
+    e->timing = on && e->nlanes == 1 && !e->cfg.device; /* on a device tasks only enqueue */
 }
 
 const struct tr_op_time *tr_engine_times(const struct tr_engine *e)

@@ -41,6 +41,10 @@ struct tr_bucket {
 struct tr_engine_place {
     cm_status (*lane_open)(struct tr_engine *e, struct ln_lane **out, const char *name);
     cm_status (*event_open)(struct tr_engine *e, struct ln_event **out);
+    /* The arenas but for the host's weights, and all that a step needs besides; before the plan. */
+    cm_status (*open)(struct tr_engine *e);
+    void (*close)(struct tr_engine *e); /* after a failed open, too */
+    cm_status (*plan)(struct tr_engine *e, struct nn_plan_config *cfg);
     /* On a shard's lane: which samples it takes (batch), and how they look. */
     cm_status (*fill)(struct tr_engine *e, int shard);
     /* On lane: a node of the tree, dst += src, rounded where the config says so; src NULL: only
@@ -52,13 +56,17 @@ struct tr_engine_place {
     void (*bucket)(struct tr_engine *e, size_t first, size_t n, struct ln_event *ready);
     cm_status (*step)(struct tr_engine *e, double lr, uint32_t raise, struct tr_outcome *outcome);
     cm_status (*prepare)(struct tr_engine *e);
+    cm_status (*fetch)(struct tr_engine *e); /* gradients too */
 };
-extern const struct tr_engine_place tr_engine_host;
+extern const struct tr_engine_place tr_engine_host, tr_engine_device;
 
 struct tr_engine {
     struct tr_engine_config cfg;
     const struct tr_engine_place *place;
     const struct nn_backend *backend;
+    struct tr_device_part *part; /* engine_device.c's own; NULL on the host */
+    struct nn_engines engines;
+    struct nn_step_state scaling; /* after the last step */
     struct tr_order order;
     struct nn_plan *plan;
     struct tr_optimizer *optimizer;

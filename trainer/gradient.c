@@ -59,8 +59,10 @@ cm_status tr_gradient_check(const struct tr_engine *e, double loss)
                    (long long)e->step, loss, kind, where ? where : "none");
 }
 
-const char *tr_engine_steepest(const struct tr_engine *e)
+const char *tr_engine_steepest(struct tr_engine *e)
 {
+    if (tr_engine_fetch(e) != CM_OK)
+        return "unknown";
     const struct nn_layout *layout = e->cfg.layout;
     const char *name = "none";
     double most = -1;

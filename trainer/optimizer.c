@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "common/mem.h"
-#include "model/update.h"
 
 /* A trained tensor's settings. */
 struct span {
@@ -274,4 +273,25 @@ void tr_optimizer_apply(struct tr_optimizer *o, const struct tr_update *u, float
             break;
         }
     }
+}
+
+/* ---- for a device ---- */
+
+size_t tr_optimizer_nspans(const struct tr_optimizer *o)
+{
+    return o->nspans;
+}
+
+void tr_optimizer_span(const struct tr_optimizer *o, size_t span, size_t *begin, size_t *end)
+{
+    *begin = o->spans[span].begin;
+    *end = o->spans[span].end;
+}
+
+struct nn_coefficients tr_optimizer_coefficients(const struct tr_optimizer *o, size_t span,
+                                                 const struct tr_update *u)
+{
+    struct nn_coefficients c = coefficients_of(o->cfg, &o->spans[span], u);
+    c.frozen = u->epoch >= o->spans[span].until;
+    return c;
 }

@@ -12,6 +12,7 @@
 
 #include "common/status.h"
 #include "model/layout.h"
+#include "model/update.h"
 #include "trainer/train_config.h"
 
 struct tr_optimizer; /* read-only after open, but for its slots; apply on disjoint ranges from any
@@ -40,5 +41,12 @@ struct tr_update {
 /* Updates weights[begin, end) of the parameter part from gradients of the same places. */
 void tr_optimizer_apply(struct tr_optimizer *o, const struct tr_update *u, float *weights,
                         const float *gradients, size_t begin, size_t end);
+
+/* For a device, which keeps the arenas and applies the same formulas (model/device.h): the trained
+ * tensors' ranges, in arena order, and what each of them takes in a step. */
+size_t tr_optimizer_nspans(const struct tr_optimizer *o);
+void tr_optimizer_span(const struct tr_optimizer *o, size_t span, size_t *begin, size_t *end);
+struct nn_coefficients tr_optimizer_coefficients(const struct tr_optimizer *o, size_t span,
+                                                 const struct tr_update *u);
 
 #endif

@@ -54,6 +54,38 @@ static int give(void *p)
     return 0;
 }
 
+/* --- what a capture keeps --- */
+
+enum { MOST_CALLS = 4096, MOST_ARGS = 512 };
+
+struct call {
+    enum { ZERO, COPY, LAUNCH, PRODUCT } what;
+    int kernel;
+    struct nn_grid grid;
+    size_t nbytes;
+    void *dst, *handle, *workspace;
+    const void *src, *other;
+    unsigned char args[MOST_ARGS];
+};
+
+struct tape {
+    int n;
+    struct call call[MOST_CALLS];
+};
+
+static struct tape *recording; /* of the one thread that captures; NULL: calls are carried out */
+
+/* Whether the call is only kept. */
+static bool kept(const struct call *call, int *code)
+{
+    if (!recording)
+        return false;
+    *code = recording->n < MOST_CALLS ? 0 : BAD_LAUNCH;
+    if (*code == 0)
+        recording->call[recording->n++] = *call;
+    return true;
+}
+
 static int open_thing(void **out)
 {
     return take(out, 1);
@@ -69,19 +101,25 @@ static int is_done(void *thing, bool *yes)
 {
     (void)thing;
     *yes = true;
-    return 0;
+    return recording ? BAD_LAUNCH : 0; /* as a GPU: a capture does not wait */
 }
 
 static int zero(void *stream, void *p, size_t nbytes)
 {
+    int code;
     (void)stream;
+    if (kept(&(struct call){.what = ZERO, .dst = p, .nbytes = nbytes}, &code))
+        return code;
     memset(p, 0, nbytes);
     return 0;
 }
 
 static int copy(void *stream, void *dst, const void *src, size_t nbytes)
 {
+    int code;
     (void)stream;
+    if (kept(&(struct call){.what = COPY, .dst = dst, .src = src, .nbytes = nbytes}, &code))
+        return code;
     memmove(dst, src, nbytes);
     return 0;
 }
@@ -134,12 +172,29 @@ static void run_block(int kernel, const void *args, struct nn_cell *cell)
             run_phase(kernel, args, cell, phase);
 }
 
+static size_t size_of_args(int kernel)
+{
+    static const size_t sizes[NN_KERNEL_COUNT] = {
+#define SIZE(name, type, n) sizeof(type),
+        NN_TYPED_KERNELS(SIZE) NN_PLAIN_KERNELS(SIZE)
+#undef SIZE
+    };
+    return sizes[kernel];
+}
+
 static int launch(void *stream, int kernel, const struct nn_grid *grid, const void *args)
 {
+    int code;
+    struct call call = {.what = LAUNCH, .kernel = kernel, .grid = *grid};
     (void)stream;
+    if (size_of_args(kernel) > sizeof call.args)
+        return BAD_LAUNCH;
+    memcpy(call.args, args, size_of_args(kernel));
     if (grid->x == 0 || grid->y == 0 || grid->y > 65535 || grid->threads == 0 ||
         grid->threads > NN_MAX_THREADS || grid->threads % 32 != 0 || grid->shared > NN_MAX_SHARED)
         return BAD_LAUNCH;
+    if (kept(&call, &code))
+        return code;
     /* malloc'ed to the byte, so that AddressSanitizer sees a kernel leave its shared memory; what a
      * block leaves there means nothing to the next. */
     void *shared = malloc(grid->shared > 0 ? grid->shared : 1);
@@ -230,7 +285,16 @@ static void product_close(void *handle)
 static int product_run(void *stream, void *handle, const void *a, const void *b, void *c,
                        void *workspace)
 {
+    int code;
     (void)stream;
+    if (kept(&(struct call){.what = PRODUCT,
+                            .handle = handle,
+                            .src = a,
+                            .other = b,
+                            .dst = c,
+                            .workspace = workspace},
+             &code))
+        return code;
     const struct nn_product *p = handle;
     struct operands o = {.p = p, .a = a, .b = b, .sum = workspace};
     size_t count = result_count(p);
@@ -244,17 +308,47 @@ static int product_run(void *stream, void *handle, const void *a, const void *b,
     return 0;
 }
 
-static int no_capture(void *stream)
+/* --- graphs --- */
+
+static int capture_begin(void *stream)
 {
     (void)stream;
+    if (recording)
+        return BAD_LAUNCH;
+    recording = calloc(1, sizeof *recording);
+    return recording ? 0 : NO_MEMORY;
+}
+
+static int capture_end(void *stream, void **graph)
+{
+    (void)stream;
+    *graph = recording;
+    recording = NULL;
+    return *graph ? 0 : BAD_LAUNCH;
+}
+
+static int carry_out(void *stream, const struct call *c)
+{
+    switch (c->what) {
+    case ZERO:
+        return zero(stream, c->dst, c->nbytes);
+    case COPY:
+        return copy(stream, c->dst, c->src, c->nbytes);
+    case LAUNCH:
+        return launch(stream, c->kernel, &c->grid, c->args);
+    case PRODUCT:
+        return product_run(stream, c->handle, c->src, c->other, c->dst, c->workspace);
+    }
     return BAD_LAUNCH;
 }
 
-static int no_graph(void *a, void **graph)
+static int graph_launch(void *graph, void *stream)
 {
-    (void)a;
-    *graph = NULL;
-    return BAD_LAUNCH;
+    const struct tape *tape = graph;
+    int code = 0;
+    for (int i = 0; i < tape->n && code == 0; i++)
+        code = carry_out(stream, &tape->call[i]);
+    return code;
 }
 
 const struct nn_driver driver_host = {
@@ -285,8 +379,8 @@ const struct nn_driver driver_host = {
     .event_record = at_event,
     .event_wait = at_event,
     .event_happened = is_done,
-    .capture_begin = no_capture,
-    .capture_end = no_graph,
-    .graph_launch = at_event,
+    .capture_begin = capture_begin,
+    .capture_end = capture_end,
+    .graph_launch = graph_launch,
     .graph_close = give,
 };

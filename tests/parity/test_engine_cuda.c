@@ -1,0 +1,35 @@
+/* The engine on this host's first GPU, libraries and graphs included: the tests of
+ * test_engine_device. Says why, and returns 77, where there is no GPU. */
+#include "common/log.h"
+#include "tests/parity/engine_steps.h"
+#include "tests/unit/expect.h"
+
+#define SKIPPED 77
+
+int main(void)
+{
+    struct nn_device *device;
+    cm_log_set_level(CM_LOG_ERROR);
+    cm_status st = nn_device_open(&device, "cuda");
+    if (st == CM_EUNSUPPORTED) {
+        printf("skipped: %s\n", cm_error_text());
+        return SKIPPED;
+    }
+    if (st != CM_OK) {
+        printf("%s\n", cm_error_text());
+        return 1;
+    }
+    printf("on %s\n", nn_device_describe(device));
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_prestate(test_losses_and_weights_are_the_cpus, device),
+        cmocka_unit_test_prestate(test_updates_are_the_cpus, device),
+        cmocka_unit_test_prestate(test_graphs_change_no_bit, device),
+        cmocka_unit_test_prestate(test_reruns_and_resumes_change_no_bit, device),
+        cmocka_unit_test_prestate(test_fp16_skips_and_grows, device),
+        cmocka_unit_test_prestate(test_a_bad_weight_is_named, device),
+        cmocka_unit_test_prestate(test_drawn_samples_are_the_callers, device),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    nn_device_close(&device);
+    return failed;
+}

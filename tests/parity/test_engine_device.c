@@ -1,0 +1,160 @@
+/* The engine on a device that is the host (driver_host.h), and on one that refuses memory. */
+#include <string.h>
+
+#include "common/log.h"
+#include "model/cuda/gpu.h"
+#include "tests/parity/driver_host.h"
+#include "tests/parity/engine_steps.h"
+#include "tests/unit/expect.h"
+
+/* ---- a GPU without room ---- */
+
+static struct {
+    long left;  /* allocations that succeed */
+    long given; /* and were not given back */
+} script;
+
+static int counted(int (*fn)(void **, size_t), void **out, size_t nbytes)
+{
+    *out = NULL;
+    if (script.left-- <= 0)
+        return driver_host.out_of_memory;
+    script.given++;
+    return fn(out, nbytes);
+}
+
+static int alloc(void **out, size_t nbytes)
+{
+    return counted(driver_host.alloc, out, nbytes);
+}
+
+static int pin(void **out, size_t nbytes)
+{
+    return counted(driver_host.pin, out, nbytes);
+}
+
+static int release(void *p)
+{
+    script.given--;
+    return driver_host.release(p);
+}
+
+static int stream_open(void **out, bool urgent)
+{
+    (void)urgent;
+    return counted(driver_host.alloc, out, 1);
+}
+
+static int event_open(void **out)
+{
+    return counted(driver_host.alloc, out, 1);
+}
+
+static struct nn_driver scripted_driver(void)
+{
+    struct nn_driver driver = driver_host;
+    driver.alloc = alloc;
+    driver.pin = pin;
+    driver.release = driver.unpin = driver.stream_close = driver.event_close = release;
+    driver.stream_open = stream_open;
+    driver.event_open = event_open;
+    return driver;
+}
+
+static void no_memory_is_named_and_leaks_nothing(void **state)
+{
+    static const char *const sets[] = {"train.batch=16", "train.shards=8", "model.precision=fp16",
+                                       ""};
+    struct nn_driver driver = scripted_driver();
+    struct nn_device *device;
+    long fails = 0;
+    (void)state;
+    script.left = 1;
+    expect_ok(nn_gpu_open(&device, &driver, 0));
+    for (bool done = false; !done; fails++) {
+        struct steps *s = steps_prepare(device, sets);
+        script.left = fails;
+        cm_status st = steps_start(s);
+        done = st == CM_OK;
+        if (!done && (st != CM_ENOMEM || !strstr(cm_error_text(), "cuda:0")))
+            fail_msg("allocation %ld: %s: %s", fails, cm_status_name(st), cm_error_text());
+        steps_close(&s);
+        if (script.given != 1)
+            fail_msg("allocation %ld: %ld are not given back", fails, script.given - 1);
+    }
+    printf("%ld allocations\n", fails - 1);
+    assert_true(fails > 30);
+    nn_device_close(&device);
+    assert_int_equal(script.given, 0);
+}
+
+static void bad_labels_are_refused(void **state)
+{
+    static const char *const sets[] = {""};
+    struct steps *s = steps_prepare(*state, sets);
+    s->labels[7] = 4;
+    expect_fault(CM_EINVAL, "label 4 of image 7", steps_start(s));
+    s->labels[7] = -1;
+    expect_fault(CM_EINVAL, "label -1 of image 7", steps_start(s));
+    s->cfg.samples.nrows = 0;
+    expect_fault(CM_EINVAL, "nrows", steps_start(s));
+    steps_close(&s);
+}
+
+/* Lost in the middle of a step, and in a captured one: an error, and nothing of it is applied. */
+static int failing_launch(void *stream, int kernel, const struct nn_grid *grid, const void *args)
+{
+    return script.left-- <= 0 ? driver_host.out_of_memory
+                              : driver_host.launch(stream, kernel, grid, args);
+}
+
+static void a_launch_that_fails_changes_nothing(void **state)
+{
+    static const char *const sets[] = {"train.batch=41", "train.shards=4", "model.precision=fp32",
+                                       "train.lr=0.05", ""};
+    struct nn_driver driver = driver_host;
+    struct nn_device *device;
+    struct tr_outcome outcome;
+    (void)state;
+    driver.launch = failing_launch;
+    script.left = 1 << 30;
+    expect_ok(nn_gpu_open(&device, &driver, 0));
+    struct steps *twin = steps_open(device, sets);
+    for (int64_t before = 0; before < 2; before++) { /* enqueued, then captured */
+        struct steps *s = steps_open(device, sets);
+        steps_run(s, 0, before);
+        script.left = 20;
+        expect_fault(CM_ENOMEM, "cuda:0", tr_engine_step(s->engine, before, 0.05, 0, &outcome));
+        script.left = 1 << 30;
+        steps_run(s, before, 3);
+        if (before == 0)
+            steps_run(twin, 0, 3);
+        assert_true(steps_same(s, twin));
+        steps_close(&s);
+    }
+    steps_close(&twin);
+    nn_device_close(&device);
+}
+
+int main(void)
+{
+    struct nn_device *device;
+    cm_log_set_level(CM_LOG_ERROR);
+    if (nn_gpu_open(&device, &driver_host, 0) != CM_OK)
+        return 1;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_prestate(test_losses_and_weights_are_the_cpus, device),
+        cmocka_unit_test_prestate(test_updates_are_the_cpus, device),
+        cmocka_unit_test_prestate(test_graphs_change_no_bit, device),
+        cmocka_unit_test_prestate(test_reruns_and_resumes_change_no_bit, device),
+        cmocka_unit_test_prestate(test_fp16_skips_and_grows, device),
+        cmocka_unit_test_prestate(test_a_bad_weight_is_named, device),
+        cmocka_unit_test_prestate(test_drawn_samples_are_the_callers, device),
+        cmocka_unit_test_prestate(bad_labels_are_refused, device),
+        cmocka_unit_test(a_launch_that_fails_changes_nothing),
+        cmocka_unit_test(no_memory_is_named_and_leaks_nothing),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    nn_device_close(&device);
+    return failed;
+}

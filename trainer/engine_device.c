@@ -1,0 +1,418 @@
+/* A step on a device. The host copies the step's numbers in, enqueues everything behind them and
+ * waits once, for the numbers that come out: whether the sums are finite, how far they carry and
+ * the update are the device's (step.h).
+ *
+ *   one rank       in ─► [draw … backward ─► results ─► decide ─► update ─► prepare] ─► out
+ *                         captured at the second step of its size, then launched as one graph
+ *   several        in ─► draw … backward ─► results ──┐            ┌─► decide … prepare ─► out
+ *   transfer             buckets, pinned ─► reducer   └► sums, ────┘ uploaded
+ *
+ * With several ranks (transport "cuda+mpi") buckets go through pinned host memory to the same
+ * reducer as a CPU's, hence the same tree; the host waits for it in the middle. Kernels compute
+ * merges, norms, draws and updates with the CPU's bits; those of products and norms differ from
+ * a CPU's, never between ranks or runs. */
+#include <math.h>
+#include <string.h>
+
+#include "trainer/augment.h"
+#include "trainer/engine_device.h"
+
+#define STEP_TIMEOUT_MS 600000
+
+static bool alone(const struct tr_engine *self)
+{
+    return ar_group_size(self->cfg.group) == 1;
+}
+
+/* ---- rows of the table that lanes use ---- */
+
+static cm_status open_lane(struct tr_engine *self, struct ln_lane **out, const char *name)
+{
+    return nn_device_lane_open(self->cfg.device, out, name, false);
+}
+
+static cm_status open_event(struct tr_engine *self, struct ln_event **out)
+{
+    return nn_device_event_open(self->cfg.device, out);
+}
+
+static cm_status fill(struct tr_engine *self, int shard)
+{
+    const struct tr_device_part *part = self->part;
+    const struct tr_train_config *train = self->cfg.train;
+    struct tr_shard *s = &self->shards[shard];
+    struct ln_lane *lane = self->lanes[shard / (self->nshards / self->nlanes)].run;
+    uint32_t count;
+    tr_shard_range(self->slice.n, self->all_shards, (uint32_t)(self->first_shard + shard),
+                   &s->first, &count);
+    s->batch = (struct nn_batch){.n = (int)count,
+                                 .images = part->images,
+                                 .index = s->rows,
+                                 .augment = s->augment,
+                                 .labels = s->labels};
+    if (self->cfg.draw || count == 0)
+        return CM_OK;
+    struct nn_draw_args args = {.draw = {.seed = (uint64_t)train->seed,
+                                         .n = self->order.n,
+                                         .flip = (enum nn_flip)train->flip,
+                                         .crop_pad = (int)train->crop_pad,
+                                         .cutout = (int)train->cutout,
+                                         .side = self->cfg.spec->input.h},
+                                .n = count,
+                                .first = s->first,
+                                .values = part->values,
+                                .id = part->id,
+                                .all_labels = part->labels,
+                                .rows = s->rows,
+                                .labels = s->labels,
+                                .augment = s->augment};
+    return nn_device_draw(self->cfg.device, lane, &args);
+}
+
+static cm_status add(struct tr_engine *self, struct ln_lane *lane, float *dst, const float *src,
+                     size_t n)
+{
+    bool compress = self->cfg.allreduce->compress;
+    return src || compress ? nn_device_merge(self->cfg.device, lane, dst, src, n, compress) : CM_OK;
+}
+
+static cm_status task_to_host(void *ctx, int64_t first, int64_t n)
+{
+    struct tr_engine *self = ctx;
+    return nn_device_copy(self->cfg.device, self->part->transfer, self->gradients + first,
+                          self->lane_gradients + first, (size_t)n * sizeof(float));
+}
+
+static void bucket(struct tr_engine *self, size_t first, size_t n, struct ln_event *ready)
+{
+    if (alone(self))
+        return;
+    struct ln_lane *transfer = self->part->transfer;
+    ln_lane_wait(transfer, ready);
+    if (n > 0)
+        ln_lane_run(transfer, task_to_host, self, (int64_t)first, (int64_t)n);
+    ln_lane_record(transfer, ready); /* from now on: it is on the host */
+    ar_step_bucket(self->cfg.group, self->gradients + first, n, ready);
+}
+
+/* ---- what comes in ---- */
+
+static cm_status send(struct tr_engine *self, void *dst, const void *src, size_t nbytes)
+{
+    return nn_device_copy(self->cfg.device, self->lanes[0].run, dst, src, nbytes);
+}
+
+/* Where the caller draws: rows by the caller, looks and labels by the host. */
+static cm_status send_drawn(struct tr_engine *self, int shard)
+{
+    struct tr_device_part *part = self->part;
+    const struct tr_shard *s = &self->shards[shard];
+    uint32_t first, count;
+    size_t at = (size_t)shard * part->largest;
+    tr_shard_range(self->slice.n, self->all_shards, (uint32_t)(self->first_shard + shard), &first,
+                   &count);
+    self->cfg.draw(self->cfg.draw_ctx, self->step, self->slice.first + first, count,
+                   part->rows + at);
+    for (size_t i = at; i < at + count; i++) {
+        if (part->rows[i] >= self->cfg.samples.nrows)
+            return CM_FAIL(CM_EINVAL, "drawn: image %u of %u", part->rows[i],
+                           self->cfg.samples.nrows);
+        part->row_labels[i] = self->cfg.samples.labels[part->rows[i]];
+        part->augment[i] =
+            tr_augment(self->cfg.train, self->slice.epoch, part->rows[i], self->cfg.spec->input.h);
+    }
+    CM_TRY(send(self, s->rows, part->rows + at, count * sizeof *s->rows));
+    CM_TRY(send(self, s->labels, part->row_labels + at, count * sizeof *s->labels));
+    return send(self, s->augment, part->augment + at, count * sizeof *s->augment);
+}
+
+static cm_status task_send(void *ctx, int64_t unused, int64_t unused_too)
+{
+    (void)unused;
+    (void)unused_too;
+    struct tr_engine *self = ctx;
+    struct tr_device_part *part = self->part;
+    struct nn_step_in *in = &part->exchange->values.in;
+    *in = (struct nn_step_in){
+        .step = self->step, .epoch = self->slice.epoch, .first = self->slice.first};
+    for (int i = 0; i < part->nspans; i++)
+        part->host_coefficients[i] =
+            tr_optimizer_coefficients(self->optimizer, (size_t)i, &self->update);
+    CM_TRY(send(self, &part->values->in, in, sizeof *in));
+    CM_TRY(send(self, part->coefficients, part->host_coefficients,
+                (size_t)part->nspans * sizeof *part->coefficients));
+    for (int s = 0; s < self->nshards && self->cfg.draw; s++)
+        CM_TRY(send_drawn(self, s));
+    return CM_OK;
+}
+
+/* ---- what is enqueued ---- */
+
+static cm_status task_results(void *ctx, int64_t unused, int64_t unused_too)
+{
+    (void)unused;
+    (void)unused_too;
+    struct tr_engine *self = ctx;
+    return nn_device_results(self->cfg.device, self->lanes[0].run, self->part->sum, self->results,
+                             self->nshards);
+}
+
+/* From the step's numbers to the gradients' and results' sums of this rank. */
+static void enqueue_sums(struct tr_engine *self)
+{
+    struct ln_lane *lane0 = self->lanes[0].run;
+    ln_lane_record(lane0, self->part->begun);
+    for (int i = 1; i < self->nlanes; i++)
+        ln_lane_wait(self->lanes[i].run, self->part->begun);
+    tr_engine_enqueue_forward(self);
+    tr_engine_enqueue_backward(self);
+    for (int i = 1; i < self->nlanes; i++) {
+        ln_lane_record(self->lanes[i].run, self->lanes[i].updated);
+        ln_lane_wait(lane0, self->lanes[i].updated);
+    }
+    ln_lane_run(lane0, task_results, self, 0, 0);
+}
+
+static cm_status judge(struct tr_engine *self, struct ln_lane *lane)
+{
+    struct tr_device_part *part = self->part;
+    struct nn_device *device = self->cfg.device;
+    const struct nn_layout *layout = self->cfg.layout;
+    struct nn_step_rule rule = {.mean = self->cfg.train->reduction == 0,
+                                .clip_norm = self->cfg.train->clip_norm};
+    if (alone(self)) /* else the reducer has rounded them */
+        CM_TRY(add(self, lane, self->lane_gradients, NULL, layout->ntotal));
+    CM_TRY(nn_device_sum_squares(device, lane, &part->squares[0], self->lane_gradients,
+                                 layout->nparam, part->space));
+    CM_TRY(nn_device_sum_squares(device, lane, &part->squares[1],
+                                 self->lane_gradients + layout->nparam,
+                                 layout->ntotal - layout->nparam, part->space));
+    return nn_device_decide(device, lane, part->values, &rule, part->sum, part->squares);
+}
+
+/* From the sums over all ranks to new weights. */
+static cm_status task_end(void *ctx, int64_t unused, int64_t unused_too)
+{
+    (void)unused;
+    (void)unused_too;
+    struct tr_engine *self = ctx;
+    struct tr_device_part *part = self->part;
+    struct nn_device *device = self->cfg.device;
+    struct ln_lane *lane = self->lanes[0].run;
+    const struct nn_layout *layout = self->cfg.layout;
+    struct nn_update_args update = {.optimizer = (enum nn_optimizer)self->cfg.train->optimizer,
+                                    .momentum = self->cfg.train->momentum > 0,
+                                    .n = layout->nparam,
+                                    .weights = self->lane_weights,
+                                    .gradients = self->lane_gradients,
+                                    .first = part->slot[0],
+                                    .second = part->slot[1],
+                                    .nspans = part->nspans,
+                                    .spans = part->spans,
+                                    .coefficients = part->coefficients,
+                                    .values = part->values};
+    struct nn_statistics_args statistics = {.weights = self->lane_weights,
+                                            .gradients = self->lane_gradients,
+                                            .first = layout->nparam,
+                                            .n = layout->ntotal - layout->nparam,
+                                            .nspans = part->nstatistics,
+                                            .spans = part->statistics,
+                                            .momentum = part->momentum,
+                                            .values = part->values};
+    CM_TRY(judge(self, lane));
+    CM_TRY(nn_device_update(device, lane, &update));
+    if (statistics.n > 0)
+        CM_TRY(nn_device_statistics(device, lane, &statistics));
+    for (int op = 0; op < nn_plan_nops(self->plan); op++)
+        CM_TRY(nn_plan_prepare(self->plan, op, lane, self->lane_weights));
+    return nn_device_copy(device, lane, &part->exchange->values, part->values,
+                          sizeof *part->values);
+}
+
+/* ---- several ranks ---- */
+
+static cm_status task_sums_to_host(void *ctx, int64_t unused, int64_t unused_too)
+{
+    (void)unused;
+    (void)unused_too;
+    struct tr_engine *self = ctx;
+    struct tr_exchange *exchange = self->part->exchange;
+    return send(self, exchange->sum, self->part->sum, sizeof exchange->sum);
+}
+
+static cm_status task_sums_back(void *ctx, int64_t unused, int64_t unused_too)
+{
+    (void)unused;
+    (void)unused_too;
+    struct tr_engine *self = ctx;
+    const struct tr_exchange *exchange = self->part->exchange;
+    CM_TRY(send(self, self->part->sum, exchange->sum, sizeof exchange->sum));
+    return send(self, self->lane_gradients, self->gradients,
+                self->cfg.layout->ntotal * sizeof(float));
+}
+
+/* own: what this rank's lanes say. */
+static cm_status sum_over_ranks(struct tr_engine *self, cm_status own, uint32_t *bits)
+{
+    struct tr_exchange *exchange = self->part->exchange;
+    struct ar_tail tail = {.bits = own == CM_OK ? *bits : *bits | TR_BIT_FAILED};
+    memcpy(tail.sum, exchange->sum, sizeof exchange->sum);
+    CM_TRY(ar_step_end(self->cfg.group, &tail));
+    if (tail.bits & TR_BIT_FAILED)
+        return ar_group_agree(self->cfg.group, own, "computing a step");
+    *bits = tail.bits;
+    memcpy(exchange->sum, tail.sum, sizeof exchange->sum);
+    ln_lane_run(self->lanes[0].run, task_sums_back, self, 0, 0);
+    return CM_OK;
+}
+
+/* ---- a step ---- */
+
+/* Nothing is updated before every lane has said that it did its part. */
+static cm_status run_enqueued(struct tr_engine *self, uint32_t *bits)
+{
+    struct ln_lane *lane0 = self->lanes[0].run;
+    enqueue_sums(self);
+    if (!alone(self))
+        ln_lane_run(lane0, task_sums_to_host, self, 0, 0);
+    cm_status own = tr_engine_sync_lanes(self);
+    if (!alone(self)) {
+        cm_status transfer = ln_lane_sync(self->part->transfer, cm_deadline_in_ms(STEP_TIMEOUT_MS));
+        own = own == CM_OK ? transfer : own;
+    }
+    if (own == CM_ETIMEDOUT)
+        return own;
+    CM_TRY(alone(self) ? own : sum_over_ranks(self, own, bits));
+    ln_lane_run(lane0, task_end, self, 0, 0);
+    return tr_engine_sync_lanes(self);
+}
+
+/* What is enqueued in between is not run. A fault in it drops the capture. */
+static cm_status capture(struct tr_engine *self, struct nn_graph **out)
+{
+    struct nn_device *device = self->cfg.device;
+    struct ln_lane *lane0 = self->lanes[0].run;
+    CM_TRY(nn_device_capture_begin(device, lane0));
+    enqueue_sums(self);
+    ln_lane_run(lane0, task_end, self, 0, 0);
+    cm_status end = nn_device_capture_end(device, lane0, out);
+    cm_status lanes = tr_engine_sync_lanes(self);
+    if (lanes != CM_OK || end != CM_OK)
+        nn_device_graph_close(device, out);
+    return lanes != CM_OK ? lanes : end;
+}
+
+static cm_status task_launch(void *ctx, int64_t number, int64_t unused)
+{
+    (void)unused;
+    struct tr_engine *self = ctx;
+    return nn_device_graph_launch(self->cfg.device, self->part->captured[number].graph,
+                                  self->lanes[0].run);
+}
+
+/* The first step of a size runs as it is enqueued: libraries may load what a capture forbids. */
+static cm_status run_alone(struct tr_engine *self)
+{
+    struct tr_captured *c = self->part->captured;
+    uint32_t unused = 0;
+    while (c < self->part->captured + TR_GRAPHS - 1 && c->n != 0 && c->n != self->slice.n)
+        c++;
+    if (self->cfg.no_graphs || c->n != self->slice.n) {
+        CM_TRY(run_enqueued(self, &unused));
+        if (c->n == 0)
+            c->n = self->slice.n;
+        return CM_OK;
+    }
+    if (!c->graph)
+        CM_TRY(capture(self, &c->graph));
+    ln_lane_run(self->lanes[0].run, task_launch, self, c - self->part->captured, 0);
+    return tr_engine_sync_lanes(self);
+}
+
+static cm_status fetch(struct tr_engine *self)
+{
+    struct tr_device_part *part = self->part;
+    struct nn_device *device = self->cfg.device;
+    const struct nn_layout *layout = self->cfg.layout;
+    if (part->fetched)
+        return CM_OK;
+    size_t total = layout->ntotal * sizeof(float);
+    CM_TRY(nn_device_copy(device, NULL, self->weights, self->lane_weights, total));
+    CM_TRY(nn_device_copy(device, NULL, self->gradients, self->lane_gradients, total));
+    for (int s = 0; s < tr_optimizer_nslots(self->optimizer); s++)
+        CM_TRY(nn_device_copy(device, NULL, tr_optimizer_slot(self->optimizer, s), part->slot[s],
+                              layout->nparam * sizeof(float)));
+    part->fetched = true;
+    return CM_OK;
+}
+
+/* A step was left out. fp16 does so while its scale is too large; but a loss is never scaled, and
+ * a scale of 1 is none, so then it is the run that went wrong. */
+static cm_status heed_skip(struct tr_engine *self, double loss)
+{
+    if (self->scaling.loss_scale > 1 && isfinite(loss))
+        return CM_OK;
+    CM_TRY(fetch(self));
+    CM_TRY(tr_gradient_check(self, loss));
+    return CM_FAIL(CM_ENUMERIC, "step %lld: a sum is not finite, though each tensor is",
+                   (long long)self->step);
+}
+
+static cm_status step_on_device(struct tr_engine *self, double lr, uint32_t raise,
+                                struct tr_outcome *outcome)
+{
+    const struct nn_step_values *values = &self->part->exchange->values;
+    self->update = (struct tr_update){
+        .lr = lr,
+        .epoch = (double)self->step / (double)tr_order_steps_per_epoch(&self->order),
+        .step = self->step,
+    };
+    ln_lane_run(self->lanes[0].run, task_send, self, 0, 0);
+    self->part->fetched = false;
+    CM_TRY(alone(self) ? run_alone(self) : run_enqueued(self, &raise));
+    self->scaling = values->state;
+    *outcome = (struct tr_outcome){.loss = values->out.loss,
+                                   .correct = values->out.correct,
+                                   .count = values->out.count,
+                                   .grad_norm = self->cfg.train->clip_norm > 0 ? values->out.norm
+                                                                               : (double)NAN,
+                                   .bits = raise,
+                                   .lr = lr,
+                                   .scaling = values->state};
+    return values->out.skip ? heed_skip(self, values->out.loss) : CM_OK;
+}
+
+static cm_status prepare(struct tr_engine *self)
+{
+    struct tr_device_part *part = self->part;
+    struct nn_device *device = self->cfg.device;
+    const struct nn_layout *layout = self->cfg.layout;
+    bool scaled = nn_plan_dtype(self->plan) == NN_F16;
+    struct nn_step_values *values = &part->exchange->values;
+    self->scaling.stopped = 0;
+    if (!scaled)
+        self->scaling = (struct nn_step_state){0};
+    else if (self->scaling.loss_scale <= 0)
+        self->scaling.loss_scale = NN_SCALE_FIRST;
+    *values = (struct nn_step_values){.state = self->scaling};
+    CM_TRY(nn_device_copy(device, NULL, part->values, values, sizeof *values));
+    CM_TRY(nn_device_copy(device, NULL, self->lane_weights, self->weights,
+                          layout->ntotal * sizeof(float)));
+    for (int s = 0; s < tr_optimizer_nslots(self->optimizer); s++)
+        CM_TRY(nn_device_copy(device, NULL, part->slot[s], tr_optimizer_slot(self->optimizer, s),
+                              layout->nparam * sizeof(float)));
+    part->fetched = true;
+    return nn_plan_prepare_all(self->plan, self->lane_weights);
+}
+
+const struct tr_engine_place tr_engine_device = {.lane_open = open_lane,
+                                                 .event_open = open_event,
+                                                 .open = tr_device_open,
+                                                 .close = tr_device_close,
+                                                 .plan = tr_device_plan,
+                                                 .fill = fill,
+                                                 .add = add,
+                                                 .bucket = bucket,
+                                                 .step = step_on_device,
+                                                 .prepare = prepare,
+                                                 .fetch = fetch};

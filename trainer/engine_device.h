@@ -1,0 +1,61 @@
+/* The engine's part on a device, for its own files. engine_device_open.c builds it, engine_device.c
+ * runs a step. */
+#ifndef TRAINER_ENGINE_DEVICE_H
+#define TRAINER_ENGINE_DEVICE_H
+
+#include "model/cuda/arena_kernel.h"
+#include "model/cuda/input_kernel.h"
+#include "trainer/engine_private.h"
+
+/* What a step exchanges with the host; pinned. Written by the host while the lanes are idle, and by
+ * a lane's copies, which the host waits for. */
+struct tr_exchange {
+    struct nn_step_values values; /* in: to the device; all of it: back */
+    double sum[3];                /* loss, correct, images: of this rank, then of all */
+};
+
+/* A step that was captured, for slices of n images. */
+#define TR_GRAPHS 2 /* an epoch's last batch may be smaller */
+struct tr_captured {
+    uint32_t n; /* 0: not seen yet */
+    struct nn_graph *graph;
+};
+
+struct tr_device_part {
+    /* the data set, on the device */
+    uint8_t *images;
+    int32_t *labels; /* nrows */
+    uint32_t *id;    /* samples.n; NULL where the caller draws */
+    /* a step's numbers, on the device */
+    struct nn_step_values *values;
+    double *sum;     /* 3 for each shard; the first 3 are the step's */
+    double *squares; /* of the gradients, of the statistics */
+    double *space;
+    /* the update, on the device */
+    float *slot[TR_OPTIMIZER_SLOTS]; /* layout->nparam floats; NULL: none */
+    struct nn_span *spans, *statistics;
+    struct nn_coefficients *coefficients; /* by span, of the step */
+    double *momentum;                     /* by statistic */
+    int nspans, nstatistics;
+
+    /* pinned */
+    struct tr_exchange *exchange;
+    struct nn_coefficients *host_coefficients;
+    /* where the caller draws: the rank's samples, a shard's at multiples of `largest` */
+    uint32_t *rows;
+    int32_t *row_labels;
+    struct nn_augment *augment;
+    size_t largest; /* images of a shard */
+
+    struct ln_lane *transfer; /* gradients to the host, beside backward; NULL with one rank */
+    struct ln_event *begun;   /* a step's numbers are there */
+    struct tr_captured captured[TR_GRAPHS];
+    bool fetched; /* the host's arenas are the device's */
+};
+
+/* Rows of tr_engine_device. Collective. */
+CM_MUST_CHECK cm_status tr_device_open(struct tr_engine *e);
+void tr_device_close(struct tr_engine *e);
+CM_MUST_CHECK cm_status tr_device_plan(struct tr_engine *e, struct nn_plan_config *cfg);
+
+#endif

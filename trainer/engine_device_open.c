@@ -1,0 +1,197 @@
+/* Building the engine's part on a device: the data set, the arenas, and the plan in the engines
+ * that rank 0 chose. */
+#include <string.h>
+
+#include "common/mem.h"
+#include "trainer/engine_device.h"
+
+static cm_status take(struct tr_engine *self, void *out, size_t nbytes, const char *what)
+{
+    return self->backend->alloc(self->backend, out, nbytes, what);
+}
+
+/* A copy of host's on the device. */
+static cm_status put(struct tr_engine *self, void *out, const void *host, size_t nbytes,
+                     const char *what)
+{
+    void *p;
+    CM_TRY(take(self, out, nbytes, what));
+    memcpy(&p, out, sizeof p);
+    return nn_device_copy(self->cfg.device, NULL, p, host, nbytes);
+}
+
+/* A kernel has no way to tell of a bad label. */
+static cm_status check_labels(const struct tr_engine *self)
+{
+    const struct tr_samples *samples = &self->cfg.samples;
+    for (uint32_t i = 0; i < samples->nrows; i++)
+        if (samples->labels[i] < 0 || samples->labels[i] >= self->cfg.spec->nclasses)
+            return CM_FAIL(CM_EINVAL, "label %d of image %u is not in 0 … %d",
+                           (int)samples->labels[i], i, self->cfg.spec->nclasses - 1);
+    return CM_OK;
+}
+
+static cm_status put_samples(struct tr_engine *self)
+{
+    struct tr_device_part *part = self->part;
+    const struct tr_samples *samples = &self->cfg.samples;
+    size_t pixels = nn_shape_count(self->cfg.spec->input);
+    if (samples->nrows == 0)
+        return CM_FAIL(CM_EINVAL, "a device wants to know the data set's size (nrows)");
+    CM_TRY(check_labels(self));
+    CM_TRY(put(self, &part->images, samples->images, samples->nrows * pixels, "the data set"));
+    CM_TRY(put(self, &part->labels, samples->labels, samples->nrows * sizeof *samples->labels,
+               "the data set's labels"));
+    if (!self->cfg.draw)
+        return put(self, &part->id, samples->id, samples->n * sizeof *samples->id,
+                   "the data set's order");
+    size_t n = (size_t)self->nshards * part->largest;
+    struct nn_device *device = self->cfg.device;
+    CM_TRY(nn_device_pin(device, &part->rows, n * sizeof *part->rows, "drawn samples"));
+    CM_TRY(nn_device_pin(device, &part->row_labels, n * sizeof *part->row_labels, "drawn labels"));
+    return nn_device_pin(device, &part->augment, n * sizeof *part->augment, "drawn augmentation");
+}
+
+static cm_status open_spans(struct tr_engine *self)
+{
+    struct tr_device_part *part = self->part;
+    struct nn_span *spans;
+    part->nspans = (int)tr_optimizer_nspans(self->optimizer);
+    size_t n = (size_t)part->nspans;
+    CM_TRY(cm_alloc(&spans, n + 1, sizeof *spans, "spans"));
+    for (size_t i = 0; i < n; i++)
+        tr_optimizer_span(self->optimizer, i, &spans[i].begin, &spans[i].end);
+    cm_status st = put(self, &part->spans, spans, n * sizeof *spans, "spans");
+    cm_free(&spans);
+    CM_TRY(st);
+    size_t nbytes = n * sizeof *part->coefficients;
+    CM_TRY(take(self, &part->coefficients, nbytes, "coefficients"));
+    return nn_device_pin(self->cfg.device, &part->host_coefficients, nbytes, "coefficients");
+}
+
+static cm_status open_statistics(struct tr_engine *self)
+{
+    struct tr_device_part *part = self->part;
+    const struct nn_layout *layout = self->cfg.layout;
+    struct nn_span *spans = NULL;
+    double *momentum = NULL;
+    cm_status st;
+    CM_GOTO(st, cm_alloc(&spans, layout->ntensors, sizeof *spans, "statistics"), out);
+    CM_GOTO(st, cm_alloc(&momentum, layout->ntensors, sizeof *momentum, "statistics"), out);
+    for (size_t i = 0; i < layout->ntensors; i++) {
+        const struct nn_tensor *t = &layout->tensors[i];
+        if (t->role != NN_RUNNING_MEAN && t->role != NN_RUNNING_VAR)
+            continue;
+        momentum[part->nstatistics] = self->cfg.spec->nodes[t->node].momentum;
+        spans[part->nstatistics++] = (struct nn_span){t->offset, t->offset + t->n};
+    }
+    size_t n = (size_t)part->nstatistics;
+    CM_GOTO(st, put(self, &part->statistics, spans, n * sizeof *spans, "statistics"), out);
+    st = put(self, &part->momentum, momentum, n * sizeof *momentum, "statistics");
+out:
+    cm_free(&spans);
+    cm_free(&momentum);
+    return st;
+}
+
+static cm_status open_arenas(struct tr_engine *self)
+{
+    struct tr_device_part *part = self->part;
+    const struct nn_layout *layout = self->cfg.layout;
+    size_t total = layout->ntotal * sizeof(float), blocks = nn_squares_blocks(layout->ntotal) + 1;
+    struct nn_device *device = self->cfg.device;
+    CM_TRY(take(self, &self->lane_weights, total, "weights"));
+    CM_TRY(take(self, &self->lane_gradients, total, "gradients"));
+    CM_TRY(nn_device_pin(device, &self->gradients, total, "gradients"));
+    for (int s = 0; s < tr_optimizer_nslots(self->optimizer); s++)
+        CM_TRY(take(self, &part->slot[s], layout->nparam * sizeof(float), "optimiser state"));
+    CM_TRY(take(self, &part->values, sizeof *part->values, "a step's values"));
+    CM_TRY(take(self, &part->sum, 3 * (size_t)self->nshards * sizeof *part->sum, "sums"));
+    CM_TRY(take(self, &part->squares, 2 * sizeof *part->squares, "sums of squares"));
+    CM_TRY(take(self, &part->space, blocks * sizeof *part->space, "sums of squares"));
+    return nn_device_pin(device, &part->exchange, sizeof *part->exchange, "a step's values");
+}
+
+static cm_status open_part(struct tr_engine *self)
+{
+    struct tr_device_part *part;
+    CM_TRY(cm_alloc(&part, 1, sizeof *part, "the engine's part on a device"));
+    self->part = part;
+    part->largest = (self->order.batch + self->all_shards - 1) / self->all_shards;
+    CM_TRY(open_arenas(self));
+    CM_TRY(open_spans(self));
+    CM_TRY(open_statistics(self));
+    CM_TRY(put_samples(self));
+    if (ar_group_size(self->cfg.group) > 1)
+        CM_TRY(nn_device_lane_open(self->cfg.device, &part->transfer, "transfer", true));
+    return nn_device_event_open(self->cfg.device, &part->begun);
+}
+
+cm_status tr_device_open(struct tr_engine *self)
+{
+    return ar_group_agree(self->cfg.group, open_part(self), "opening a device");
+}
+
+void tr_device_close(struct tr_engine *self)
+{
+    struct tr_device_part *part = self->part;
+    struct nn_device *device = self->cfg.device;
+    const struct nn_backend *backend = self->backend;
+    if (!part)
+        return;
+    for (int i = 0; i < TR_GRAPHS; i++)
+        nn_device_graph_close(device, &part->captured[i].graph);
+    ln_lane_close(&part->transfer);
+    ln_event_close(&part->begun);
+    void *on_device[] = {&self->lane_weights, &self->lane_gradients, &part->images,  &part->labels,
+                         &part->id,           &part->values,         &part->sum,     &part->squares,
+                         &part->space,        &part->slot[0],        &part->slot[1], &part->spans,
+                         &part->statistics,   &part->coefficients,   &part->momentum};
+    void *pinned[] = {&self->gradients, &part->exchange,   &part->host_coefficients,
+                      &part->rows,      &part->row_labels, &part->augment};
+    for (size_t i = 0; i < sizeof on_device / sizeof *on_device; i++)
+        backend->release(backend, on_device[i]);
+    for (size_t i = 0; i < sizeof pinned / sizeof *pinned; i++)
+        nn_device_unpin(device, pinned[i]);
+    cm_free(&self->part);
+}
+
+/* ---- the plan ---- */
+
+/* Everyone else's engines become rank 0's. */
+static cm_status share_engines(struct tr_engine *self)
+{
+    struct ar_group *group = self->cfg.group;
+    bool root = ar_group_rank(group) == 0;
+    char *text = NULL;
+    cm_status st = root ? nn_engines_write(&text, &self->engines) : CM_OK;
+    uint64_t n = text ? strlen(text) + 1 : 0;
+    CM_GOTO(st, ar_group_agree(group, st, "writing engines"), out);
+    CM_GOTO(st, ar_group_broadcast(group, &n, sizeof n, 0), out);
+    if (!root)
+        st = cm_alloc(&text, n, 1, "engines");
+    CM_GOTO(st, ar_group_agree(group, st, "reading engines"), out);
+    CM_GOTO(st, ar_group_broadcast(group, text, n, 0), out);
+    if (!root)
+        st = nn_engines_read(&self->engines, text);
+    st = ar_group_agree(group, st, "reading engines");
+out:
+    cm_free(&text);
+    return st;
+}
+
+cm_status tr_device_plan(struct tr_engine *self, struct nn_plan_config *cfg)
+{
+    const struct tr_engine_config *engine = &self->cfg;
+    struct ar_group *group = engine->group;
+    bool root = ar_group_rank(group) == 0;
+    cfg->values = self->part->values;
+    cfg->engines = &self->engines;
+    cm_status st = root ? nn_plan_open(&self->plan, engine->spec, engine->layout, cfg) : CM_OK;
+    CM_TRY(ar_group_agree(group, st, "choosing engines"));
+    if (ar_group_size(group) > 1)
+        CM_TRY(share_engines(self));
+    if (!root)
+        st = nn_plan_open(&self->plan, engine->spec, engine->layout, cfg);
+    return ar_group_agree(group, st, "preparing the network");
+}
