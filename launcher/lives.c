@@ -18,6 +18,8 @@ struct la_lives {
     int64_t step;       /* where the last life failed that said so; -1: none did */
     int times;          /* in a row */
     char what[512];     /* why */
+    char job[128];      /* of the life that runs, and its number in it */
+    int64_t number;
 };
 
 cm_status la_lives_open(struct la_lives **out, const char *run_dir)
@@ -38,11 +40,13 @@ static cm_status summary_path(const struct la_lives *l, char path[CM_PATH])
     return cm_path_join(path, l->run_dir, "summary.json");
 }
 
-void la_lives_begin(struct la_lives *l)
+void la_lives_begin(struct la_lives *l, const char *job, int64_t number)
 {
     char path[CM_PATH];
     if (!l || summary_path(l, path) != CM_OK)
         return;
+    snprintf(l->job, sizeof l->job, "%s", job);
+    l->number = number;
     if (stat(path, &l->before))
         l->before = (struct stat){0};
 }
@@ -55,6 +59,30 @@ static bool is_new(const struct la_lives *l, const char *path)
     return stat(path, &now) == 0 && (now.st_ino != then->st_ino || now.st_dev != then->st_dev ||
                                      now.st_mtim.tv_sec != then->st_mtim.tv_sec ||
                                      now.st_mtim.tv_nsec != then->st_mtim.tv_nsec);
+}
+
+/* Ranks that nobody told of a job speak for the life that runs; is_certain: not enough. */
+static bool is_of_this_life(const struct la_lives *l, const struct cm_json *root, bool is_certain)
+{
+    const char *job;
+    int64_t number;
+    if (!cm_json_get(root, "job"))
+        return !is_certain;
+    return cm_json_need_string(root, "summary.json", "job", &job) == CM_OK &&
+           cm_json_need_i64(root, "summary.json", "life", 0, INT64_MAX, &number) == CM_OK &&
+           strcmp(job, l->job) == 0 && number == l->number;
+}
+
+bool la_lives_is_lost(struct la_lives *l)
+{
+    char path[CM_PATH];
+    struct cm_json *root = NULL;
+    if (!l || summary_path(l, path) != CM_OK || !is_new(l, path) ||
+        cm_json_parse_file(&root, path, SUMMARY_MAX_NBYTES) != CM_OK)
+        return false;
+    bool lost = cm_json_get(root, "failure") && is_of_this_life(l, root, true);
+    cm_json_close(&root);
+    return lost;
 }
 
 /* The failed step of the life that has just ended, and why; -1 when it did not say. */
@@ -70,7 +98,8 @@ static int64_t failed_step(struct la_lives *l)
         cm_json_parse_file(&root, path, SUMMARY_MAX_NBYTES) != CM_OK)
         return -1;
     failure = cm_json_get(root, "failure");
-    if (failure && cm_json_need_i64(failure, path, "step", 0, INT64_MAX, &step) == CM_OK &&
+    if (failure && is_of_this_life(l, root, false) &&
+        cm_json_need_i64(failure, path, "step", 0, INT64_MAX, &step) == CM_OK &&
         cm_json_need_string(failure, path, "what", &what) == CM_OK)
         snprintf(l->what, sizeof l->what, "%s", what);
     else

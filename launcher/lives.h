@@ -18,8 +18,11 @@ struct la_lives; /* functions below take NULL: nothing is remembered, everything
 CM_MUST_CHECK cm_status la_lives_open(struct la_lives **out, const char *run_dir);
 void la_lives_close(struct la_lives **lives);
 
-/* A life begins. */
-void la_lives_begin(struct la_lives *lives);
+/* Life `number` of a job begins; both are in the summaries of its ranks ("job", "life"), so that
+ * one which a life that was cut off writes late is not taken for its successor's. */
+void la_lives_begin(struct la_lives *lives, const char *job, int64_t number);
+/* Whether the life that runs has said that it is lost: its ranks leave. Looks at one file. */
+bool la_lives_is_lost(struct la_lives *lives);
 /* It has failed. False, with the reason logged: another would fail in the same step. */
 bool la_lives_try_again(struct la_lives *lives, int exit_code);
 /* Another begins after a wait. */

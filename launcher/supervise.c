@@ -16,6 +16,7 @@
 #include "common/mem.h"
 
 #define NS_PER_MS 1000000
+#define LOOK_MS   1000 /* between two looks at what a life says of itself */
 
 const char *const la_state_names[] = {"waiting", "running", "stopping", "backoff",
                                       "done",    "failed",  "stopped",  NULL};
@@ -82,13 +83,15 @@ static void role_ended(struct loop *l, struct la_role *role, int exit_code)
 }
 
 /* Children inherit them, and hand them on to ranks on other hosts by name. */
-static cm_status tell_life(const struct loop *l, const struct la_role *role)
+static cm_status begin_life(const struct loop *l, struct la_role *role)
 {
     char job[CM_UUID_TEXT + LA_ROLE_NAME], life[24];
     snprintf(job, sizeof job, "%s-%s", l->job, role->name);
     snprintf(life, sizeof life, "%lld", (long long)role->restarts);
     if (setenv(LA_ENV_JOB, job, 1) || setenv(LA_ENV_LIFE, life, 1))
         return CM_FAIL_ERRNO("environment");
+    la_lives_begin(role->lives, job, role->restarts);
+    role->lost_at = cm_deadline_in_ms(-1);
     return CM_OK;
 }
 
@@ -100,8 +103,7 @@ static void start_role(struct loop *l, struct la_role *role)
                                  .scratch = role->scratch,
                                  .keep_fd = l->s->keep_fd};
     role->started_ns = cm_now_ns();
-    la_lives_begin(role->lives);
-    cm_status st = tell_life(l, role);
+    cm_status st = begin_life(l, role);
     if (st == CM_OK)
         st = la_proc_start(&role->proc, &command);
     if (st != CM_OK) {
@@ -120,6 +122,26 @@ static void start_due(struct loop *l)
         if (role->state == LA_STATE_WAITING ||
             (role->state == LA_STATE_BACKOFF && role->due_ns <= cm_now_ns()))
             start_role(l, role);
+    }
+}
+
+/* mpirun was seen to wait for ever for the daemon of a host that was cut off, its own ranks long
+ * gone: a life that is lost has as long to end as one that is told to. */
+static void end_lost(struct loop *l)
+{
+    for (size_t i = 0; i < l->s->nroles; i++) {
+        struct la_role *role = &l->s->roles[i];
+        if (role->state != LA_STATE_RUNNING || !la_lives_is_lost(role->lives))
+            continue;
+        if (role->lost_at.at_ns == INT64_MAX)
+            role->lost_at = cm_deadline_in_ms(l->s->stop_timeout_ms);
+        if (!cm_deadline_passed(role->lost_at))
+            continue;
+        cm_log_warn("%s: its ranks left %lld ms ago (see summary.json), but it has not ended: "
+                    "killed",
+                    role->name, (long long)l->s->stop_timeout_ms);
+        la_proc_kill(&role->proc);
+        role->lost_at = cm_deadline_in_ms(l->s->stop_timeout_ms);
     }
 }
 
@@ -195,6 +217,9 @@ static bool next_wait(const struct loop *l, int *wait_ms)
         busy = busy || is_alive(role) || role->state == LA_STATE_BACKOFF;
         if (role->state == LA_STATE_BACKOFF && role->due_ns < at_ns)
             at_ns = role->due_ns;
+        int64_t look_ns = cm_deadline_in_ms(LOOK_MS).at_ns;
+        if (role->state == LA_STATE_RUNNING && role->lives && look_ns < at_ns)
+            at_ns = look_ns;
     }
     *wait_ms = at_ns == INT64_MAX ? -1 : cm_deadline_left_ms((struct cm_deadline){at_ns});
     return busy;
@@ -213,6 +238,7 @@ static void step(struct loop *l, int signals, int wait_ms)
     if (fds[0].revents && read(signals, &info, sizeof info) == (ssize_t)sizeof info)
         stop_asked(l, (int)info.ssi_signo);
     reap_ended(l);
+    end_lost(l);
     if (l->s->stopping) {
         stop_next_phase(l);
         if (cm_deadline_passed(l->kill_at)) {

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/clock.h"
 #include "common/status.h"
 #include "launcher/argv.h"
 #include "launcher/lives.h"
@@ -49,6 +50,7 @@ struct la_role {
     int64_t restarts;
     int failures_in_a_row;
     int64_t started_ns, due_ns; /* monotonic */
+    struct cm_deadline lost_at; /* when a life that says it is lost is ended; never: it does not */
     double since_utc;           /* of the state */
     int last_exit;              /* exit code of the last life; -1: none yet */
 };
@@ -58,7 +60,7 @@ struct la_supervisor {
     struct la_role *roles;
     size_t nroles;
     struct la_backoff backoff;
-    int64_t stop_timeout_ms; /* per phase, until what is left is killed */
+    int64_t stop_timeout_ms; /* per phase, and for a life that is lost, until it is killed */
     int keep_fd;             /* held by all guardians; -1: none */
     void (*changed)(const struct la_supervisor *s,
                     void *arg); /* a role's state changed; NULL: nobody cares */

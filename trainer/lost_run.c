@@ -1,6 +1,7 @@
 #include "trainer/lost_run.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -82,6 +83,11 @@ static cm_status write_summary(const struct tr_loss *self, const struct ar_loss 
     put_failure(&w, loss);
     cm_jw_i64(&w, "told_by", self->rank);
     cm_jw_i64(&w, "ranks", self->size);
+    const char *job = getenv("FLYWHEEL_JOB"), *life = getenv("FLYWHEEL_LIFE");
+    if (job) { /* the supervisor tells a late word of an earlier life by it */
+        cm_jw_string(&w, "job", job);
+        cm_jw_i64(&w, "life", life ? strtoll(life, NULL, 10) : 0);
+    }
     cm_jw_f64(&w, "t", cm_utc_now());
     cm_jw_end(&w);
     CM_TRY(cm_jw_take(&w, &text, &n));

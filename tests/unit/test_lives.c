@@ -6,18 +6,23 @@
 
 static char dir[CM_PATH];
 
-static void fail_at(int step)
+static void fail_as(int step, const char *who)
 {
     char path[CM_PATH], text[128];
     expect_ok(cm_path_join(path, dir, "summary.json"));
-    int n = snprintf(text, sizeof text, "{\"failure\": {\"step\": %d, \"what\": \"rank 1: gone\"}}",
-                     step);
+    int n = snprintf(text, sizeof text,
+                     "{\"failure\": {\"step\": %d, \"what\": \"rank 1: gone\"}%s}", step, who);
     expect_ok(cm_file_replace(path, text, (size_t)n));
+}
+
+static void fail_at(int step)
+{
+    fail_as(step, "");
 }
 
 static bool life(struct la_lives *l, int step)
 {
-    la_lives_begin(l);
+    la_lives_begin(l, "job", 0);
     if (step >= 0)
         fail_at(step);
     return la_lives_try_again(l, 1);
@@ -52,6 +57,27 @@ static int teardown(void **state)
     la_lives_close(&l);
     expect_dir_remove(dir);
     return 0;
+}
+
+/* What a life that was cut off writes late is nobody's. */
+static void test_lost_lives(void **state)
+{
+    struct la_lives *l = *state;
+    assert_false(la_lives_is_lost(NULL));
+    la_lives_begin(l, "job", 1);
+    assert_false(la_lives_is_lost(l));
+    const char *others[] = {"", ", \"job\": \"job\", \"life\": 0", ", \"job\": \"x\", \"life\": 1",
+                            ", \"job\": \"job\"", ", \"job\": 1, \"life\": 1"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        fail_as(16, others[i]);
+        assert_false(la_lives_is_lost(l));
+    }
+    for (int i = 0; i < LA_STEP_TRIES; i++)
+        assert_true(la_lives_try_again(l, 1)); /* nor is its step counted */
+    fail_as(16, ", \"job\": \"job\", \"life\": 1");
+    assert_true(la_lives_is_lost(l));
+    la_lives_begin(l, "job", 2);
+    assert_false(la_lives_is_lost(l));
 }
 
 static void test_the_same_step_three_times(void **state)
@@ -103,7 +129,7 @@ static void test_summaries_that_cannot_be_read(void **state)
                          "{\"failure\": {\"step\": 1}}"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         for (int times = 0; times < 4; times++) {
-            la_lives_begin(l);
+            la_lives_begin(l, "job", 0);
             expect_ok(cm_file_replace(path, bad[i], strlen(bad[i])));
             assert_true(la_lives_try_again(l, 1));
         }
@@ -113,11 +139,11 @@ static void test_without_a_run_directory(void **state)
 {
     (void)state;
     struct la_lives *l = NULL;
-    la_lives_begin(NULL);
+    la_lives_begin(NULL, "job", 0);
     assert_true(la_lives_try_again(NULL, 1));
     la_lives_restart(NULL, 1, 1, 1);
     expect_ok(la_lives_open(&l, "/nonexistent/run"));
-    la_lives_begin(l);
+    la_lives_begin(l, "job", 0);
     assert_true(la_lives_try_again(l, 1));
     la_lives_restart(l, 1, 1, 1);
     la_lives_close(&l);
@@ -129,6 +155,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_FOLDER(test_the_same_step_three_times),
+        IN_FOLDER(test_lost_lives),
         IN_FOLDER(test_progress_begins_anew),
         IN_FOLDER(test_lives_that_say_nothing),
         IN_FOLDER(test_summaries_that_cannot_be_read),
