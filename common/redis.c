@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
+#include <sys/un.h>
 
 #include "common/mem.h"
 
@@ -232,6 +233,17 @@ static bool is_unix(const char *address)
     return strncmp(address, "unix:", 5) == 0;
 }
 
+/* hiredis cuts what is longer than a socket's name may be, and would ask for another one for ever.
+ */
+static cm_status check_unix(const char *address)
+{
+    size_t n = strlen(address + 5), most = sizeof((struct sockaddr_un *)NULL)->sun_path - 1;
+    if (n > 0 && n <= most)
+        return CM_OK;
+    return CM_FAIL(CM_EINVAL, "redis address '%s': a socket's path has 1 to %zu bytes", address,
+                   most);
+}
+
 /* "host:port" or "[v6]:port". */
 static cm_status parse_address(char host[HOST], int *port, const char *address)
 {
@@ -256,13 +268,14 @@ cm_status cm_redis_check_address(const char *address)
 {
     char host[HOST];
     int port;
-    return is_unix(address) ? CM_OK : parse_address(host, &port, address);
+    return is_unix(address) ? check_unix(address) : parse_address(host, &port, address);
 }
 
 static cm_status dial(struct cm_redis *r)
 {
     struct timeval timeout = timeval_of_ms(r->timeout_ms);
     if (is_unix(r->address)) {
+        CM_TRY(check_unix(r->address));
         r->context = redisConnectUnixWithTimeout(r->address + 5, timeout);
         return CM_OK;
     }

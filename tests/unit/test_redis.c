@@ -335,18 +335,23 @@ static void test_garbage_reply(void **state)
 
 static void test_bad_addresses(void **state)
 {
-    static const char *const bad[] = {
-        "", "host", ":6379", "host:", "host:0", "host:65536", "host:12x", "[]:1"};
+    char longest[5 + 108 + 1] = "unix:";
+    const char *const bad[] = {"",           "host",     ":6379", "host:", "host:0",
+                               "host:65536", "host:12x", "[]:1",  "unix:", longest};
     const struct cm_redis_value *v;
     struct cm_redis *r;
     (void)state;
 
+    memset(longest + 5, '/', 108);
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_int_equal(cm_redis_check_address(bad[i]), CM_EINVAL);
         struct cm_redis_config cfg = {.address = bad[i], .timeout_ms = 100};
         assert_int_equal(cm_redis_open(&r, &cfg), CM_OK);
         assert_int_equal(cm_redis_call(r, &v, "PING", NULL), CM_EINVAL);
         cm_redis_close(&r);
     }
+    longest[5 + 107] = '\0';
+    assert_int_equal(cm_redis_check_address(longest), CM_OK);
     struct cm_redis_config cfg = {.address = "unix:/nonexistent/socket", .timeout_ms = 100};
     assert_int_equal(cm_redis_open(&r, &cfg), CM_OK);
     assert_int_equal(cm_redis_call(r, &v, "PING", NULL), CM_ECONNECT);
