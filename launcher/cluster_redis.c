@@ -63,7 +63,7 @@ cm_status la_redis_conf(char **text, const struct la_redis_address *a, const cha
                  "# Written by 'flywheel up'; feedback survives a crash by the append-only file.\n"
                  "dir \"%s\"\n%s"
                  "appendonly yes\nappendfsync everysec\nsave \"\"\n"
-                 "maxmemory-policy noeviction\ndaemonize no\n",
+                 "maxmemory-policy noeviction\nproto-max-bulk-len 8mb\ndaemonize no\n",
                  dir, listen);
     if (n < 0 || (size_t)n >= size) {
         cm_free(text);

@@ -169,6 +169,7 @@ static void test_redis_conf(void **state)
     assert_non_null(strstr(text, "dir \"/run/redis\"\n"));
     assert_non_null(strstr(text, "bind 127.0.0.1\nport 6400\n"));
     assert_non_null(strstr(text, "appendonly yes\n"));
+    assert_non_null(strstr(text, "proto-max-bulk-len 8mb\n"));
     assert_null(strstr(text, "unixsocket"));
     cm_free(&text);
     assert_int_equal(la_redis_address_parse(&a, "unix:/r.sock"), CM_OK);
