@@ -72,7 +72,8 @@ static const struct cm_key keys[] = {
     {"keep_states", CM_KEY_INT, AT(keep_states), "20", 1, 1000000, NULL, "states",
      "newest states that stay"},
     {"keep_logs", CM_KEY_INT, AT(keep_logs), "0", 0, 1000000000, NULL, "batches",
-     "newest logged batches that stay; 0: all, so that any of them can be trained again"},
+     "newest logged batches that stay, at least one for each state but the oldest; 0: all, so that "
+     "any of them can be trained again"},
     {"keep_letters", CM_KEY_INT, AT(keep_letters), "10000", 1, 10000000, NULL, "entries",
      "dead letters that stay in Redis"},
     {"trim", CM_KEY_BOOL, AT(trim), "true", 0, 0, NULL, NULL,
@@ -95,6 +96,13 @@ cm_status ol_config_check(const struct ol_config *cfg, int64_t nholdout, int64_t
     if (nholdout == 0)
         return CM_FAIL(CM_ECONFIG, "online needs data.holdout: the gate judges candidates by "
                                    "images that nobody was ever trained on");
+    if (cfg->keep_logs && cfg->keep_logs < cfg->keep_states - 1)
+        return CM_FAIL(CM_ECONFIG,
+                       "online.keep_logs: %lld batches for %lld states (online.keep_states): from "
+                       "an older state no way would lead forward, its batches are trimmed from "
+                       "Redis; keep at least %lld, or 0 for all",
+                       (long long)cfg->keep_logs, (long long)cfg->keep_states,
+                       (long long)cfg->keep_states - 1);
     int64_t least = ol_gate_least_holdout(cfg->margin);
     if (nholdout < least)
         return CM_FAIL(CM_ECONFIG,

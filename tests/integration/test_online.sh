@@ -21,6 +21,8 @@ for how in --drain --check; do # what start refuses, a check refuses
     says "data.holdout"
     want 2 "$online" online "$config" $how --set data.holdout=50
     says "hold out"
+    want 2 "$online" online "$config" $how --set online.keep_logs=3
+    says "at least 19, or 0"
     want 2 "$online" online "$config" $how --set online.redis=nowhere
     says "online.redis"
     want 2 "$online" online "$config" $how --set online.alias=latest
