@@ -1,13 +1,16 @@
 #!/bin/bash
 # What goes wrong around the loop of online learning: a full disk, another loop that takes over, a person who moves the
 # champion at the worst moment, damaged files. Nothing is trained twice, forgotten, or written by who may not.
+# test_online_faults.sh --full fills the disk at more steps.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/online_lib.bash"
 
 make_worlds
 
 # ---- a disk that is full at every step ----
-for point in online.log store.tensors store.manifest online.published store.alias online.commit file.write@2; do
+points=(online.log store.tensors store.alias online.commit)
+[ "${1:-}" != --full ] || points+=(store.manifest online.published file.write@2)
+for point in "${points[@]}"; do
     case $point in *@*) spec=${point%@*}=enospc@${point#*@} ;; *) spec=$point=enospc ;; esac
     world "$point"
     want 1 env FLYWHEEL_INJECT="$spec" "$online" online "$config" --run "$run" --drain
@@ -90,7 +93,7 @@ world oldlogs
 mkdir -p "$run/online/log"
 touch "$run/online/log/b000001.safetensors.tmp-1-0" "$run/online/log/b000777.safetensors.tmp-1-0" \
     "$run/online/log/notes.txt"
-want 0 "$online" online "$config" --run "$run" --drain --set online.keep_logs=1
+want 0 "$online" online "$config" --run "$run" --drain --set online.keep_logs=1 --set online.keep_states=2
 [ "$(cd "$run/online/log" && echo *)" = "b000003.safetensors notes.txt" ] ||
     fail "logs: $(cd "$run/online/log" && echo *)"
 ends_right "old logs"
