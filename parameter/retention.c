@@ -10,11 +10,15 @@ static void keep(struct ps_candidate *c, const char *why)
         c->why = why;
 }
 
-static void keep_version(struct ps_candidate *c, size_t n, int64_t version, const char *why)
+/* The parent's parent, 0 where there is no valid parent. */
+static int64_t keep_parent(struct ps_candidate *c, size_t n, int64_t parent)
 {
     for (size_t i = 0; i < n; i++)
-        if (c[i].version == version && c[i].valid)
-            keep(&c[i], why);
+        if (c[i].version == parent && c[i].valid) {
+            keep(&c[i], "parent");
+            return c[i].parent;
+        }
+    return 0;
 }
 
 /* The best valid one behind last, the best so far (NULL: none); NULL when there is none left. Ties
@@ -69,8 +73,10 @@ void ps_retention_choose(const struct ps_retention *rule, struct ps_candidate *c
             keep(&c[i], "multiple");
     }
     for (size_t i = 0; i < n; i++)
-        if (&c[i] == newest || c[i].aliased)
-            keep_version(c, n, c[i].parent, "parent");
+        if (c[i].aliased)
+            keep_parent(c, n, c[i].parent);
+    if (newest)
+        keep_parent(c, n, keep_parent(c, n, newest->parent));
     struct ps_candidate *best = NULL;
     for (int64_t i = 0; i < rule->keep_best; i++) {
         best = next_best(rule, c, n, best);

@@ -23,9 +23,9 @@ struct ps_candidate {
 };
 
 /* Sets why of each of the n candidates, which are sorted by version ascending. Kept: the newest,
- * keep_last, aliased, unjudged, the direct parents (valid ones) of the newest and of aliased ones,
- * multiples, the best (ties: the older). The highest number always stays, valid or not, so that no
- * number is ever used twice. */
+ * keep_last, aliased, unjudged, multiples, the best (ties: the older); of valid ones the parent of
+ * each aliased one, and of the newest parent and grandparent, to which its run may roll back. The
+ * highest number always stays, valid or not, so that no number is ever used twice. */
 void ps_retention_choose(const struct ps_retention *rule, struct ps_candidate *c, size_t n);
 
 #endif

@@ -28,7 +28,7 @@ static void keeps_the_newest_whatever_the_rule(void **state)
     struct ps_retention none = {0};
     struct ps_candidate c[4];
     make(c, 4);
-    expect(&none, c, 4, "xxpn"); /* n: newest, p: its parent */
+    expect(&none, c, 4, "xppn"); /* n: newest, p: its parent, and that one's */
     make(c, 1);
     expect(&none, c, 1, "n");
     ps_retention_choose(&none, NULL, 0);
@@ -41,13 +41,13 @@ static void keeps_last_multiples_and_best(void **state)
     make(c, 8);
     expect(&(struct ps_retention){.keep_last = 3}, c, 8, "xxxxxlln");
     expect(&(struct ps_retention){.keep_every = 3}, c, 8, "xxmxxmpn");
-    expect(&(struct ps_retention){.keep_best = 2, .best_is_low = true}, c, 8, "bbxxxxpn");
+    expect(&(struct ps_retention){.keep_best = 2, .best_is_low = true}, c, 8, "bbxxxppn");
     c[2].metric = 9;
     c[3].metric = 9;
     c[4].metric = (double)NAN;
-    expect(&(struct ps_retention){.keep_best = 1}, c, 8, "xxbxxxpn"); /* ties: the older */
-    expect(&(struct ps_retention){.keep_best = 2}, c, 8, "xxbbxxpn");
-    expect(&(struct ps_retention){.keep_best = 99}, c, 8, "bbbbxbpn"); /* NaN is never best */
+    expect(&(struct ps_retention){.keep_best = 1}, c, 8, "xxbxxppn"); /* ties: the older */
+    expect(&(struct ps_retention){.keep_best = 2}, c, 8, "xxbbxppn");
+    expect(&(struct ps_retention){.keep_best = 99}, c, 8, "bbbbxppn"); /* NaN is never best */
 }
 
 static void keeps_aliased_and_their_parents(void **state)
@@ -57,9 +57,9 @@ static void keeps_aliased_and_their_parents(void **state)
     make(c, 6);
     c[2].aliased = true;
     c[2].parent = 1;
-    expect(&(struct ps_retention){.keep_last = 1}, c, 6, "pxaxpn");
+    expect(&(struct ps_retention){.keep_last = 1}, c, 6, "pxappn");
     c[2].valid = false; /* broken, but a person or a server may be looking at it */
-    expect(&(struct ps_retention){.keep_last = 1}, c, 6, "pxaxpn");
+    expect(&(struct ps_retention){.keep_last = 1}, c, 6, "pxappn");
 }
 
 static void removes_broken_ones_only_below_a_valid_one(void **state)
