@@ -16,7 +16,7 @@ static const struct cm_key keys[] = {
      "write a version when the last one is so old; 0: not by time"},
     {"wait_seconds", CM_KEY_FLOAT, AT(wait_seconds), "5", 0, 3600, NULL, "seconds",
      "training stands still so long when a version is due and the one before is still being "
-     "written; then the new one is left out"},
+     "written; then the new one is left out (with train.on_spike \"rollback\" as finish_seconds)"},
     {"finish_seconds", CM_KEY_FLOAT, AT(finish_seconds), "600", 1, 1e6, NULL, "seconds",
      "the end of a run, and a preemption, wait so long for the last version to be written"},
     {"keep_last", CM_KEY_INT, AT(keep_last), "3", 1, 1e6, NULL, "versions",

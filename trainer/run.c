@@ -48,18 +48,22 @@ static cm_status look_ahead(struct tr_runner *r)
     return tr_engine_prepare(r->engine);
 }
 
-/* All ranks have the same loss, and come to the same verdict. */
+/* All ranks have the same loss, and come to the same verdict. An error injected at train.spike, on
+ * all ranks, makes a spike of any loss. */
 static cm_status check_spike(struct tr_runner *r, const struct tr_outcome *outcome)
 {
-    double k = r->session.train.spike_mads, loss = outcome->loss / (double)outcome->count;
-    if (k <= 0)
+    const struct tr_order *order = tr_engine_order(r->engine);
+    double loss = outcome->loss / (double)outcome->count, mads = r->session.train.spike_mads;
+    double full = order->batch < order->n ? order->batch : order->n;
+    if (mads <= 0)
         return CM_OK;
-    double limit = tr_losses_limit(&r->progress.losses, k);
-    if (loss > limit)
+    double limit = tr_losses_limit(&r->progress.losses, mads, (double)outcome->count / full);
+    if (loss > limit || cm_fault("train.spike") != CM_OK)
         return CM_FAIL(CM_ENUMERIC,
                        "step %lld: loss %g is a spike, above %g (train.spike_mads %g); gradient "
                        "largest against its weights: %s",
-                       (long long)r->progress.step, loss, limit, k, tr_engine_steepest(r->engine));
+                       (long long)r->progress.step, loss, limit, mads,
+                       tr_engine_steepest(r->engine));
     tr_losses_note(&r->progress.losses, loss);
     return CM_OK;
 }

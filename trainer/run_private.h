@@ -18,6 +18,7 @@ enum { TR_RUN_STOP = 1, TR_RUN_SAVE = 2 };
 struct tr_saves {
     int64_t newest;             /* version, or the one that the run was resumed from; 0: none */
     int64_t newest_step;        /* -1: none */
+    int64_t base;               /* the version that a rollback returns to; 0: the beginning */
     int64_t begun_ns;           /* when the last one was begun */
     struct tr_publication last; /* version 0: none written yet */
     int64_t written, skipped, failed;
@@ -54,8 +55,8 @@ bool tr_run_is_over(const struct tr_runner *r);
 CM_MUST_CHECK cm_status tr_run_start(struct tr_runner *r);
 /* Initial weights, at step 0. */
 CM_MUST_CHECK cm_status tr_run_initialise(struct tr_runner *r);
-/* Rank 0: takes weights, optimiser and progress of an open version, and closes it. */
-CM_MUST_CHECK cm_status tr_run_load(struct tr_runner *r, struct ps_version **version);
+/* Rank 0: takes weights, optimiser and progress of a version. */
+CM_MUST_CHECK cm_status tr_run_load(struct tr_runner *r, const struct ps_version *version);
 /* Every rank goes on from rank 0's state: weights, optimiser, averages, progress. */
 CM_MUST_CHECK cm_status tr_run_share(struct tr_runner *r);
 
@@ -66,18 +67,27 @@ CM_MUST_CHECK cm_status tr_run_evaluate_if_due(struct tr_runner *r);
 /* What this rank raises: clocks and signals may only raise bits. */
 uint32_t tr_run_bits(const struct tr_runner *r);
 bool tr_run_save_is_due(const struct tr_runner *r, uint32_t bits);
+/* Is a version of that step one to go back to? Those at the steps that the config names are: a run
+ * has them however often it was stopped, while those of a preemption, of the clock and of an end
+ * come and go. (Where the clock alone asks for versions, any will do.) That of a rollback is none:
+ * it holds the weights of the one before. */
+bool tr_run_is_base(const struct tr_runner *r, int64_t step);
 /* Tells of a version that has become durable meanwhile, or failed. CM_EFENCED alone ends the run.
  */
 CM_MUST_CHECK cm_status tr_run_heed_saver(struct tr_runner *r);
-/* Begins a version of this step, beside the training. */
+/* Begins a version of this step, beside the training. One before that takes longer than
+ * store.wait_seconds leaves it out; but a run that may roll back waits for it, so that the disk
+ * does not decide where to. */
 CM_MUST_CHECK cm_status tr_run_save(struct tr_runner *r);
 /* Until the version of this step is durable. */
 CM_MUST_CHECK cm_status tr_run_save_last(struct tr_runner *r);
 /* Until nothing is being written. */
 CM_MUST_CHECK cm_status tr_run_settle(struct tr_runner *r);
 
-/* After CM_ENUMERIC, which the record explains: goes back to the last version and past the step
- * that failed; CM_ENUMERIC again when the config or the third one in a row says to stop. */
+/* After CM_ENUMERIC, which the record explains: goes back to the last version, or where that led
+ * here before to its parent, and past the step that failed; evaluates if due, and saves.
+ * CM_ENUMERIC again when the config or the third one in a row says to stop; CM_EPREEMPTED as
+ * tr_run_evaluate. */
 CM_MUST_CHECK cm_status tr_run_rollback(struct tr_runner *r);
 
 /* Champion, summary.json, last line. */

@@ -16,12 +16,27 @@ uint32_t tr_run_bits(const struct tr_runner *r)
     return bits;
 }
 
-bool tr_run_save_is_due(const struct tr_runner *r, uint32_t bits)
+static bool is_planned(const struct tr_runner *r, int64_t step)
 {
     const struct ps_config *store = &r->session.store;
-    int64_t step = r->progress.step;
-    return (bits & TR_RUN_SAVE) || (store->every_steps > 0 && step % store->every_steps == 0) ||
+    return (store->every_steps > 0 && step % store->every_steps == 0) ||
            (store->every_epochs > 0 && step % (store->every_epochs * r->steps_per_epoch) == 0);
+}
+
+bool tr_run_save_is_due(const struct tr_runner *r, uint32_t bits)
+{
+    return (bits & TR_RUN_SAVE) || is_planned(r, r->progress.step);
+}
+
+bool tr_run_is_base(const struct tr_runner *r, int64_t step)
+{
+    const struct ps_config *store = &r->session.store;
+    const struct tr_progress *p = &r->progress;
+    if (p->nskips > 0 && p->skip[p->nskips - 1].last + 1 == step)
+        return false;
+    bool clock_alone =
+        store->every_minutes > 0 && store->every_steps == 0 && store->every_epochs == 0;
+    return step == 0 || clock_alone || is_planned(r, step);
 }
 
 /* ---- rank 0 ---- */
@@ -54,7 +69,7 @@ static void begin(struct tr_runner *r)
                               .nmetrics = fill_metrics(r, metrics),
                               .epoch = r->progress.step / r->steps_per_epoch,
                               .sample = within * r->session.train.batch,
-                              .parent = r->saves.newest,
+                              .parent = r->saves.base,
                               .producer = "train"};
     r->saves.begun_ns = cm_now_ns();
     tr_saver_begin(r->saver, &what);
@@ -71,6 +86,8 @@ static cm_status take(struct tr_runner *r, const struct tr_saved *saved, bool mu
         s->last = saved->publication;
         s->newest = s->last.version;
         s->newest_step = saved->step;
+        if (tr_run_is_base(r, saved->step))
+            s->base = s->newest;
         s->written++;
         cm_log_info("version %lld written: step %lld, sha256 %.16s…, %.2f s, of them %.1f ms of "
                     "training",
@@ -89,96 +106,102 @@ static cm_status take(struct tr_runner *r, const struct tr_saved *saved, bool mu
     return CM_OK;
 }
 
-/* Waits until nothing is being written, at most so long. */
-static cm_status wait_idle(struct tr_runner *r, int64_t ms, bool must)
-{
-    struct tr_saved saved;
-    return tr_saver_wait(r->saver, cm_deadline_in_ms(ms), &saved) ? take(r, &saved, must) : CM_OK;
-}
-
 cm_status tr_run_heed_saver(struct tr_runner *r)
 {
     struct tr_saved saved;
     return tr_run_is_root(r) && tr_saver_poll(r->saver, &saved) ? take(r, &saved, false) : CM_OK;
 }
 
-/* Waiting a little loses no version to a disk that is slow for once; waiting long would let a disk
- * that hangs stop the training. */
-static cm_status save_root(struct tr_runner *r)
+static void skip(struct tr_runner *r)
 {
-    if (!tr_run_is_root(r) || r->saves.newest_step == r->progress.step)
-        return CM_OK;
-    int64_t began_ns = cm_now_ns();
-    CM_TRY(wait_idle(r, (int64_t)(r->session.store.wait_seconds * 1e3), false));
-    r->saves.stall_s += (double)(cm_now_ns() - began_ns) * 1e-9;
-    if (!tr_saver_busy(r->saver)) {
-        begin(r);
-        return CM_OK;
-    }
     r->saves.skipped++;
     tr_report_break(&r->report);
     cm_log_warn("no version of step %lld: the one before is still being written after %.0f s",
                 (long long)r->progress.step, (double)(cm_now_ns() - r->saves.begun_ns) * 1e-9);
     tr_report_no_checkpoint(&r->report, "checkpoint_skipped", r->progress.step,
                             "the version before is still being written");
-    return CM_OK;
 }
 
 /* ---- all ranks ---- */
 
-cm_status tr_run_save(struct tr_runner *r)
-{
-    ar_group_set_phase(r->session.group, "checkpoint", r->progress.step);
-    CM_TRY(tr_audit_run(r->audit, r->progress.step));
-    return save_root(r);
-}
+enum writing { WRITING, IDLE, LATE };
 
-/* At most one second of rank 0's waiting. last: the version of this step must come of it, if it is
- * not there yet; *begun: it is the one that is being written. */
-static cm_status wait_root(struct tr_runner *r, bool last, bool *begun, struct cm_deadline deadline,
-                           int64_t *done)
+/* Rank 0: at most one second of waiting, and of that no more than is left. */
+static cm_status wait_root(struct tr_runner *r, struct cm_deadline deadline, bool must,
+                           int64_t *writing)
 {
-    CM_TRY(wait_idle(r, 1000, *begun));
-    if (tr_saver_busy(r->saver)) {
-        if (cm_deadline_passed(deadline))
-            return CM_FAIL(CM_ETIMEDOUT,
-                           "a version is still being written after %g s: is the disk slow? "
-                           "(store.finish_seconds)",
-                           r->session.store.finish_seconds);
-        return CM_OK;
-    }
-    *done = !last || r->saves.newest_step == r->progress.step;
-    if (!*done) {
-        *begun = true;
-        begin(r);
-    }
+    struct tr_saved saved;
+    int left_ms = cm_deadline_left_ms(deadline);
+    if (tr_saver_wait(r->saver, cm_deadline_in_ms(left_ms < 1000 ? left_ms : 1000), &saved))
+        CM_TRY(take(r, &saved, must));
+    *writing = !tr_saver_busy(r->saver) ? IDLE : cm_deadline_passed(deadline) ? LATE : WRITING;
     return CM_OK;
 }
 
-/* The others learn second by second how far rank 0 is, so a slow disk is no late collective. */
-static cm_status wait_all(struct tr_runner *r, bool last)
+/* Until nothing is being written, or the deadline. must: a version that fails is an error. The
+ * other ranks learn second by second how far rank 0 is, so a slow disk is no late collective. */
+static cm_status wait_all(struct tr_runner *r, struct cm_deadline deadline, bool must, bool *idle)
 {
     struct ar_group *g = r->session.group;
-    double seconds = r->session.store.finish_seconds;
-    struct cm_deadline deadline = cm_deadline_in_ms((int64_t)(seconds * 1e3));
-    bool begun = false;
-    int64_t done = 0;
+    int64_t writing = WRITING;
     ar_group_set_phase(g, "checkpoint", r->progress.step);
-    while (!done) {
-        cm_status st = tr_run_is_root(r) ? wait_root(r, last, &begun, deadline, &done) : CM_OK;
+    while (writing == WRITING) {
+        cm_status st = tr_run_is_root(r) ? wait_root(r, deadline, must, &writing) : CM_OK;
         CM_TRY(ar_group_agree(g, st, "writing a version"));
-        CM_TRY(ar_group_broadcast(g, &done, sizeof done, 0));
+        CM_TRY(ar_group_broadcast(g, &writing, sizeof writing, 0));
     }
+    *idle = writing == IDLE;
+    return CM_OK;
+}
+
+static struct cm_deadline patience(double seconds)
+{
+    return cm_deadline_in_ms((int64_t)(seconds * 1e3));
+}
+
+static cm_status finish(struct tr_runner *r, struct cm_deadline deadline, bool must)
+{
+    bool idle;
+    CM_TRY(wait_all(r, deadline, must, &idle));
+    return idle ? CM_OK
+                : CM_FAIL(CM_ETIMEDOUT,
+                          "a version is still being written after %g s: is the disk slow? "
+                          "(store.finish_seconds)",
+                          r->session.store.finish_seconds);
+}
+
+/* Waiting a little loses no version to a disk that is slow for once; waiting long would let a disk
+ * that hangs stop the training. */
+cm_status tr_run_save(struct tr_runner *r)
+{
+    bool idle = true;
+    CM_TRY(tr_audit_run(r->audit, r->progress.step));
+    int64_t began_ns = cm_now_ns();
+    if (r->session.train.on_spike == TR_SPIKE_ROLLBACK)
+        CM_TRY(tr_run_settle(r));
+    else
+        CM_TRY(wait_all(r, patience(r->session.store.wait_seconds), false, &idle));
+    if (!tr_run_is_root(r))
+        return CM_OK;
+    r->saves.stall_s += (double)(cm_now_ns() - began_ns) * 1e-9;
+    if (idle)
+        begin(r);
+    else
+        skip(r);
     return CM_OK;
 }
 
 cm_status tr_run_save_last(struct tr_runner *r)
 {
+    struct cm_deadline deadline = patience(r->session.store.finish_seconds);
     CM_TRY(tr_audit_run(r->audit, r->progress.step));
-    return wait_all(r, true);
+    CM_TRY(finish(r, deadline, false));
+    if (tr_run_is_root(r) && r->saves.newest_step != r->progress.step)
+        begin(r);
+    return finish(r, deadline, true);
 }
 
 cm_status tr_run_settle(struct tr_runner *r)
 {
-    return wait_all(r, false);
+    return finish(r, patience(r->session.store.finish_seconds), false);
 }

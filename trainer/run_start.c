@@ -55,14 +55,44 @@ cm_status tr_run_initialise(struct tr_runner *r)
     return CM_OK;
 }
 
-cm_status tr_run_load(struct tr_runner *r, struct ps_version **version)
+cm_status tr_run_load(struct tr_runner *r, const struct ps_version *version)
 {
     struct tr_state state = tr_run_state(r);
-    cm_status st = tr_checkpoint_get(*version, &state);
-    if (st == CM_OK)
-        r->saves.newest = ps_version_number(*version);
-    ps_version_close(version);
-    return st;
+    return tr_checkpoint_get(version, &state);
+}
+
+/* A version that is no base has one for its parent, which retention keeps; somebody may have
+ * removed it all the same. */
+static int64_t base_of(const struct tr_runner *r, const struct ps_version *version)
+{
+    int64_t number = ps_version_number(version), parent = ps_version_manifest(version)->parent;
+    if (tr_run_is_base(r, r->progress.step))
+        return number;
+    struct ps_version *there = NULL;
+    bool opens =
+        parent == 0 || ps_version_open(&there, tr_publisher_store(r->publisher), parent) == CM_OK;
+    ps_version_close(&there);
+    return opens ? parent : number;
+}
+
+static cm_status resume_from(struct tr_runner *r, const struct ps_version *version)
+{
+    const struct ps_manifest *m = ps_version_manifest(version);
+    tr_warn_of_differences(&r->session, m);
+    if (m->run[0])
+        tr_publisher_set_run(r->publisher, m->run);
+    cm_status st = tr_run_load(r, version);
+    if (st == CM_EMISMATCH)
+        return CM_CONTEXT(st,
+                          "%s holds versions of another network, optimiser or averaging than the "
+                          "config's, '%s' (choose another --run)",
+                          r->session.run_dir, r->session.model.network);
+    CM_TRY(st);
+    r->saves.newest = ps_version_number(version);
+    r->saves.base = base_of(r, version);
+    cm_log_info("resuming from version %lld, step %lld of %lld", (long long)r->saves.newest,
+                (long long)r->progress.step, (long long)r->total);
+    return CM_OK;
 }
 
 /* Rank 0 alone. Leaves progress.step 0 when there is nothing to resume. */
@@ -79,20 +109,9 @@ static cm_status resume_root(struct tr_runner *r)
     if (any && st == CM_ENOTFOUND)
         return CM_OK;
     CM_TRY(st);
-    const struct ps_manifest *m = ps_version_manifest(version);
-    tr_warn_of_differences(&r->session, m);
-    if (m->run[0])
-        tr_publisher_set_run(r->publisher, m->run);
-    st = tr_run_load(r, &version);
-    if (st == CM_EMISMATCH)
-        return CM_CONTEXT(st,
-                          "%s holds versions of another network, optimiser or averaging than the "
-                          "config's, '%s' (choose another --run)",
-                          r->session.run_dir, r->session.model.network);
-    CM_TRY(st);
-    cm_log_info("resuming from version %lld, step %lld of %lld", (long long)r->saves.newest,
-                (long long)r->progress.step, (long long)r->total);
-    return CM_OK;
+    st = resume_from(r, version);
+    ps_version_close(&version);
+    return st;
 }
 
 cm_status tr_run_share(struct tr_runner *r)

@@ -16,7 +16,7 @@ static double median(double *v, int n)
     return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 
-double tr_losses_limit(const struct tr_losses *l, double k)
+double tr_losses_limit(const struct tr_losses *l, double k, double share)
 {
     double v[TR_SPIKE_WINDOW];
     int n = l->n < TR_SPIKE_WINDOW ? (int)l->n : TR_SPIKE_WINDOW;
@@ -27,7 +27,7 @@ double tr_losses_limit(const struct tr_losses *l, double k)
     double middle = median(v, n);
     for (int i = 0; i < n; i++)
         v[i] = fabs(v[i] - middle);
-    return middle + k * fmax(1.4826 * median(v, n), middle / 50);
+    return middle + k / sqrt(share) * fmax(1.4826 * median(v, n), middle / 50);
 }
 
 void tr_losses_note(struct tr_losses *l, double loss)
@@ -36,12 +36,11 @@ void tr_losses_note(struct tr_losses *l, double loss)
     l->n++;
 }
 
-int tr_skips_in_a_row(const struct tr_skip *skip, int64_t n, int64_t next)
+int tr_skips_in_a_row(const struct tr_skip *skip, int64_t n, int64_t step)
 {
     int row = 0;
-    while (n > 0 && skip[n - 1].last + 1 == next) {
-        next = skip[--n].first;
-        row++;
-    }
+    for (; n > 0 && skip[n - 1].last + 1 >= step; n--, row++)
+        if (skip[n - 1].first < step)
+            step = skip[n - 1].first;
     return row;
 }

@@ -5,7 +5,6 @@
 #define MODEL(field) offsetof(struct tr_model_config, field)
 #define TRAIN(field) offsetof(struct tr_train_config, field)
 
-static const char *const devices[] = {"cpu", "ref", NULL};
 static const char *const losses[] = {"cross-entropy", "mse", NULL};
 static const char *const reductions[] = {"mean", "sum", NULL};
 static const char *const optimizers[] = {"sgd", "adam", "rmsprop", "adagrad", NULL};
@@ -19,8 +18,9 @@ static const char *const pad_modes[] = {"zero", "reflect", NULL};
 static const struct cm_key model_keys[] = {
     {"network", CM_KEY_STRING, MODEL(network), "\"zoo:speednet\"", 0, 0, NULL, NULL,
      "the network: zoo:NAME, or the path of a model.json"},
-    {"device", CM_KEY_CHOICE, MODEL(device), "\"cpu\"", 0, 0, devices, NULL,
-     "what computes; ref is the slow oracle"},
+    {"device", CM_KEY_STRING, MODEL(device), "\"cpu\"", 0, 0, NULL, NULL,
+     "what computes: cpu, cuda (a GPU for each rank of a host, in turn), cuda:N, auto (cuda where "
+     "there is one), or ref, the slow oracle"},
     {"precision", CM_KEY_CHOICE, MODEL(precision), "\"auto\"", 0, 0, nn_precision_names, NULL,
      "of activations and products; auto takes bf16 where the CPU has it; weights are kept in fp32"},
 };
@@ -104,7 +104,7 @@ static const struct cm_key train_keys[] = {
      "without a better holdout accuracy before the run stops; 0: never"},
     {"on_spike", CM_KEY_CHOICE, TRAIN(on_spike), "\"stop\"", 0, 0, on_spikes, NULL,
      "after a loss or gradient that is not finite, or a spike: stop the run, or return to the last "
-     "version and leave out the steps since"},
+     "version of store.every_steps or every_epochs and leave out the steps since"},
     {"spike_mads", CM_KEY_FLOAT, TRAIN(spike_mads), "0", 0, 1e6, NULL, NULL,
      "a loss this many median deviations above the median of the last 64 steps is a spike (10 is "
      "far out); 0: only what is not finite"},

@@ -117,27 +117,60 @@ flipped 2 statistics bn.running_var "rank 0 differs from rank 1" --set train.aud
     --set "model.network=$work/normed.json" --resume never
 echo "a flipped bit is found and named"
 
-# ---- spikes: all ranks see them, leave the same steps out, and a resume does too ----
-spiky=(--set train.lr=0.3 --set train.spike_mads=4 -q)
+# ---- spikes: all ranks leave the same steps out, whatever befalls the run; what the holdout decides is decided alike ----
+spiky=(--set train.lr=0.3 --set train.spike_mads=4 --set train.schedule=plateau --set train.patience=1
+    --set train.eval_epochs=0.15 -q)
 want 1 "$train" train "$config" --run "$work/spike-stop" "${spiky[@]}"
 says "is a spike"
 says "gradient largest against its weights"
 spiky+=(--set train.on_spike=rollback)
 run=$work/spike
 want 0 "$train" train "$config" --run "$run" "${spiky[@]}"
-says "rolled back to version"
+says "rolled back to version 1"
 last=$(find "$run/checkpoints" -maxdepth 1 -name 'v*' | sort | tail -1)
 grep -q '"kind": *"skip"' "$last/manifest.json" || fail "the manifest has no intervention"
-[ "$(count "$run" rollback)" -ge 1 ] || fail "no event of the rollback"
 want_sha=$(sha_of "$run")
 want 0 mpirun -np 4 "$train" train "$config" --run "$run-ranks" "${spiky[@]}"
 same "$run-ranks"
 step=$(events "$run" rollback | sed 's/.*"last_step":\([0-9]*\).*/\1/' | head -1)
-for at in $((step + 1)) $((step + 2)) $((step + 4)); do # before, at and after the decision
-    FLYWHEEL_INJECT=train.step=kill@$at want 137 "$train" train "$config" --run "$run-$at" "${spiky[@]}"
-    want 0 "$train" train "$config" --run "$run-$at" "${spiky[@]}"
-    same "$run-$at"
+# Measured where it goes on, as a resume from there would.
+events "$run" evaluate | grep -q "\"step\":$((step + 1))[,}]" || fail "no evaluation at step $((step + 1))"
+# Killed before the decision, before its version is there, and right behind.
+for point in train.step=kill@$((step + 1)) store.rename=kill@2 store.latest=kill@2; do
+    rm -rf "$run-killed"
+    FLYWHEEL_INJECT=$point want 137 "$train" train "$config" --run "$run-killed" "${spiky[@]}"
+    want 0 "$train" train "$config" --run "$run-killed" "${spiky[@]}"
+    same "$run-killed"
 done
+# Where it goes back to is the plan's to say: not a preemption's version, nor one that a slow disk would have left out.
+FLYWHEEL_INJECT=train.step=stop@$((step - 2)) "$train" train "$config" --run "$run-preempted" "${spiky[@]}" >"$work/log" 2>&1 &
+pid=$!
+await_stop $pid
+kill -USR1 $pid
+kill -CONT $pid
+ends 75
+want 0 "$train" train "$config" --run "$run-preempted" "${spiky[@]}"
+says "rolled back to version 1"
+same "$run-preempted"
+FLYWHEEL_INJECT='store.manifest=delay:400@*' want 0 "$train" train "$config" --run "$run-slow" "${spiky[@]}" --set store.wait_seconds=0
+same "$run-slow"
+[ "$(count "$run-slow" checkpoint_skipped)" = 0 ] || fail "a version was left out"
+
+# A version that leads to the next spike is not gone back to again, but its parent; also by a run that was killed between.
+again=(--set train.spike_mads=1e6 --set train.on_spike=rollback --set store.keep_last=1 -q)
+twice=train.spike=eio@26,train.spike=eio@29
+run=$work/again
+FLYWHEEL_INJECT=$twice want 0 "$train" train "$config" --run "$run" "${again[@]}"
+says "rolled back to version 2; left out: steps 20 to 25"
+says "rolled back to version 1; left out: steps 10 to 28"
+want_sha=$(sha_of "$run")
+FLYWHEEL_INJECT=train.spike=eio@26,store.latest=kill@3 want 137 "$train" train "$config" --run "$run-killed" "${again[@]}"
+FLYWHEEL_INJECT=train.spike=eio@3 want 0 mpirun -np 2 -x FLYWHEEL_INJECT "$train" train "$config" --run "$run-killed" "${again[@]}"
+says "resuming from version 3, step 26"
+says "rolled back to version 1; left out: steps 10 to 28"
+same "$run-killed"
+FLYWHEEL_INJECT=$twice,train.spike=eio@30 want 1 "$train" train "$config" --run "$run-thrice" "${again[@]}"
+says "third rollback"
 # From weights that only diverge there is no way on.
 for start in "$train" "mpirun -np 2 $train"; do
     # shellcheck disable=SC2086 # words

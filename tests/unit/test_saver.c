@@ -139,7 +139,8 @@ static void metrics_and_progress_travel_with_it(void **state)
     assert_int_equal(b->run.progress.nskips, 1);
     assert_int_equal(b->run.progress.skip[0].first, 4);
     assert_int_equal(b->run.progress.skip[0].last, 9);
-    assert_true(tr_losses_limit(&b->run.progress.losses, 2) == tr_losses_limit(&was.losses, 2));
+    assert_true(tr_losses_limit(&b->run.progress.losses, 2, 1) ==
+                tr_losses_limit(&was.losses, 2, 1));
     assert_true(b->run.state.weights[1] == 0.5f + 1e-3f);
     ps_version_close(&version);
     close_bench(b);
