@@ -1,8 +1,6 @@
 # A private Slurm over the hosts of namespaces.bash: munge and slurmctld on node-1, a slurmd on each of node-2..node-N, all
-# with files under $work, no systemd, no cgroups. Source it after namespaces.bash; SLURM_CONF is exported.
-#   slurm_up N | slurm_down; clients run by "on 1 sbatch ..."
-
-export SLURM_CONF=$work/slurm.conf
+# with files under $work, no systemd, no cgroups. Source it after namespaces.bash.
+#   slurm_up: five hosts, partition "main" on nodes 2 and 3, "spare" on 4 and 5; clients run by "on 1 sbatch ..."
 
 slurm_possible()
 {
@@ -13,7 +11,7 @@ slurm_possible()
     [ -d /sys/fs/cgroup ] || { echo "no /sys/fs/cgroup, which slurmd wants to see"; return 1; }
 }
 
-write_slurm_conf() # N
+write_slurm_conf()
 {
     local k
     # TmpFS is each node's own, or PMIx's folders of two nodes meet; credentials that last 5 s instead of 120 let a job
@@ -52,36 +50,30 @@ SlurmdTimeout=10
 MessageTimeout=5
 BatchStartTimeout=10
 MailProg=/bin/true
-PartitionName=main Nodes=node-[2-$1] Default=YES MaxTime=INFINITE State=UP
+PartitionName=main Nodes=node-[2-3] Default=YES MaxTime=INFINITE State=UP
+PartitionName=spare Nodes=node-[4-5] MaxTime=INFINITE State=UP
 CONF
-    for k in $(seq 2 "$1"); do
+    for k in 2 3 4 5; do
         echo "NodeName=node-$k NodeAddr=10.77.0.$k CPUs=2 State=UNKNOWN" >>"$SLURM_CONF"
         mkdir -p "$work/spool/node-$k" "$work/tmp/node-$k"
     done
 }
 
-slurm_up() # N
+slurm_up()
 {
-    local k
-    export PATH=$PATH:/usr/sbin
+    local k tries=600
+    export PATH=$PATH:/usr/sbin SLURM_CONF=$work/slurm.conf
+    hosts_up 5
     mkdir -p "$work/state"
     chmod 755 "$work"
-    write_slurm_conf "$1"
+    write_slurm_conf
     (umask 077; head -c 128 /dev/urandom >"$work/munge.key")
     munged --force --key-file="$work/munge.key" --socket="$work/munge.sock" --pid-file="$work/munged.pid" \
         --log-file="$work/munged.log" --seed-file="$work/munged.seed" --num-threads=2
-    until [ -S "$work/munge.sock" ]; do sleep 0.05; done
     on 1 slurmctld -i
-    for k in $(seq 2 "$1"); do on "$k" slurmd -N "node-$k"; done
-    until [ "$(on 1 sinfo -h -t idle -o %D 2>/dev/null)" = $(($1 - 1)) ]; do sleep 0.1; done
-}
-
-# The daemons in the namespaces go with hosts_down; munged is outside.
-slurm_down()
-{
-    local file
-    on 1 scancel --user=root 2>/dev/null || true
-    for file in "$work"/slurmd.*.pid "$work/slurmctld.pid" "$work/munged.pid"; do
-        [ ! -s "$file" ] || kill -KILL "$(cat "$file")" 2>/dev/null || true
+    for k in 2 3 4 5; do on "$k" slurmd -N "node-$k"; done
+    until [ "$(on 1 sinfo -h -N -t idle 2>/dev/null | wc -l)" = 4 ]; do
+        [ $((tries -= 1)) -gt 0 ] || { echo "FAILED: Slurm has no 4 idle nodes"; on 1 sinfo -N; exit 1; }
+        sleep 0.1
     done
 }

@@ -2,21 +2,10 @@
 # Two hosts: cluster-configs/two-nodes.json as its head says, with a small network and data set; then a link is cut in the
 # middle, and the supervisor goes on with half the ranks on the host that answers. The weights are those of one rank.
 set -euo pipefail
-work=$(mktemp -d "${TMPDIR:-/tmp}/fwh.XXXXXX")
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 . "$root/tests/integration/namespaces.bash"
-why=$(hosts_possible) || { echo "skip: $why"; rm -rf "$work"; exit 77; }
-command -v mpirun >/dev/null || { echo "skip: no mpirun"; rm -rf "$work"; exit 77; }
-supervisor=
-
-cleanup()
-{
-    [ -z "$supervisor" ] || kill -KILL "$supervisor" 2>/dev/null || true
-    hosts_down
-    rm -rf "$work"
-}
-trap cleanup EXIT
-trap 'exit 130' INT TERM
+command -v mpirun >/dev/null || { echo "skip: no mpirun"; exit 77; }
+hosts_contain fwh
 
 fail()
 {
@@ -33,7 +22,7 @@ sha_of() # RUN: of its newest version's weights
 cd "$root" # the config names its hostfile from here
 config=cluster-configs/two-nodes.json
 small=(-q --set model.network=zoo:lenet --set data.dataset=synthetic:10:1203:32x32x3 --set data.holdout=50
-    --set data.test_limit=100 --set train.groups=[] --set train.epochs=2 --set train.batch=31 --set train.lr=0.0005
+    --set data.test_limit=100 --set train.groups=[] --set train.epochs=1 --set train.batch=31 --set train.lr=0.0005
     --set train.threads=1 --set store.every_steps=10 --set store.keep_last=100)
 fw=$FLYWHEEL_BIN/flywheel
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_plm_rsh_agent=$agent OMPI_MCA_plm=rsh
@@ -60,10 +49,11 @@ says "/proc/self/net/none"
 echo "ok: doctor shows both hosts, and fails where a run would"
 
 # ---- a link is cut ----
-watch=(--set allreduce.collective_timeout_ms=3000 --set allreduce.late_ms=1000 --set allreduce.heartbeat_ms=200
-    --set cluster.probe_ms=2500 --set cluster.restart_ms=100)
+# mpirun may wait for ever for the daemon that was cut off: then the supervisor ends it after stop_timeout_ms.
+watch=(--set allreduce.collective_timeout_ms=2000 --set allreduce.late_ms=800 --set allreduce.heartbeat_ms=150
+    --set cluster.probe_ms=2500 --set cluster.restart_ms=100 --set cluster.stop_timeout_ms=2000)
 # Steps are slow enough for the cut to come in the middle.
-FLYWHEEL_INJECT=train.step=delay:40@* on 1 "$fw" train "$config" --ranks 4 --restarts 3 "${small[@]}" "${watch[@]}" \
+FLYWHEEL_INJECT=train.step=delay:20@* on 1 "$fw" train "$config" --ranks 4 --restarts 3 "${small[@]}" "${watch[@]}" \
     --run "$work/cut" >"$work/log" 2>&1 &
 supervisor=$!
 until [ -d "$work/cut/checkpoints/v000002" ]; do
@@ -73,12 +63,11 @@ done
 link 2 down
 began=$SECONDS code=0
 wait "$supervisor" || code=$?
-supervisor=
 [ "$code" = 0 ] || fail "the supervisor ended with $code"
 says "rank [23] on node-2: silent for .*, last in 'step' step [0-9]+, .* behind"
 says "host node-2 does not answer"
 says "going on with 2 ranks instead of 4"
-says "resuming from version [2-7], step [2-7]0"
+says "resuming from version [23], step [23]0"
 [ "$(sha_of "$work/cut")" = "$wanted" ] || fail "the run that lost a host has other bits"
 grep -q '"event":"restart"' "$work/cut/events.jsonl" || fail "no restart in events.jsonl"
 echo "ok: a host that is cut off is left behind after $((SECONDS - began)) s; the same bits with half the ranks"

@@ -1,22 +1,13 @@
 #!/bin/bash
-# A real Slurm (munge, slurmctld, three slurmd) over network namespaces: `flywheel submit` runs, is preempted, queued again
+# A real Slurm (munge, slurmctld, four slurmd) over network namespaces: `flywheel submit` runs, is preempted, queued again
 # and resumed to the same bits; mpirun inside an allocation does too; too small an allocation is refused; a node that is cut
 # off keeps computing, but what it computes is fenced off by the job's next life.
 set -euo pipefail
-work=$(mktemp -d "${TMPDIR:-/tmp}/fws.XXXXXX")
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/namespaces.bash"
 . "$here/slurm.bash"
-why=$(hosts_possible && slurm_possible) || { echo "skip: $why"; rm -rf "$work"; exit 77; }
-
-cleanup()
-{
-    slurm_down
-    hosts_down
-    rm -rf "$work"
-}
-trap cleanup EXIT
-trap 'exit 130' INT TERM
+why=$(slurm_possible) || { echo "skip: $why"; exit 77; }
+hosts_contain fws
 
 fail()
 {
@@ -60,19 +51,29 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 "$FLYWHEEL_BIN/flywheel-train" train "$config" --run "$work/alone" -q >"$work/log" 2>&1 || fail "one rank"
 wanted=$(sha_of "$work/alone")
 
-hosts_up 4
-slurm_up 4
-submit() # RUN: prints the job's number
+slurm_up
+submit() # RUN CONFIG: prints the job's number
 {
     on 1 "$fw" submit "$2" --run "$work/$1" >"$work/log" 2>&1 || fail "submit"
     sed -n 's/Submitted batch job //p' "$work/log"
 }
 
-# ---- preempted, queued again, resumed ----
+# ---- two jobs: one stops itself on the way, the other is preempted and queued again ----
+sed 's/"nodes": 2/"nodes": 1, "partition": "spare"/' "$config" >"$work/single.json"
+stopped() { stranded=$(grep -ls "^State:.*stopped" /proc/[0-9]*/status) && stranded=${stranded//[^0-9]/}; }
+# More steps than are left for its next life, which therefore passes.
+cut=$(FLYWHEEL_INJECT=train.step=stop@30 submit cut "$work/single.json")
+await 60 stopped
 job=$(FLYWHEEL_INJECT=train.step=delay:60@* submit job "$config")
 await 60 has_version job 2
 on 1 scancel --batch --signal=USR1 "$job"
-# Meanwhile, in the nodes that are left and then in all: mpirun inside an allocation, and one that is too small.
+
+# ---- the node of the first is cut off, and Slurm starts its job elsewhere ----
+node=$(on 1 scontrol show job "$cut" -o | sed 's/.* BatchHost=\(node-[0-9]\).*/\1/')
+link "${node#node-}" down
+on 1 scontrol update NodeName="$node" State=DOWN Reason=cut # what slurmctld does itself after SlurmdTimeout
+
+# ---- and meanwhile: mpirun inside an allocation, and allocations that do not fit ----
 on 1 sbatch --wait -N 1 -n 2 --output="$work/mpirun.log" --wrap \
     "$fw train $config --ranks 2 --run $work/mpirun -q && $fw train $config --ranks 4 --run $work/small" \
     >"$work/log" 2>&1 && fail "an allocation for 2 runs 4 ranks"
@@ -91,19 +92,14 @@ says "$work/job/logs/slurm-$job.log" "resuming from version"
 [ "$(sha_of "$work/job")" = "$wanted" ] || fail "the preempted job has other bits"
 echo "ok: submitted, preempted, queued again, resumed: the same bits"
 
-# ---- a node is cut off ----
-sed 's/"nodes": 2/"nodes": 1/' "$config" >"$work/single.json"
-job=$(FLYWHEEL_INJECT=train.step=delay:400@* submit cut "$work/single.json")
-await 60 has_version cut 2
-node=$(on 1 scontrol show job "$job" -o | sed 's/.* BatchHost=\(node-[0-9]\).*/\1/')
-link "${node#node-}" down
-on 1 scontrol update NodeName="$node" State=DOWN Reason=cut # what slurmctld does itself after SlurmdTimeout
+# ---- the rank on the node that is cut off goes on: it cannot publish ----
 generations() { [ -d "$work/cut/gen-000002" ]; }
 await 60 generations
-await 60 grep -qs "has taken over" "$work/cut/logs/slurm-$job.log"
-await 60 is_over "$job"
-[ "$(state_of "$job")" = COMPLETED ] || fail "the job that lost its node ended as $(state_of "$job")"
-says "$work/cut/logs/slurm-$job.log" "generation 2 .* has taken over from this process, generation 1"
+kill -CONT "$stranded"
+await 60 grep -qs "has taken over" "$work/cut/logs/slurm-$cut.log"
+await 60 is_over "$cut"
+[ "$(state_of "$cut")" = COMPLETED ] || fail "the job that lost its node ended as $(state_of "$cut")"
+says "$work/cut/logs/slurm-$cut.log" "generation 2 .* has taken over from this process, generation 1"
 [ "$(sha_of "$work/cut")" = "$wanted" ] || fail "the job that lost its node has other bits"
 [ "$(jq -r .failure "$work/cut/summary.json")" = null ] || fail "the stranded rank wrote the summary"
 echo "ok: a rank on a node that is cut off cannot publish; the job goes on elsewhere to the same bits"
