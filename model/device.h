@@ -29,6 +29,8 @@ struct nn_update_args;
 struct nn_statistics_args;
 struct nn_graph; /* a captured step */
 
+/* GPUs that this process sees; 0 where none can be used, which opening one explains. */
+int nn_device_count(void);
 /* "cuda" (this host's first), "cuda:1", by number. CM_EUNSUPPORTED says which piece is missing:
  * the plug-in, a library, the driver, the GPU. */
 CM_MUST_CHECK cm_status nn_device_open(struct nn_device **out, const char *which);
@@ -36,8 +38,8 @@ CM_MUST_CHECK cm_status nn_device_open(struct nn_device **out, const char *which
 void nn_device_close(struct nn_device **device);
 
 const struct nn_backend *nn_device_backend(const struct nn_device *device);
-/* "cuda:0 NVIDIA H200 sm_90, CUDA 13.0, cuDNN 9.19.0": part of a run's fingerprint, without its
- * number. */
+/* "cuda:0 NVIDIA H200 sm_90, CUDA 13.0, cuDNN 9.19.0, cuBLASLt 13.1.0": part of a run's
+ * fingerprint, without its number. */
 const char *nn_device_describe(const struct nn_device *device);
 const char *nn_device_uuid(const struct nn_device *device);
 
@@ -83,7 +85,9 @@ CM_MUST_CHECK cm_status nn_device_statistics(struct nn_device *device, struct ln
                                              const struct nn_statistics_args *args);
 
 /* What lane, and lanes that join it by events, are given between begin and end is captured, not
- * run; end gives NULL when it failed. */
+ * run; end gives NULL when it failed. All of it has run once before, uncaptured: libraries load
+ * kernels at their first launch, which a capture may forbid. In between nobody asks whether a lane
+ * is idle. */
 CM_MUST_CHECK cm_status nn_device_capture_begin(struct nn_device *device, struct ln_lane *lane);
 CM_MUST_CHECK cm_status nn_device_capture_end(struct nn_device *device, struct ln_lane *lane,
                                               struct nn_graph **out);

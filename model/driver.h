@@ -1,5 +1,5 @@
 /* What a GPU's driver and run-time library give, without their types: a plug-in fills the table
- * (model/cuda/driver_cuda.c), tests fill it with a script (tests/unit/driver_script.h) or with the
+ * (model/cuda/driver_cuda.c), tests fill it with a script (tests/unit/test_gpu.c) or with the
  * host's own memory (tests/parity/driver_host.h). Codes are the library's own, 0 is success;
  * whoever calls makes messages of them. One thread at a time per stream, any thread otherwise;
  * the thread first says which GPU it means (use). */
@@ -15,8 +15,9 @@
 struct nn_grid;
 
 struct nn_driver_info {
-    char name[64]; /* "NVIDIA H200" */
-    char uuid[37]; /* "5f4e…": the same GPU whatever its number */
+    char name[64];      /* "NVIDIA H200" */
+    char uuid[37];      /* "5f4e…": the same GPU whatever its number */
+    char libraries[80]; /* "CUDA 13.0, cuDNN 9.19.0, …" as loaded: bits may differ with them */
     int major, minor, multiprocessors;
     size_t nbytes;
 };
@@ -45,7 +46,7 @@ struct nn_product_plan {
 };
 
 struct nn_driver {
-    const char *library; /* "CUDA 13.0, cuDNN 9.19.0": what it was built with */
+    const char *library; /* "CUDA 13.0, cuDNN 9.19": what it was built with */
     /* Memory ran out; no driver, or one too old for the library. */
     int out_of_memory, no_driver;
     const char *(*name_of)(int code); /* "cudaErrorMemoryAllocation" */

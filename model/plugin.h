@@ -18,17 +18,17 @@ struct nn_plugin {
     const struct nn_driver *driver;
 };
 
-/* The sizes of what both sides see, mixed. */
-#define NN_PLUGIN_MIX(h, type) (((h) ^ sizeof(type)) * UINT64_C(0x100000001b3))
+/* The sizes of what both sides see, each times a number of its own. */
+#define NN_PLUGIN_SIZE(name, type, phases)                                                         \
+    +UINT64_C(0x100000001b3) * (NN_KERNEL_##name + 16) * sizeof(type)
+#define NN_PLUGIN_KERNELS                                                                          \
+    (UINT64_C(0) NN_TYPED_KERNELS(NN_PLUGIN_SIZE) NN_PLAIN_KERNELS(NN_PLUGIN_SIZE))
 #define NN_PLUGIN_SHAPES                                                                           \
-    NN_PLUGIN_MIX(                                                                                 \
-        NN_PLUGIN_MIX(NN_PLUGIN_MIX(NN_PLUGIN_MIX(NN_PLUGIN_MIX(UINT64_C(0xcbf29ce484222325) +     \
-                                                                    (uint64_t)NN_KERNEL_COUNT,     \
-                                                                struct nn_driver),                 \
-                                                  struct nn_product),                              \
-                                    struct nn_norm_args),                                          \
-                      struct nn_update_args),                                                      \
-        struct nn_step_values)
+    (NN_PLUGIN_KERNELS + UINT64_C(11) * NN_KERNEL_COUNT +                                          \
+     UINT64_C(1009) * sizeof(struct nn_driver) + UINT64_C(10007) * sizeof(struct nn_driver_info) + \
+     UINT64_C(100003) * sizeof(struct nn_product) +                                                \
+     UINT64_C(1000003) * sizeof(struct nn_product_plan) +                                          \
+     UINT64_C(10000019) * sizeof(struct nn_step_values))
 
 /* path: a file; NULL: NN_PLUGIN_FILE beside this program or in ../lib. It stays open for the
  * process's life. CM_EUNSUPPORTED says which file or library is missing, CM_EVERSION that it is of

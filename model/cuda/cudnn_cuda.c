@@ -158,7 +158,8 @@ static bool is_honest(descriptor engine, enum nn_dtype dtype)
     int64_t n = 0;
     if (cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE,
                                  CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &n,
-                                 note) != CUDNN_STATUS_SUCCESS)
+                                 note) != CUDNN_STATUS_SUCCESS ||
+        n > CUDNN_NUMERICAL_NOTE_TYPE_COUNT) /* a newer library's, of which some would be missed */
         return false;
     for (int64_t i = 0; i < n; i++) {
         bool tensor_core = note[i] == CUDNN_NUMERICAL_NOTE_TENSOR_CORE;
@@ -216,8 +217,10 @@ static cudnnStatus_t write_engine(descriptor config, char text[NN_ENGINE_TEXT])
     if (st == CUDNN_STATUS_SUCCESS)
         st = cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES,
                                       CUDNN_TYPE_BACKEND_DESCRIPTOR, MOST_KNOBS, &nknobs, knob);
+    if (nknobs > MOST_KNOBS) /* the text would name another way */
+        st = CUDNN_STATUS_NOT_SUPPORTED;
     size_t at = (size_t)snprintf(text, NN_ENGINE_TEXT, "%lld", (long long)number);
-    for (int64_t i = 0; i < nknobs && i < MOST_KNOBS && st == CUDNN_STATUS_SUCCESS; i++) {
+    for (int64_t i = 0; i < nknobs && st == CUDNN_STATUS_SUCCESS; i++) {
         cudnnBackendKnobType_t type;
         int64_t value;
         st = cudnnBackendGetAttribute(knob[i], CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE,

@@ -25,10 +25,21 @@ static const char *text_of(int code)
     return cudaGetErrorString((cudaError_t)code);
 }
 
+/* A call's code. The thread keeps its last failure until it is asked for, and libraries ask after
+ * their own launches: what has been reported here must not be found there. A failure that ends the
+ * context stays. */
+static int code_of(cudaError_t st)
+{
+    if (st != cudaSuccess)
+        (void)cudaGetLastError();
+    return (int)st;
+}
+
 static int count(int *n)
 {
     *n = 0; /* without a driver it is left as it was */
-    return (int)cudaGetDeviceCount(n);
+    int code = code_of(cudaGetDeviceCount(n));
+    return code == (int)cudaErrorNoDevice ? 0 : code;
 }
 
 static void format_uuid(char text[37], const cudaUUID_t *uuid)
@@ -45,9 +56,9 @@ static void format_uuid(char text[37], const cudaUUID_t *uuid)
 static int describe(int ordinal, struct nn_driver_info *info)
 {
     struct cudaDeviceProp prop;
-    cudaError_t st = cudaGetDeviceProperties(&prop, ordinal);
-    if (st != cudaSuccess)
-        return (int)st;
+    int code = code_of(cudaGetDeviceProperties(&prop, ordinal));
+    if (code)
+        return code;
     memset(info, 0, sizeof *info);
     snprintf(info->name, sizeof info->name, "%.63s", prop.name);
     format_uuid(info->uuid, &prop.uuid);
@@ -55,40 +66,41 @@ static int describe(int ordinal, struct nn_driver_info *info)
     info->minor = prop.minor;
     info->multiprocessors = prop.multiProcessorCount;
     info->nbytes = prop.totalGlobalMem;
+    size_t cudnn = cudnnGetVersion(), cublas = cublasLtGetVersion();
+    snprintf(info->libraries, sizeof info->libraries,
+             "CUDA " NN_CUDA_VERSION ", cuDNN %zu.%zu.%zu, cuBLASLt %zu.%zu.%zu", cudnn / 10000,
+             cudnn / 100 % 100, cudnn % 100, cublas / 10000, cublas / 100 % 100, cublas % 100);
     return 0;
 }
 
 static int use(int ordinal)
 {
-    return (int)cudaSetDevice(ordinal);
+    return code_of(cudaSetDevice(ordinal));
 }
 
 static int memory(size_t *available, size_t *total)
 {
-    return (int)cudaMemGetInfo(available, total);
+    return code_of(cudaMemGetInfo(available, total));
 }
 
 static int take(void **out, size_t nbytes)
 {
-    cudaError_t st = cudaMalloc(out, nbytes);
-    if (st != cudaSuccess)
-        (void)cudaGetLastError(); /* memory that is short is no reason for later calls to fail */
-    return (int)st;
+    return code_of(cudaMalloc(out, nbytes));
 }
 
 static int give(void *p)
 {
-    return (int)cudaFree(p);
+    return code_of(cudaFree(p));
 }
 
 static int pin(void **out, size_t nbytes)
 {
-    return (int)cudaHostAlloc(out, nbytes, cudaHostAllocPortable);
+    return code_of(cudaHostAlloc(out, nbytes, cudaHostAllocPortable));
 }
 
 static int unpin(void *p)
 {
-    return (int)cudaFreeHost(p);
+    return code_of(cudaFreeHost(p));
 }
 
 static int stream_close(void *stream)
@@ -100,19 +112,19 @@ static int stream_close(void *stream)
         (void)cudnnDestroy(s->cudnn);
     if (s->cublas)
         (void)cublasLtDestroy(s->cublas);
-    cudaError_t st = s->stream ? cudaStreamDestroy(s->stream) : cudaSuccess;
+    int code = code_of(s->stream ? cudaStreamDestroy(s->stream) : cudaSuccess);
     free(s);
-    return (int)st;
+    return code;
 }
 
 static int open_parts(struct nn_cuda_stream *s, bool urgent)
 {
     int least, greatest;
-    int code = (int)cudaGetDevice(&s->ordinal);
-    code = code ? code : (int)cudaDeviceGetStreamPriorityRange(&least, &greatest);
+    int code = code_of(cudaGetDevice(&s->ordinal));
+    code = code ? code : code_of(cudaDeviceGetStreamPriorityRange(&least, &greatest));
     code = code ? code
-                : (int)cudaStreamCreateWithPriority(&s->stream, cudaStreamNonBlocking,
-                                                    urgent ? greatest : least);
+                : code_of(cudaStreamCreateWithPriority(&s->stream, cudaStreamNonBlocking,
+                                                       urgent ? greatest : least));
     code = code ? code : nn_code_of_cudnn(cudnnCreate(&s->cudnn));
     code = code ? code : nn_code_of_cudnn(cudnnSetStream(s->cudnn, s->stream));
     return code ? code : nn_code_of_cublas(cublasLtCreate(&s->cublas));
@@ -140,10 +152,12 @@ static struct nn_cuda_stream *enter(void *stream)
     return s;
 }
 
+/* "Not ready" is an answer, but one that CUDA keeps as the thread's last failure. */
 static int yes_no(cudaError_t st, bool *yes)
 {
-    *yes = st == cudaSuccess;
-    return st == cudaErrorNotReady ? 0 : (int)st;
+    int code = code_of(st);
+    *yes = code == 0;
+    return st == cudaErrorNotReady ? 0 : code;
 }
 
 static int stream_idle(void *stream, bool *idle)
@@ -153,17 +167,17 @@ static int stream_idle(void *stream, bool *idle)
 
 static int zero(void *stream, void *p, size_t nbytes)
 {
-    return (int)cudaMemsetAsync(p, 0, nbytes, enter(stream)->stream);
+    return code_of(cudaMemsetAsync(p, 0, nbytes, enter(stream)->stream));
 }
 
 static int copy(void *stream, void *dst, const void *src, size_t nbytes)
 {
-    return (int)cudaMemcpyAsync(dst, src, nbytes, cudaMemcpyDefault, enter(stream)->stream);
+    return code_of(cudaMemcpyAsync(dst, src, nbytes, cudaMemcpyDefault, enter(stream)->stream));
 }
 
 static int launch(void *stream, int kernel, const struct nn_grid *grid, const void *args)
 {
-    return (int)nn_cuda_launch(enter(stream)->stream, kernel, grid, args);
+    return code_of(nn_cuda_launch(enter(stream)->stream, kernel, grid, args));
 }
 
 static int product_open(void *stream, const struct nn_product *product, const char *engine,
@@ -192,22 +206,22 @@ static int event_open(void **out)
     cudaEvent_t event = NULL;
     cudaError_t st = cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
     *out = event;
-    return (int)st;
+    return code_of(st);
 }
 
 static int event_close(void *event)
 {
-    return (int)cudaEventDestroy(event);
+    return code_of(cudaEventDestroy(event));
 }
 
 static int event_record(void *event, void *stream)
 {
-    return (int)cudaEventRecord(event, enter(stream)->stream);
+    return code_of(cudaEventRecord(event, enter(stream)->stream));
 }
 
 static int event_wait(void *event, void *stream)
 {
-    return (int)cudaStreamWaitEvent(enter(stream)->stream, event, 0);
+    return code_of(cudaStreamWaitEvent(enter(stream)->stream, event, 0));
 }
 
 static int event_happened(void *event, bool *happened)
@@ -217,7 +231,7 @@ static int event_happened(void *event, bool *happened)
 
 static int capture_begin(void *stream)
 {
-    return (int)cudaStreamBeginCapture(enter(stream)->stream, cudaStreamCaptureModeThreadLocal);
+    return code_of(cudaStreamBeginCapture(enter(stream)->stream, cudaStreamCaptureModeThreadLocal));
 }
 
 static int capture_end(void *stream, void **graph)
@@ -230,17 +244,17 @@ static int capture_end(void *stream, void **graph)
     if (drawn)
         (void)cudaGraphDestroy(drawn);
     *graph = exec;
-    return (int)st;
+    return code_of(st);
 }
 
 static int graph_launch(void *graph, void *stream)
 {
-    return (int)cudaGraphLaunch(graph, enter(stream)->stream);
+    return code_of(cudaGraphLaunch(graph, enter(stream)->stream));
 }
 
 static int graph_close(void *graph)
 {
-    return (int)cudaGraphExecDestroy(graph);
+    return code_of(cudaGraphExecDestroy(graph));
 }
 
 static const struct nn_driver driver = {

@@ -68,7 +68,8 @@ CM_HD void nn_kernel_norm_fold(const struct nn_fold_args *a, const struct nn_cel
     double *sum = (double *)cell->shared, *second = sum + cell->threads;
     size_t c = nn_fold_channel(cell);
     unsigned column = cell->thread % NN_FOLD_ACROSS;
-    bool any = c<(size_t)a->c, about_mean = phase> NN_FOLD_LEVELS;
+    bool any = c < (size_t)a->c;
+    bool about_mean = phase > NN_FOLD_LEVELS;
     int level = about_mean ? phase - NN_FOLD_LEVELS - 1 : phase;
     double m = (double)a->rows;
     if (phase == NN_FOLD_PHASES - 1) {

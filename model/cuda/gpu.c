@@ -367,7 +367,7 @@ static cm_status find(struct nn_device *gpu)
         return CM_FAIL(CM_EUNSUPPORTED, "cuda:%d: %s is sm_%d%d; Flywheel's kernels need sm_80",
                        gpu->ordinal, gpu->info.name, gpu->info.major, gpu->info.minor);
     snprintf(gpu->description, sizeof gpu->description, "cuda:%d %s sm_%d%d, %s", gpu->ordinal,
-             gpu->info.name, gpu->info.major, gpu->info.minor, driver->library);
+             gpu->info.name, gpu->info.major, gpu->info.minor, gpu->info.libraries);
     CM_TRY(nn_gpu_check(gpu, driver->use(gpu->ordinal), "cudaSetDevice"));
     return nn_gpu_check(gpu, driver->stream_open(&gpu->stream, false), "a stream");
 }

@@ -35,7 +35,8 @@ static int count(int *n)
 static int describe(int ordinal, struct nn_driver_info *info)
 {
     (void)ordinal;
-    *info = (struct nn_driver_info){.name = "Script 9000", .major = script.major, .minor = 0};
+    *info = (struct nn_driver_info){
+        .name = "Script 9000", .libraries = "cuDNN 9.19.1", .major = script.major};
     return 0;
 }
 
@@ -168,7 +169,7 @@ static void test_finding(void **state)
 {
     (void)state;
     struct nn_device *gpu = open_gpu();
-    assert_string_equal(nn_device_describe(gpu), "cuda:1 Script 9000 sm_90, CUDA 13.0");
+    assert_string_equal(nn_device_describe(gpu), "cuda:1 Script 9000 sm_90, cuDNN 9.19.1");
     close_gpu(gpu);
     expect_fault(CM_EUNSUPPORTED, "no cuda:2: this process sees 2 GPUs",
                  nn_gpu_open(&gpu, &driver, 2));
@@ -177,6 +178,8 @@ static void test_finding(void **state)
     expect_fault(CM_EUNSUPPORTED, "sm_70; Flywheel's kernels need sm_80",
                  nn_gpu_open(&gpu, &driver, 0));
     script.ngpus = 0;
+    expect_fault(CM_EUNSUPPORTED, "no cuda:0: this process sees 0 GPUs",
+                 nn_gpu_open(&gpu, &driver, 0));
     script.count_code = NO_DRIVER;
     expect_fault(CM_EUNSUPPORTED, "no NVIDIA driver here, or one too old for CUDA 13.0",
                  nn_gpu_open(&gpu, &driver, 0));
