@@ -17,8 +17,10 @@
 
 /* fp16's dynamic loss scale. 0: off (fp32, bf16), the scale is 1 and a number that is not finite
  * stops the run. Else the gradient is times scale: a step whose sums are not finite is left out and
- * halves it, and NN_SCALE_GROWTH clean ones double it. */
-#define NN_SCALE_FIRST  65536.0f
+ * halves it, and NN_SCALE_GROWTH clean ones double it. The first is what 65536, the usual one,
+ * gives each image where the loss is a mean over 512 of them: here it is their sum, and 65536 would
+ * be past fp16's largest number, so that a run began with steps that are left out. */
+#define NN_SCALE_FIRST  128.0f
 #define NN_SCALE_MOST   16777216.0f
 #define NN_SCALE_GROWTH 2000
 

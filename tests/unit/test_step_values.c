@@ -31,7 +31,8 @@ static void test_mean_and_clip(void **state)
 static void test_not_finite_stops(void **state)
 {
     (void)state;
-    const double bad[3][3] = {{NAN, 1, 1}, {1, (double)INFINITY, 1}, {1, 1, -(double)INFINITY}};
+    const double bad[3][3] = {
+        {(double)NAN, 1, 1}, {1, (double)INFINITY, 1}, {1, 1, -(double)INFINITY}};
     for (int i = 0; i < 3; i++) {
         struct nn_step_values v = {0};
         decide(&v, bad[i][0], bad[i][1], bad[i][2]);
@@ -45,7 +46,7 @@ static void test_scale_halves_and_grows(void **state)
 {
     (void)state;
     struct nn_step_values v = {.state = {.loss_scale = NN_SCALE_FIRST}};
-    decide(&v, 1, NAN, 1);
+    decide(&v, 1, (double)NAN, 1);
     assert_true(v.out.skip && !v.state.stopped && v.state.skipped == 1);
     assert_true(v.state.loss_scale == NN_SCALE_FIRST / 2 && v.state.clean == 0);
     for (int i = 0; i < NN_SCALE_GROWTH - 1; i++)
@@ -61,7 +62,7 @@ static void test_scale_has_bounds(void **state)
 {
     (void)state;
     struct nn_step_values v = {.state = {.loss_scale = 1}};
-    decide(&v, 1, NAN, 1);
+    decide(&v, 1, (double)NAN, 1);
     assert_true(v.state.loss_scale == 1 && v.out.skip);
     v.state.loss_scale = NN_SCALE_MOST;
     v.state.clean = NN_SCALE_GROWTH - 1;
