@@ -126,6 +126,7 @@ static bool has_op(struct op_options options, const struct op_case *c)
 void compare_all(struct op_options options)
 {
     struct worst worst = {0};
+    print_message("seed: %u\n", op_seed());
     for (size_t i = 0; i < op_ncases; i++) {
         if (!has_op(options, &op_cases[i]))
             continue;
@@ -159,18 +160,21 @@ void compare_frozen(struct op_options options)
 
 /* Batch norm where the mean is a thousand times the spread: what the difference of two large
  * squares would lose (about 2^20 * 2^-24 of the variance) must not be lost. What remains is the
- * rounding of the mean, 1024 * 2^-25. */
+ * rounding of the mean, 1024 * 2^-25, in each term of a gradient. */
 void compare_norm_of_a_large_mean(struct op_options options)
 {
     for (size_t i = 0; i < op_ncases; i++) {
         struct op_run run[2]; /* the backend, ref */
-        if (op_cases[i].desc.kind != NN_OP_NORM)
+        struct op_case c = op_cases[i];
+        if (c.desc.kind != NN_OP_NORM)
             continue;
+        if (c.desc.act == NN_ACT_RELU) /* what remains may cross its kink */
+            c.desc.act = NN_ACT_NONE;
         for (int k = 0; k < 2; k++) {
             struct op_options mine = {.dtype = k ? NN_F64 : NN_F32,
                                       .device = k ? NULL : options.device};
             const struct nn_backend *backend = k ? nn_backend_ref() : backend_of(options);
-            assert_int_equal(op_run_open(&run[k], backend, &op_cases[i], mine), CM_OK);
+            assert_int_equal(op_run_open(&run[k], backend, &c, mine), CM_OK);
             for (size_t j = 0; j < run[k].nx; j++)
                 op_put(&run[k], run[k].x[0], j,
                        (double)(float)(1024 + op_get(&run[k], run[k].x[0], j)));
@@ -179,9 +183,10 @@ void compare_norm_of_a_large_mean(struct op_options options)
         for (enum op_out out = OUT_Y; out <= OUT_VAR; out++)
             for (size_t j = 0; j < op_out_count(&run[1], out); j++) {
                 double want = op_out_value(&run[1], out, j), got = op_out_value(&run[0], out, j);
-                if (!(fabs(got - want) <= 1e-3 * (fabs(want) + 1)))
-                    fail_msg("%s: %s[%zu] is %.9g, ref has %.9g", op_cases[i].name,
-                             op_out_names[out], j, got, want);
+                double terms = out == OUT_Y ? 1 : op_out_terms(&run[1], out);
+                if (!(fabs(got - want) <= 1e-3 * (fabs(want) + sqrt(terms))))
+                    fail_msg("%s: %s[%zu] is %.9g, ref has %.9g", c.name, op_out_names[out], j, got,
+                             want);
             }
         op_run_close(&run[1]);
         op_run_close(&run[0]);

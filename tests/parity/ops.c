@@ -1,6 +1,7 @@
 #include "tests/parity/ops.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/mem.h"
@@ -139,12 +140,18 @@ void op_put(const struct op_run *run, void *p, size_t i, double v)
     }
 }
 
+unsigned op_seed(void)
+{
+    const char *text = getenv("FLYWHEEL_TEST_SEED");
+    return text ? (unsigned)strtoul(text, NULL, 10) : 0;
+}
+
 /* A bijection of 12 bits, mixed enough to look random: multiples of 2^-10 from -2 to 2, off by
  * half a step. */
-static double value(size_t stream, size_t i)
+static double value(unsigned seed, size_t stream, size_t i)
 {
-    unsigned v = (unsigned)(i * 1597 + stream * 811) & 4095;
-    v = ((v ^ (v >> 5)) * 2909) & 4095;
+    unsigned v = (unsigned)(i * 1597 + stream * 811 + seed) & 4095;
+    v = ((v ^ (v >> 5)) * 2909 + seed / 4096) & 4095;
     v = ((v ^ (v >> 7)) * 1229) & 4095;
     return ((double)v - 2047.5) / 1024;
 }
@@ -196,7 +203,7 @@ static cm_status fill_params(struct op_run *run, bool round_bf16)
         CM_TRY(cm_alloc_aligned(&run->param[role], n, sizeof(float), "parameters"));
         CM_TRY(cm_alloc_aligned(&run->grad[role], n, sizeof(float), "gradients"));
         for (size_t i = 0; i < n; i++) {
-            double v = rounded(value(10 + role, i), round_bf16 && !norm);
+            double v = rounded(value(run->seed, 10 + role, i), round_bf16 && !norm);
             run->param[role][i] = (float)(role == NN_RUNNING_VAR ? fabs(v) + 0.5 : v);
         }
     }
@@ -240,7 +247,7 @@ static cm_status take_buffer(struct op_run *run, void **p, size_t n, size_t stre
 {
     CM_TRY(cm_alloc_aligned(p, n, nn_dtype_size(run->op.desc.dtype), "test buffer"));
     for (size_t i = 0; i < n; i++)
-        op_put(run, *p, i, rounded(value(stream, i), round_bf16));
+        op_put(run, *p, i, rounded(value(run->seed, stream, i), round_bf16));
     return CM_OK;
 }
 
@@ -354,6 +361,10 @@ cm_status op_run_open(struct op_run *run, const struct nn_backend *backend, cons
     d.dtype = options.dtype;
     d.emulate_bf16 = options.emulate_bf16;
     d.y = output_shape(&d);
+    /* The gradient of a norm of two values is what is left of their difference, so it loses as many
+     * digits as they are near. */
+    bool two = d.kind == NN_OP_NORM && c->n * d.y.h * d.y.w == 2;
+    run->seed = two ? 0 : op_seed();
     d.training = !options.inference;
     d.nlanes = d.threads = 1;
     run->batches[0] = c->n;

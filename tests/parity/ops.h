@@ -1,7 +1,7 @@
 /* One list of ops and odd shapes, and one way to run an op on a backend: whoever adds a backend
- * compares it with ref over this list. Inputs are a function of the case; no two values of a tensor
- * of up to 4,096 elements are equal or nearer than 2^-10, and none is nearer than 2^-11 to zero, so
- * that small steps cross no kink of max or relu. */
+ * compares it with ref over this list. Inputs are a function of the case and of the seed;
+ * no two values of a tensor of up to 4,096 elements are equal or nearer than 2^-10, and none is
+ * nearer than 2^-11 to zero, so that small steps cross no kink of max or relu. */
 #ifndef TESTS_PARITY_OPS_H
 #define TESTS_PARITY_OPS_H
 
@@ -36,6 +36,7 @@ struct op_mirror {
 struct op_run {
     struct nn_op op;
     struct nn_device *device;
+    unsigned seed;
     int nmirrors;
     struct op_mirror mirror[OP_MIRRORS];
     int batches[2];
@@ -55,6 +56,9 @@ struct op_options {
     bool inference;
     bool round_bf16; /* inputs, and weights of conv and linear, are bf16 numbers in any dtype */
 };
+
+/* $FLYWHEEL_TEST_SEED; without it 0. Whoever compares prints it. */
+unsigned op_seed(void);
 
 /* CM_EUNSUPPORTED when the backend cannot. A failed open needs no close. */
 CM_MUST_CHECK

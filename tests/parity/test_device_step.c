@@ -94,7 +94,7 @@ static void test_sum_squares(void **state)
         double got, want = cm_vec_sum_squares(a, sizes[i]);
         must(nn_device_sum_squares(gpu, NULL, out, x, sizes[i], space));
         fetch(gpu, &got, out, sizeof got);
-        if (memcmp(&got, &want, sizeof got) != 0)
+        if (got != want)
             fail_msg("%zu squares: %.17g, the CPU has %.17g", sizes[i], got, want);
     }
     drop(gpu, x);
