@@ -82,7 +82,7 @@ struct nn_op_desc {
 struct nn_op_needs {
     size_t saved_fixed;     /* bytes kept from forward to backward, per shard … */
     size_t saved_per_image; /* … plus this for each image */
-    size_t scratch;         /* bytes per lane, live during one call */
+    size_t scratch;         /* bytes per lane, at 256 bytes in a plan; live during one call */
     size_t dparam; /* floats of a shard's parameter gradient, in the op's own order; 0: none */
 };
 

@@ -9,7 +9,8 @@
 #include "common/mem.h"
 #include "model/plan_state.h"
 
-#define ALIGN 64 /* bytes: a cache line */
+#define ALIGN         64  /* bytes: a cache line */
+#define SCRATCH_ALIGN 256 /* bytes: what GPUs' libraries ask of a workspace, in every lane */
 
 struct tracks {
     struct nn_slot *slots;
@@ -160,7 +161,7 @@ static cm_status allocate(struct nn_plan *plan)
     for (int i = 0; i < plan->nops; i++)
         if (plan->ops[i].op.needs.scratch > scratch)
             scratch = plan->ops[i].op.needs.scratch;
-    plan->scratch_nbytes = (scratch + ALIGN - 1) / ALIGN * ALIGN;
+    plan->scratch_nbytes = (scratch + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;
     plan->block_nbytes = (plan->block_nbytes + ALIGN - 1) / ALIGN * ALIGN;
 
     size_t shards = (size_t)plan->cfg.nshards, lanes = (size_t)plan->cfg.nlanes;

@@ -90,7 +90,8 @@ static cm_status choose(struct nn_op *op, const struct nn_product *product,
     return nn_engines_add(d->engines, &engine);
 }
 
-static cm_status open_plan(struct nn_op *op, int batch, enum nn_product_pass pass)
+/* *found: whether the library has a way; why not is in the plan. */
+static cm_status try_plan(struct nn_op *op, int batch, enum nn_product_pass pass, bool *found)
 {
     struct product *p = op->state;
     const struct nn_op_desc *d = &op->desc;
@@ -99,16 +100,40 @@ static cm_status open_plan(struct nn_op *op, int batch, enum nn_product_pass pas
     product.wide = pass == NN_PRODUCT_FILTER && p->wide;
     int code;
     CM_TRY(choose(op, &product, plan, &code));
-    if (code && product.wide && batch == 0) {
-        product.wide = p->wide = false;
-        CM_TRY(choose(op, &product, plan, &code));
-    }
-    if (code)
-        return CM_FAIL(CM_EUNSUPPORTED,
-                       "%s of %d images in %s: no engine that repeats its bits: %s", names[pass],
-                       product.n, nn_dtype_name(d->dtype), plan->why);
-    if (plan->workspace > p->workspace)
+    *found = code == 0;
+    if (*found && plan->workspace > p->workspace)
         p->workspace = plan->workspace;
+    return CM_OK;
+}
+
+static cm_status open_plan(struct nn_op *op, int batch, enum nn_product_pass pass)
+{
+    const struct product *p = op->state;
+    const struct nn_op_desc *d = &op->desc;
+    bool found;
+    CM_TRY(try_plan(op, batch, pass, &found));
+    return found ? CM_OK
+                 : CM_FAIL(CM_EUNSUPPORTED,
+                           "%s of %d images in %s: no engine that repeats its bits: %s",
+                           names[pass], d->batches[batch], nn_dtype_name(d->dtype),
+                           p->plan[batch * PASSES + (int)pass].why);
+}
+
+/* All batch sizes give dw in one type, since they share a place for it: fp32 where the library has
+ * a way for each, else the op's own. */
+static cm_status open_filter_plans(struct nn_op *op)
+{
+    struct product *p = op->state;
+    const struct nn_driver *driver = nn_gpu_of(op->backend)->driver;
+    for (int i = 0; i < op->desc.nbatches && p->wide; i++)
+        CM_TRY(try_plan(op, i, NN_PRODUCT_FILTER, &p->wide));
+    for (int i = 0; i < op->desc.nbatches && !p->wide; i++) {
+        struct nn_product_plan *plan = &p->plan[i * PASSES + NN_PRODUCT_FILTER];
+        if (plan->handle)
+            driver->product_close(plan->handle);
+        *plan = (struct nn_product_plan){0};
+        CM_TRY(open_plan(op, i, NN_PRODUCT_FILTER));
+    }
     return CM_OK;
 }
 
@@ -119,10 +144,8 @@ static cm_status open_plans(struct nn_op *op)
         CM_TRY(open_plan(op, i, NN_PRODUCT_FORWARD));
         if (d->training && d->need_dx)
             CM_TRY(open_plan(op, i, NN_PRODUCT_DATA));
-        if (d->training && !d->freeze_weight)
-            CM_TRY(open_plan(op, i, NN_PRODUCT_FILTER));
     }
-    return CM_OK;
+    return d->training && !d->freeze_weight ? open_filter_plans(op) : CM_OK;
 }
 
 static void place(struct nn_op *op, struct product *p)

@@ -11,6 +11,7 @@
 
 #include "model/cuda/gpu.h"
 #include "tests/parity/compare.h"
+#include "tests/parity/differences.h"
 #include "tests/parity/driver_host.h"
 
 static int open_device(void **state)
@@ -54,7 +55,15 @@ static void test_norm_of_a_large_mean(void **state)
     compare_norm_of_a_large_mean((struct op_options){.device = *state, .dtype = NN_F32});
 }
 
-/* A table that one plan has filled gives another the same ways; what it names must be had. */
+/* What test_gradients_cuda asks of a GPU. */
+static void test_differences(void **state)
+{
+    compare_with_differences(nn_device_backend(*state),
+                             (struct op_options){.device = *state, .dtype = NN_F32});
+}
+
+/* A table that one plan has filled gives another the same ways; what it names must be had. Seven:
+ * a way to fp32 was there for two images, but not for three. */
 static void test_engines(void **state)
 {
     struct nn_engines table = {0};
@@ -78,7 +87,7 @@ static void test_engines(void **state)
     for (int i = 0; i < 2; i++) {
         assert_int_equal(nn_op_open(&op, backend, &d), CM_OK);
         nn_op_close(&op);
-        assert_int_equal(table.n, 6);
+        assert_int_equal(table.n, 7);
     }
     const char *key = "conv1 forward n2 3x6x6 to 4x5x5 k2 s1 p0 bf16";
     assert_string_equal(nn_engines_find(&table, key)->name, "loops");
@@ -97,6 +106,7 @@ int main(void)
         cmocka_unit_test(test_fp16),
         cmocka_unit_test(test_frozen),
         cmocka_unit_test(test_norm_of_a_large_mean),
+        cmocka_unit_test(test_differences),
         cmocka_unit_test(test_engines),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);

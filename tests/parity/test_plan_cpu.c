@@ -73,6 +73,9 @@ static const char residual[] = HEAD("10") CONV("c0", "input", "16", "1") N("b0",
                 N("b3", "batchnorm") N("r3", "relu") CONV("c4", "r3", "24", "1")
                     N("b4", "batchnorm") ADD("a4", "b4", "bd") N("r4", "relu") END;
 
+/* No norm: the scratch of a lane is what a product needs, which is a multiple of nothing. */
+static const char plain[] = HEAD("10") CONV("c0", "input", "17", "1") N("r0", "relu") END;
+
 static void open_net(struct net *net, const char *text)
 {
     struct cm_json *json;
@@ -119,7 +122,7 @@ static void open_step(struct step *step, const struct net *net, const struct nn_
                                        .nshards = SHARDS,
                                        .batches = batches,
                                        .nbatches = 2,
-                                       .nlanes = 1,
+                                       .nlanes = SHARDS,
                                        .threads = 1,
                                        .label_smoothing = 0.1};
     size_t most = 0;
@@ -152,17 +155,17 @@ static void run_step(struct step *step, const struct net *net)
     step->loss = 0;
     for (int s = 0; s < SHARDS; s++) {
         struct nn_result result;
-        assert_int_equal(nn_plan_input(plan, s, NULL, 0, &net->batch[s], 1, 0), CM_OK);
+        assert_int_equal(nn_plan_input(plan, s, NULL, s, &net->batch[s], 1, 0), CM_OK);
         for (int op = 0; op < nops; op++)
-            assert_int_equal(nn_plan_forward(plan, op, s, NULL, 0), CM_OK);
+            assert_int_equal(nn_plan_forward(plan, op, s, NULL, s), CM_OK);
         assert_int_equal(
             nn_plan_logits(plan, s, NULL, step->logits + s * IMAGES * net->spec->nclasses), CM_OK);
-        assert_int_equal(nn_plan_loss(plan, s, NULL, 0, &result), CM_OK);
+        assert_int_equal(nn_plan_loss(plan, s, NULL, s, &result), CM_OK);
         step->loss += result.loss;
     }
     for (int op = nops - 1; op >= 0; op--) {
         for (int s = 0; s < SHARDS; s++)
-            assert_int_equal(nn_plan_backward(plan, op, s, NULL, 0, step->dparam[s]), CM_OK);
+            assert_int_equal(nn_plan_backward(plan, op, s, NULL, s, step->dparam[s]), CM_OK);
         for (size_t i = 0; i < nn_plan_dparam(plan, op); i++)
             step->dparam[0][i] += step->dparam[1][i];
         assert_int_equal(nn_plan_finish(plan, op, NULL, step->dparam[0], step->gradients), CM_OK);
@@ -216,6 +219,7 @@ static void compare_nets(const struct nn_backend *backend, enum nn_precision pre
                          double limit)
 {
     compare(backend, "zoo:lenet", "lenet", precision, limit);
+    compare(backend, plain, "of one convolution", precision, limit);
     compare(backend, speedy, "like speednet", precision, limit);
     compare(backend, residual, "like resnet", precision, limit);
 }
