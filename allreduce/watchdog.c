@@ -36,6 +36,14 @@ struct doing {
     atomic_llong late_ms; /* of this phase */
 };
 
+/* A loss with its texts: who tells may outlive the frame of who knew. */
+struct telling {
+    ar_loss_fn fn;
+    void *arg;
+    struct ar_loss loss;
+    char what[512], phase[AR_BEAT_PHASE], others[128];
+};
+
 struct ar_watch {
     struct ar_beacon beacon;
     int wake; /* eventfd, written by close */
@@ -46,6 +54,7 @@ struct ar_watch {
     pthread_mutex_t lock; /* guards the two: a loss is told by one thread */
     ar_loss_fn on_loss;
     void *arg;
+    struct telling telling; /* owner: who took on_loss; then the thread that tells */
 
     /* Owner: the watchdog thread. Times are milliseconds of its own running. */
     pthread_t thread;
@@ -99,28 +108,32 @@ static void send_copies(struct ar_watch *w, const struct ar_beat *beat)
 
 /* ---- telling ---- */
 
-struct telling {
-    ar_loss_fn fn;
-    const struct ar_loss *loss;
-    void *arg;
-};
-
 static void *tell(void *arg)
 {
     struct telling *t = arg;
-    t->fn(t->loss, t->arg);
+    t->fn(&t->loss, t->arg);
     return NULL;
 }
 
 /* Once. A thread that does not come back in time stays behind: the process is about to end. */
 static void tell_loss(struct ar_watch *w, const struct ar_loss *loss)
 {
+    struct telling *t = &w->telling;
     pthread_mutex_lock(&w->lock);
-    struct telling t = {w->on_loss, loss, w->arg};
+    ar_loss_fn fn = w->on_loss;
     w->on_loss = NULL;
     pthread_mutex_unlock(&w->lock);
+    if (!fn)
+        return;
+    *t = (struct telling){.fn = fn, .arg = w->arg, .loss = *loss};
+    snprintf(t->what, sizeof t->what, "%s", loss->what);
+    snprintf(t->phase, sizeof t->phase, "%s", loss->phase);
+    snprintf(t->others, sizeof t->others, "%s", loss->others);
+    t->loss.what = t->what;
+    t->loss.phase = t->phase;
+    t->loss.others = t->others;
     pthread_t thread;
-    if (!t.fn || pthread_create(&thread, NULL, tell, &t) != 0)
+    if (pthread_create(&thread, NULL, tell, t) != 0)
         return;
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
