@@ -213,7 +213,9 @@ static cm_status check_run_dir(struct doctor *d)
         if (st == CM_OK)
             st = cm_disk_free(&nbytes, dir);
     }
-    CM_TRY(ar_group_agree(d->group, st, "writing to the run directory"));
+    st = ar_group_agree(d->group, st, "writing to the run directory");
+    if (st != CM_OK)
+        return d->rank == 0 && cm_dir_remove(dir) != CM_OK ? CM_EIO : st;
     say(d, ms < SLOW_SYNC_MS, "disk", "%.1f ms for a small durable write, %.1f GiB free", ms,
         (double)nbytes / GIB);
     CM_TRY(race(d, dir, &won));
