@@ -64,7 +64,7 @@ link 2 down
 began=$SECONDS code=0
 wait "$supervisor" || code=$?
 [ "$code" = 0 ] || fail "the supervisor ended with $code"
-says "rank [23] on node-2: silent for .*, last in 'step' step [0-9]+, .* behind"
+says "rank [23] on node-2: silent for .*, last in '(step|checkpoint)' step [0-9]+, .* behind"
 says "host node-2 does not answer"
 says "going on with 2 ranks instead of 4"
 says "resuming from version [23], step [23]0"
