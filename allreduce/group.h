@@ -25,6 +25,12 @@ enum ar_order {
     AR_ORDER_FAST,  /* MPI's or NCCL's own all-reduce: V = W, any W, same bits for reruns only */
 };
 
+/* How a GPU's gradients reach the other ranks; on CPUs it is MPI. */
+enum ar_transport_kind {
+    AR_TRANSPORT_AUTO,     /* what is best for the device; a GPU belongs to one rank */
+    AR_TRANSPORT_CUDA_MPI, /* staged through pinned host memory; ranks may share a GPU */
+};
+
 /* The config section "allreduce". */
 struct ar_config {
     int order;                     /* enum ar_order */
@@ -34,6 +40,7 @@ struct ar_config {
                                       named */
     int64_t late_ms;               /* of one collective, at least: after it the culprit is shown */
     int64_t heartbeat_ms;          /* between two heartbeats of a rank */
+    int transport;                 /* enum ar_transport_kind */
     bool compress; /* every node of the tree rounded to bf16, in memory as on the wire */
 };
 extern const struct cm_section ar_config_section;

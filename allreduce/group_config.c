@@ -2,6 +2,7 @@
 #include "allreduce/group.h"
 
 static const char *const orders[] = {"fixed", "fast", NULL};
+static const char *const transports[] = {"auto", "cuda+mpi", NULL};
 
 #define AT(field) offsetof(struct ar_config, field)
 static const struct cm_key keys[] = {
@@ -19,6 +20,8 @@ static const struct cm_key keys[] = {
      "where it is and what it does"},
     {"heartbeat_ms", CM_KEY_INT, AT(heartbeat_ms), "500", 10, 60000, NULL, "ms",
      "time between two heartbeats of a rank"},
+    {"transport", CM_KEY_CHOICE, AT(transport), "\"auto\"", 0, 0, transports, NULL,
+     "of a GPU's gradients; cuda+mpi: through host memory and MPI, and ranks may share a GPU"},
     {"compress", CM_KEY_BOOL, AT(compress), "false", 0, 0, NULL, NULL,
      "round every node of the tree to bf16: half the traffic; needs order fixed"},
 };

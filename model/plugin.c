@@ -86,6 +86,15 @@ static cm_status parse_device(const char *which, int *ordinal)
     return CM_OK;
 }
 
+int nn_device_count(void)
+{
+    int n = 0;
+    const struct nn_plugin *plugin;
+    if (nn_plugin_open(&plugin, NULL) != CM_OK || plugin->driver->count(&n) != 0)
+        return 0;
+    return n;
+}
+
 cm_status nn_device_open(struct nn_device **out, const char *which)
 {
     int ordinal;

@@ -28,6 +28,7 @@ static cm_status fill_block(struct ol_tuner *t, const struct tr_session *s,
     uint32_t epochs = (uint32_t)ceil(t->train.epochs), per_epoch = t->order.n - t->nfeedback;
     size_t n = (size_t)t->nfeedback + (size_t)epochs * per_epoch;
     size_t nbytes = tr_dataset_image_nbytes(&s->data.set);
+    t->nrows = (uint32_t)n;
     CM_TRY(cm_alloc(&t->images, n, nbytes, "images to fine-tune on"));
     CM_TRY(cm_alloc(&t->labels, n, sizeof *t->labels, "labels to fine-tune on"));
     memcpy(t->images, b->pixels, b->nimages * nbytes);
@@ -53,9 +54,10 @@ static cm_status open_engine(struct ol_tuner *t, const struct tr_session *s, con
         .allreduce = &s->allreduce,
         .group = s->group,
         .nlanes = tr_session_nlanes(s),
-        .samples = {.n = t->order.n, .images = t->images, .labels = t->labels},
+        .samples = {.n = t->order.n, .nrows = t->nrows, .images = t->images, .labels = t->labels},
         .draw = draw,
         .draw_ctx = t,
+        .device = s->device,
     };
     CM_TRY(tr_engine_open(&t->engine, &engine));
     memcpy(tr_engine_weights(t->engine), weights, s->layout->ntotal * sizeof *weights);
@@ -73,7 +75,8 @@ cm_status ol_tuner_open(struct ol_tuner *t, const struct tr_session *s, const st
                                  .n = ol_replay_epoch_size(t->nfeedback, cfg->replay_ratio, batch),
                                  .batch = batch};
     t->steps = tr_order_total_steps(&t->order, t->train.epochs);
-    cm_status st = fill_block(t, s, replay, b);
+    cm_status st =
+        ar_group_agree(s->group, fill_block(t, s, replay, b), "gathering images to fine-tune on");
     if (st == CM_OK)
         st = open_engine(t, s, weights);
     /* Opened together or not at all: the engine's first step is a collective. */
@@ -109,5 +112,5 @@ cm_status ol_tuner_run(struct ol_tuner *t, bool (*stop)(void), bool *finite)
                            "batch is logged and is trained again",
                            (long long)step + 1, (long long)t->steps);
     }
-    return CM_OK;
+    return tr_engine_fetch(t->engine);
 }

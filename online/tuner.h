@@ -18,6 +18,7 @@ struct ol_tuner {
     struct tr_train_config train; /* of this batch */
     struct tr_engine *engine;
     struct tr_order order; /* of an epoch's images */
+    uint32_t nrows;        /* of images and labels */
     uint32_t nfeedback;
     uint8_t *images; /* (nfeedback + epochs * replay, H, W, C) */
     int32_t *labels;

@@ -98,6 +98,11 @@ static cm_status write_notes(char **text, const struct tr_progress *p)
     cm_jw_i64(&w, "next_evaluation", p->next_evaluation);
     if (p->losses.n > 0)
         write_losses(&w, &p->losses);
+    if (p->scaling.loss_scale > 0) {
+        cm_jw_f64(&w, "loss_scale", (double)p->scaling.loss_scale);
+        cm_jw_i64(&w, "loss_scale_clean", p->scaling.clean);
+        cm_jw_i64(&w, "loss_scale_skipped", p->scaling.skipped);
+    }
     cm_jw_end(&w);
     size_t n;
     return cm_jw_take(&w, text, &n);
@@ -116,6 +121,26 @@ static cm_status read_losses(const struct cm_json *notes, const char *where, str
         CM_TRY(cm_json_as_f64(loss, where, &value));
         tr_losses_note(l, value);
     }
+    return CM_OK;
+}
+
+/* Absent where the loss was not scaled. */
+static cm_status read_scaling(const struct cm_json *notes, const char *where,
+                              struct nn_step_state *s)
+{
+    double scale;
+    int64_t clean;
+    *s = (struct nn_step_state){0};
+    if (!cm_json_get(notes, "loss_scale"))
+        return CM_OK;
+    CM_TRY(cm_json_need_f64(notes, where, "loss_scale", &scale));
+    CM_TRY(cm_json_need_i64(notes, where, "loss_scale_clean", 0, NN_SCALE_GROWTH, &clean));
+    CM_TRY(cm_json_need_i64(notes, where, "loss_scale_skipped", 0, INT64_MAX, &s->skipped));
+    if (!(scale >= 1 && scale <= (double)NN_SCALE_MOST))
+        return CM_FAIL(CM_EFORMAT, "%s: loss_scale %g is not in 1 … %g", where, scale,
+                       (double)NN_SCALE_MOST);
+    s->loss_scale = (float)scale;
+    s->clean = (int32_t)clean;
     return CM_OK;
 }
 
@@ -139,7 +164,8 @@ static cm_status read_notes(const struct ps_manifest *m, struct tr_progress *p)
             out);
     CM_GOTO(st, cm_json_need_i64(json, where, "next_evaluation", 0, INT32_MAX, &p->next_evaluation),
             out);
-    st = read_losses(json, where, &p->losses);
+    CM_GOTO(st, read_losses(json, where, &p->losses), out);
+    st = read_scaling(json, where, &p->scaling);
 out:
     cm_json_close(&json);
     return st;

@@ -10,6 +10,7 @@
 #include "common/status.h"
 #include "model/layout.h"
 #include "model/spec.h"
+#include "model/step.h"
 #include "parameter/store.h"
 #include "trainer/optimizer.h"
 #include "trainer/schedule.h"
@@ -25,6 +26,7 @@ struct tr_progress {
     struct tr_losses losses;       /* empty unless spikes are looked for */
     struct tr_skip skip[TR_SKIPS]; /* steps left out so far: the manifest's interventions */
     int64_t nskips;
+    struct nn_step_state scaling; /* fp16's loss scale; zeros without */
 };
 
 /* Borrowed views of the state; average may be NULL. */

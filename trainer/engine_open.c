@@ -1,5 +1,6 @@
 /* Building an engine: every buffer, lane and bucket that its steps will use. */
 #include <stdio.h>
+#include <string.h>
 
 #include "common/log.h"
 #include "common/mem.h"
@@ -119,9 +120,9 @@ static void choose_place(struct tr_engine *self)
 {
     const struct tr_engine_config *cfg = &self->cfg;
     self->place = cfg->device ? &tr_engine_device : &tr_engine_host;
-    self->backend = cfg->device                           ? nn_device_backend(cfg->device)
-                    : cfg->model->device == TR_DEVICE_REF ? nn_backend_ref()
-                                                          : nn_backend_cpu();
+    self->backend = cfg->device                              ? nn_device_backend(cfg->device)
+                    : strcmp(cfg->model->device, "ref") == 0 ? nn_backend_ref()
+                                                             : nn_backend_cpu();
 }
 
 cm_status tr_engine_open(struct tr_engine **out, const struct tr_engine_config *cfg)

@@ -8,6 +8,7 @@
 #include "common/lane.h"
 #include "common/mem.h"
 #include "model/backend.h"
+#include "trainer/evaluate_device.h"
 #include "trainer/stop.h"
 
 #define CHUNK_TIMEOUT_MS 600000
@@ -42,7 +43,8 @@ struct chunk {
 struct tr_evaluator {
     struct tr_evaluator_config cfg;
     struct nn_plan *plan;
-    struct desk *desks; /* nlanes */
+    struct desk *desks;     /* nlanes */
+    struct tr_stage *stage; /* NULL: on the host */
 
     /* the evaluation that is running */
     const uint8_t *images;
@@ -53,6 +55,19 @@ struct tr_evaluator {
     size_t capacity;          /* of a rank */
     atomic_bool stopped;      /* a lane saw the wish to stop and left chunks out */
 };
+
+static cm_status open_desk(const struct tr_evaluator *self, int number)
+{
+    char name[16];
+    struct desk *desk = &self->desks[number];
+    size_t nlogits = (size_t)TR_EVAL_CHUNK * (size_t)self->cfg.spec->nclasses;
+    snprintf(name, sizeof name, "eval%d", number);
+    struct ln_config lane = {.name = name, .core = -1, .on_start = nn_cpu_lane_start};
+    CM_TRY(self->cfg.device ? nn_device_lane_open(self->cfg.device, &desk->lane, name, false)
+                            : ln_lane_open(&desk->lane, &lane));
+    CM_TRY(cm_alloc(&desk->logits, nlogits, sizeof(float), "logits"));
+    return cm_alloc(&desk->sum, nlogits, sizeof(float), "logits");
+}
 
 cm_status tr_evaluator_open(struct tr_evaluator **out, const struct tr_evaluator_config *cfg)
 {
@@ -76,15 +91,11 @@ cm_status tr_evaluator_open(struct tr_evaluator **out, const struct tr_evaluator
     CM_GOTO(st, nn_plan_open(&self->plan, cfg->spec, cfg->layout, &plan), out);
     CM_GOTO(st, cm_alloc(&self->desks, (size_t)cfg->nlanes, sizeof *self->desks, "evaluator lanes"),
             out);
-    size_t nlogits = (size_t)TR_EVAL_CHUNK * (size_t)cfg->spec->nclasses;
-    for (int i = 0; i < cfg->nlanes; i++) {
-        char name[16];
-        snprintf(name, sizeof name, "eval%d", i);
-        struct ln_config lane = {.name = name, .core = -1, .on_start = nn_cpu_lane_start};
-        CM_GOTO(st, ln_lane_open(&self->desks[i].lane, &lane), out);
-        CM_GOTO(st, cm_alloc(&self->desks[i].logits, nlogits, sizeof(float), "logits"), out);
-        CM_GOTO(st, cm_alloc(&self->desks[i].sum, nlogits, sizeof(float), "logits"), out);
-    }
+    for (int i = 0; i < cfg->nlanes; i++)
+        CM_GOTO(st, open_desk(self, i), out);
+    if (cfg->device)
+        CM_GOTO(st, tr_stage_open(&self->stage, cfg->device, cfg->spec, cfg->layout, TR_EVAL_CHUNK),
+                out);
     *out = self;
     self = NULL;
 out:
@@ -102,6 +113,7 @@ void tr_evaluator_close(struct tr_evaluator **e)
         cm_free(&(*e)->desks[i].sum);
     }
     cm_free(&(*e)->desks);
+    tr_stage_close(&(*e)->stage);
     cm_free(&(*e)->mine);
     cm_free(&(*e)->all);
     nn_plan_close(&(*e)->plan);
@@ -118,14 +130,19 @@ static cm_status run_view(struct tr_evaluator *self, int lane, int view)
                              .index = desk->index,
                              .augment = desk->augment,
                              .labels = desk->labels};
+    if (self->stage)
+        CM_TRY(tr_stage_put_view(self->stage, desk->lane, views[view].augment, &batch));
     CM_TRY(nn_plan_input(self->plan, lane, desk->lane, lane, &batch, 0, 0));
     for (int op = 0; op < nn_plan_nops(self->plan); op++)
         CM_TRY(nn_plan_forward(self->plan, op, lane, desk->lane, lane));
-    CM_TRY(nn_plan_logits(self->plan, lane, desk->lane, desk->logits));
+    float *logits = self->stage ? tr_stage_logits(self->stage) : desk->logits;
+    CM_TRY(nn_plan_logits(self->plan, lane, desk->lane, logits));
+    if (self->stage)
+        CM_TRY(tr_stage_wait(self->stage, desk->lane, cm_deadline_in_ms(CHUNK_TIMEOUT_MS)));
     int nlogits = TR_EVAL_CHUNK * self->cfg.spec->nclasses;
     float weight = self->cfg.views ? views[view].weight : 1;
     for (int i = 0; i < nlogits; i++)
-        desk->sum[i] = (view ? desk->sum[i] : 0) + weight * desk->logits[i];
+        desk->sum[i] = (view ? desk->sum[i] : 0) + weight * logits[i];
     return CM_OK;
 }
 
@@ -159,6 +176,8 @@ static cm_status task_chunk(void *ctx, int64_t number, int64_t lane)
         desk->index[i] = self->rows ? self->rows[position] : position;
         desk->labels[i] = self->labels[desk->index[i]];
     }
+    if (self->stage)
+        CM_TRY(tr_stage_put_images(self->stage, desk->lane, self->images, desk->index));
     int nviews = self->cfg.views ? (int)(sizeof views / sizeof *views) : 1;
     for (int v = 0; v < nviews; v++)
         CM_TRY(run_view(self, (int)lane, v));
@@ -237,8 +256,10 @@ cm_status tr_evaluate(struct tr_evaluator *e, const float *weights, const uint8_
     e->rows = rows;
     e->n = n;
     cm_status st = make_room(e, per_rank);
+    if (st == CM_OK && e->stage)
+        st = tr_stage_put_weights(e->stage, weights);
     if (st == CM_OK)
-        st = nn_plan_prepare_all(e->plan, weights);
+        st = nn_plan_prepare_all(e->plan, e->stage ? tr_stage_weights(e->stage) : weights);
     if (st == CM_OK)
         st = run_chunks(e, nchunks);
     CM_TRY(ar_group_agree(e->cfg.group, st, "evaluating"));

@@ -8,6 +8,7 @@
 
 #include "allreduce/group.h"
 #include "common/status.h"
+#include "model/device.h"
 #include "model/layout.h"
 #include "model/plan.h"
 #include "model/spec.h"
@@ -22,7 +23,8 @@ struct tr_evaluator_config {
     const struct nn_backend *backend;
     enum nn_precision precision;
     struct ar_group *group;
-    int nlanes;
+    int nlanes;               /* 1 on a device */
+    struct nn_device *device; /* backend's; NULL: the host */
     bool views; /* average over six views (airbench: the image and its mirror 1/4 each; both shifted
                    by one pixel up-left and down-right, 1/8 each) */
 };

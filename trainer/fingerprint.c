@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/hash.h"
 #include "common/mem.h"
 #include "common/version.h"
 #include "model/backend.h"
@@ -39,4 +40,36 @@ cm_status tr_fingerprint(char **text, const struct nn_backend *backend, enum nn_
              sysconf(_SC_LEVEL2_CACHE_SIZE), sysconf(_SC_LEVEL3_CACHE_SIZE), backend->name, library,
              nn_dtype_name(dtype));
     return CM_OK;
+}
+
+static cm_status add_line(char **text, const char *line)
+{
+    char *longer;
+    size_t n = strlen(*text);
+    CM_TRY(cm_alloc(&longer, n + strlen(line) + 1, 1, "fingerprint"));
+    memcpy(longer, *text, n);
+    memcpy(longer + n, line, strlen(line) + 1);
+    cm_free(text);
+    *text = longer;
+    return CM_OK;
+}
+
+cm_status tr_fingerprint_device(char **text, const struct nn_device *device)
+{
+    char line[256];
+    const char *description = strchr(nn_device_describe(device), ' '); /* behind "cuda:0" */
+    snprintf(line, sizeof line, "device%s\n", description ? description : "");
+    return add_line(text, line);
+}
+
+cm_status tr_fingerprint_engines(char **text, const struct nn_engines *engines)
+{
+    char line[96], *all;
+    if (engines->n == 0)
+        return CM_OK;
+    CM_TRY(nn_engines_write(&all, engines));
+    snprintf(line, sizeof line, "engines %zu %016llx\n", engines->n,
+             (unsigned long long)cm_xxh64(all, strlen(all)));
+    cm_free(&all);
+    return add_line(text, line);
 }

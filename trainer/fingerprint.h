@@ -5,10 +5,17 @@
 #define TRAINER_FINGERPRINT_H
 
 #include "common/status.h"
+#include "model/device.h"
+#include "model/engines.h"
 #include "model/op.h"
 
 /* Lines "item value\n"; from cm_alloc. */
 CM_MUST_CHECK cm_status tr_fingerprint(char **text, const struct nn_backend *backend,
                                        enum nn_dtype dtype);
+
+/* More lines: the GPU without its number, its libraries; the ways in which they compute products
+ * (none: no line). */
+CM_MUST_CHECK cm_status tr_fingerprint_device(char **text, const struct nn_device *device);
+CM_MUST_CHECK cm_status tr_fingerprint_engines(char **text, const struct nn_engines *engines);
 
 #endif

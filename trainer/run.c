@@ -39,6 +39,7 @@ static cm_status look_ahead(struct tr_runner *r)
     bool last = r->progress.step == r->total;
     if (!r->average || (!last && r->progress.step % train->average_every != 0))
         return CM_OK;
+    CM_TRY(tr_engine_fetch(r->engine));
     float *weights = tr_engine_weights(r->engine);
     size_t n = r->session.layout->ntotal;
     double done = (double)r->progress.step / (double)r->total;
@@ -92,6 +93,7 @@ static cm_status one_step(struct tr_runner *r, struct tr_outcome *outcome)
     CM_TRY(tr_engine_step(r->engine, step, lr, tr_run_bits(r), outcome));
     CM_TRY(check_spike(r, outcome));
     r->progress.step++;
+    r->progress.scaling = outcome->scaling;
     CM_TRY(look_ahead(r));
     r->images += outcome->count;
     r->seconds += outcome->seconds;
@@ -104,8 +106,10 @@ static cm_status audit_if_due(struct tr_runner *r)
     struct tr_state state = tr_run_state(r);
     int64_t every = r->session.train.audit_every;
     tr_audit_inject(&state);
-    return every > 0 && r->progress.step % every == 0 ? tr_audit_run(r->audit, r->progress.step)
-                                                      : CM_OK;
+    if (every == 0 || r->progress.step % every != 0)
+        return CM_OK;
+    CM_TRY(tr_engine_fetch(r->engine));
+    return tr_audit_run(r->audit, r->progress.step);
 }
 
 /* The run is to end before its time: all is saved, and a later one goes on from here. */

@@ -10,6 +10,7 @@ cm_status tr_run_evaluate(struct tr_runner *r)
     tr_report_break(&r->report);
     ar_group_set_phase(s->group, "evaluate", r->progress.step);
     const float *weights = tr_engine_weights(r->engine);
+    CM_TRY(tr_engine_fetch(r->engine));
     CM_TRY(tr_evaluate(r->evaluator, weights, tr_session_test_images(s), tr_session_test_labels(s),
                        NULL, (uint32_t)s->data.n_test, NULL, &r->test));
     tr_report_score(&r->report, "test", r->progress.step, &r->test);

@@ -175,6 +175,7 @@ static cm_status finish(struct tr_runner *r, struct cm_deadline deadline, bool m
 cm_status tr_run_save(struct tr_runner *r)
 {
     bool idle = true;
+    CM_TRY(tr_engine_fetch(r->engine));
     CM_TRY(tr_audit_run(r->audit, r->progress.step));
     int64_t began_ns = cm_now_ns();
     if (r->session.train.on_spike == TR_SPIKE_ROLLBACK)
@@ -194,6 +195,7 @@ cm_status tr_run_save(struct tr_runner *r)
 cm_status tr_run_save_last(struct tr_runner *r)
 {
     struct cm_deadline deadline = patience(r->session.store.finish_seconds);
+    CM_TRY(tr_engine_fetch(r->engine));
     CM_TRY(tr_audit_run(r->audit, r->progress.step));
     CM_TRY(finish(r, deadline, false));
     if (tr_run_is_root(r) && r->saves.newest_step != r->progress.step)

@@ -6,6 +6,7 @@
 #include "common/mem.h"
 #include "model/init.h"
 #include "trainer/differences.h"
+#include "trainer/fingerprint.h"
 #include "trainer/run_private.h"
 
 static cm_status open_engine(struct tr_runner *r)
@@ -14,6 +15,7 @@ static cm_status open_engine(struct tr_runner *r)
     struct tr_engine_config engine = tr_session_engine(s);
     struct tr_evaluator_config evaluator = tr_session_evaluator(s);
     CM_TRY(tr_engine_open(&r->engine, &engine));
+    CM_TRY(tr_fingerprint_engines(&s->fingerprint, tr_engine_engines(r->engine)));
     CM_TRY(tr_evaluator_open(&r->evaluator, &evaluator));
     if (s->train.average_decay > 0)
         CM_TRY(cm_alloc_aligned(&r->average, s->layout->ntotal, sizeof(float), "average weights"));
@@ -126,6 +128,7 @@ cm_status tr_run_share(struct tr_runner *r)
                                   layout->nparam * sizeof(float), 0));
     if (r->average)
         CM_TRY(ar_group_broadcast(g, r->average, layout->ntotal * sizeof(float), 0));
+    tr_engine_set_scaling(r->engine, &r->progress.scaling);
     return ar_group_agree(g, tr_engine_prepare(r->engine), "preparing the weights");
 }
 

@@ -11,6 +11,7 @@
 #include "model/backend.h"
 #include "parameter/agree.h"
 #include "trainer/fingerprint.h"
+#include "trainer/rank_device.h"
 
 const struct cm_section *const tr_session_sections[] = {
     &tr_model_section, &tr_data_section, &tr_train_section, &ar_config_section, &ps_config_section};
@@ -34,6 +35,7 @@ static cm_status check_together(const struct tr_session *s)
 {
     const struct tr_train_config *train = &s->train;
     const char *name = cm_config_name(s->config);
+    CM_TRY(tr_rank_device_check(s->model.device));
     if (train->early_stop > 0 && s->data_config.holdout == 0)
         return CM_FAIL(CM_ECONFIG,
                        "%s: train.early_stop needs data.holdout: the test set is only reported, "
@@ -178,18 +180,22 @@ static cm_status agree_on_all(struct tr_session *s)
 cm_status tr_session_load(struct tr_session *s, struct nn_spec *spec)
 {
     CM_TRY(load_in_turn(s, spec));
+    CM_TRY(tr_rank_device_open(&s->device, &s->model, &s->allreduce, s->group));
     const struct nn_backend *backend = tr_session_backend(s);
     enum nn_dtype dtype = nn_precision_dtype((enum nn_precision)s->model.precision, backend);
     if (dtype == NN_F32 && s->model.precision != NN_PRECISION_FP32)
         cm_log_info("no native bf16 on this machine: computing in fp32");
-    CM_TRY(ar_group_agree(s->group, tr_fingerprint(&s->fingerprint, backend, dtype),
-                          "taking the fingerprint"));
+    cm_status st = tr_fingerprint(&s->fingerprint, backend, dtype);
+    if (st == CM_OK && s->device)
+        st = tr_fingerprint_device(&s->fingerprint, s->device);
+    CM_TRY(ar_group_agree(s->group, st, "taking the fingerprint"));
     return agree_on_all(s);
 }
 
 void tr_session_release(struct tr_session *s)
 {
     tr_data_release(&s->data);
+    nn_device_close(&s->device);
     nn_layout_close(&s->layout);
     nn_spec_close(&s->spec);
     ar_group_close(&s->group);
@@ -203,6 +209,7 @@ void tr_session_release(struct tr_session *s)
 struct tr_samples tr_session_samples(const struct tr_session *s)
 {
     return (struct tr_samples){.n = (uint32_t)s->data.split.n_train,
+                               .nrows = (uint32_t)s->data.set.n_train,
                                .images = s->data.set.images,
                                .labels = s->data.set.labels,
                                .id = s->data.split.train};
@@ -220,7 +227,9 @@ const int32_t *tr_session_test_labels(const struct tr_session *s)
 
 const struct nn_backend *tr_session_backend(const struct tr_session *s)
 {
-    return s->model.device == TR_DEVICE_REF ? nn_backend_ref() : nn_backend_cpu();
+    if (s->device)
+        return nn_device_backend(s->device);
+    return strcmp(s->model.device, "ref") == 0 ? nn_backend_ref() : nn_backend_cpu();
 }
 
 int tr_session_nlanes(const struct tr_session *s)
@@ -243,7 +252,8 @@ struct tr_engine_config tr_session_engine(const struct tr_session *s)
                                      .allreduce = &s->allreduce,
                                      .group = s->group,
                                      .nlanes = tr_session_nlanes(s),
-                                     .samples = tr_session_samples(s)};
+                                     .samples = tr_session_samples(s),
+                                     .device = s->device};
 }
 
 struct tr_evaluator_config tr_session_evaluator(const struct tr_session *s)
@@ -253,5 +263,6 @@ struct tr_evaluator_config tr_session_evaluator(const struct tr_session *s)
                                         .backend = tr_session_backend(s),
                                         .precision = (enum nn_precision)s->model.precision,
                                         .group = s->group,
-                                        .nlanes = tr_session_nlanes(s)};
+                                        .nlanes = s->device ? 1 : tr_session_nlanes(s),
+                                        .device = s->device};
 }

@@ -40,6 +40,7 @@ struct tr_session {
     char *fingerprint; /* lines "item value": what the bits depend on beside config and data */
 
     struct ar_group *group;
+    struct nn_device *device; /* NULL: the host */
     struct nn_spec *spec;
     struct nn_layout *layout;
     struct tr_data data; /* as the network takes it: preprocessed */

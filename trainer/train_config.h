@@ -10,10 +10,9 @@
 
 struct tr_model_config {
     char network[CM_CONFIG_STRING]; /* "zoo:speednet" or a path */
-    int device;                     /* enum tr_device */
+    char device[CM_CONFIG_STRING];  /* rank_device.h */
     int precision;                  /* enum nn_precision */
 };
-enum tr_device { TR_DEVICE_CPU, TR_DEVICE_REF };
 extern const struct cm_section tr_model_section;
 
 enum tr_optimizer_kind { TR_SGD, TR_ADAM, TR_RMSPROP, TR_ADAGRAD };

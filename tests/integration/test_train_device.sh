@@ -1,0 +1,97 @@
+#!/bin/bash
+# Training on a GPU, with the host as the GPU (tests/parity/driver_host.c as the plug-in): the same bits on 1, 2 and 4 ranks
+# through cuda+mpi, after kills, and as far as the CPU's; who may share a GPU; what is said where there is none.
+set -euo pipefail
+command -v mpirun >/dev/null || { echo "skip: no mpirun"; exit 77; }
+
+. "$(dirname "${BASH_SOURCE[0]}")/train_lib.bash"
+
+# A program finds the plug-in beside itself.
+mkdir "$work/bin" "$work/bare"
+cp "$train" "$work/bin/flywheel-train"
+cp "$train" "$work/bare/flywheel-train"
+cp "$FLYWHEEL_BIN/../lib/libplugin_host.so" "$work/bin/libflywheel_cuda.so"
+train=$work/bin/flywheel-train
+bare=$work/bare/flywheel-train
+
+# 9 steps; the last batch of an epoch is short, its shards are uneven. Batch norm, dropout and fp16's scale are in it.
+cat >"$work/network.json" <<'JSON'
+{"format": "1.0", "name": "tiny", "input": {"channels": 3, "height": 8, "width": 8},
+ "preprocess": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
+ "nodes": [{"name": "conv", "op": "conv", "out": 8, "kernel": 3, "pad": 1}, {"name": "norm", "op": "batchnorm"},
+           {"name": "act", "op": "relu"}, {"name": "pool", "op": "maxpool", "kernel": 2}, {"name": "flat", "op": "flatten"},
+           {"name": "drop", "op": "dropout", "p": 0.1}, {"name": "fc", "op": "linear", "out": 10}]}
+JSON
+cat >"$work/config.json" <<JSON
+{"schema": 1,
+ "model": {"network": "$work/network.json", "device": "cuda", "precision": "fp32"},
+ "data": {"dataset": "synthetic:10:133:8x8x3", "test_limit": 40},
+ "train": {"epochs": 3, "batch": 50, "lr": 0.05, "shards": 8, "flip": "random", "crop_pad": 1, "clip_norm": 2,
+           "audit_every": 4},
+ "store": {"every_steps": 4, "keep_last": 100}}
+JSON
+config=$work/config.json
+staged=(-q --set allreduce.transport=cuda+mpi)
+
+# ---- the same bits ----
+want 0 "$train" train "$config" --run "$work/one" -q
+want_sha=$(sha_of "$work/one")
+for w in 2 4; do
+    want 0 mpirun -np $w "$train" train "$config" --run "$work/ranks$w" "${staged[@]}"
+    same "$work/ranks$w"
+done
+half=(--set model.precision=fp16 --set allreduce.compress=true --set train.average_decay=0.9 --set train.average_every=3)
+want 0 "$train" train "$config" --run "$work/half1" -q "${half[@]}"
+want 0 mpirun -np 4 "$train" train "$config" --run "$work/half4" "${staged[@]}" "${half[@]}"
+[ "$(sha_of "$work/half1")" = "$(sha_of "$work/half4")" ] || fail "fp16: other bits on 4 ranks"
+[ "$(sha_of "$work/half1")" != "$want_sha" ] || fail "fp16 gives fp32's bits: it was not on"
+echo "same bits on 1, 2, 4 ranks, in fp32 and fp16"
+
+# ---- killed and resumed, on the GPU and beside it ----
+for sets in "" "--set model.precision=fp16"; do
+    run=$work/killed${sets: -4}
+    # shellcheck disable=SC2086 # words
+    FLYWHEEL_INJECT=train.step=kill@7 want 137 "$train" train "$config" --run "$run" -q $sets
+    # shellcheck disable=SC2086
+    want 0 "$train" train "$config" --run "$run" -q $sets
+    says "resuming from version"
+    # shellcheck disable=SC2086
+    want 0 "$train" train "$config" --run "$work/whole${sets: -4}" -q $sets
+    [ "$(sha_of "$run")" = "$(sha_of "$work/whole${sets: -4}")" ] || fail "other bits after a kill: ${sets:-fp32}"
+done
+want 0 "$bare" train "$config" --run "$work/moved" -q --set model.device=cpu --set train.epochs=1
+want 0 "$train" train "$config" --run "$work/moved" -q --set train.epochs=2
+says "made by another build or machine"
+want 0 "$bare" train "$config" --run "$work/moved" -q --set model.device=cpu
+want 0 "$bare" train "$config" --run "$work/cpu" -q --set model.device=cpu
+accuracy() { jq -r .accuracy "$work/$1/summary.json"; }
+awk -v a="$(accuracy one)" -v b="$(accuracy cpu)" -v c="$(accuracy moved)" \
+    'BEGIN { exit !(a - b < 0.051 && b - a < 0.051 && c - b < 0.051 && b - c < 0.051) }' ||
+    fail "accuracies: $(accuracy one) on the GPU, $(accuracy cpu) on the CPU, $(accuracy moved) on both"
+echo "resumed on the GPU, from the CPU and back"
+
+# ---- which device ----
+want 2 mpirun -np 2 "$train" train "$config" --run "$work/shared" -q
+says "ranks 0 and 1 have one GPU"
+says "allreduce.transport"
+want 1 "$train" train "$config" --run "$work/second" -q --set model.device=cuda:1
+says "no cuda:1: this process sees 1 GPU"
+want 2 "$train" train "$config" --check --set model.device=cuda:x
+says "cuda:x"
+want 1 "$bare" train "$config" --run "$work/none" -q
+says "no libflywheel_cuda.so beside this program"
+want 0 "$bare" train "$config" --run "$work/auto" --set model.device=auto
+says "computing on the CPU: "
+[ "$(sha_of "$work/auto")" = "$(sha_of "$work/cpu")" ] || fail "auto without a GPU has other bits than cpu"
+want 0 "$train" train "$config" --run "$work/auto-gpu" -q --set model.device=auto
+same "$work/auto-gpu"
+last=$(find "$work/one/checkpoints" -maxdepth 1 -name 'v*' | sort | tail -1)
+for item in "device the host" "engines "; do
+    grep -qF "$item" "$last/manifest.json" || fail "the fingerprint does not hold: $item"
+done
+echo "devices are chosen, refused and kept in the fingerprint"
+
+# ---- a weight goes bad ----
+want 1 "$train" train "$config" --run "$work/nan" -q --set train.lr=1e6 --set train.reduction=sum --set train.clip_norm=0
+says "not finite"
+echo "a number that is not finite is named"

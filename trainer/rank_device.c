@@ -1,0 +1,103 @@
+#include "trainer/rank_device.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "common/mem.h"
+
+static bool is_on_host(const char *which)
+{
+    return strcmp(which, "cpu") == 0 || strcmp(which, "ref") == 0;
+}
+
+cm_status tr_rank_device_check(const char *which)
+{
+    const char *digits = strncmp(which, "cuda:", 5) == 0 ? which + 5 : NULL;
+    bool number = digits && *digits && strlen(digits) <= 4 &&
+                  strspn(digits, "0123456789") == strlen(digits) && atoi(digits) < 1024;
+    if (is_on_host(which) || strcmp(which, "auto") == 0 || strcmp(which, "cuda") == 0 || number)
+        return CM_OK;
+    return CM_FAIL(CM_ECONFIG,
+                   "model.device: '%s' is not one of cpu, ref, auto, cuda, cuda:N (N below 1024)",
+                   which);
+}
+
+void tr_rank_device_name(char text[24], const char *which, int local_rank, int gpus)
+{
+    text[0] = '\0';
+    if (strncmp(which, "cuda:", 5) == 0)
+        snprintf(text, 24, "%.15s", which);
+    else if (!is_on_host(which)) /* without a GPU: the number whose fault says why */
+        snprintf(text, 24, "cuda:%d", gpus > 0 ? local_rank % gpus : 0);
+}
+
+bool tr_rank_device_shared(const char (*uuid)[TR_UUID], int n, int *first, int *second)
+{
+    for (*second = 1; *second < n; ++*second)
+        for (*first = 0; *first < *second; ++*first)
+            if (strncmp(uuid[*first], uuid[*second], TR_UUID) == 0)
+                return true;
+    return false;
+}
+
+/* The same verdict on all ranks, which all see all UUIDs. */
+static cm_status check_shared(const struct nn_device *device, struct ar_group *group)
+{
+    int first, second, n = ar_group_size(group);
+    char mine[TR_UUID] = "", (*all)[TR_UUID];
+    snprintf(mine, sizeof mine, "%s", nn_device_uuid(device));
+    CM_TRY(ar_group_agree(group, cm_alloc(&all, (size_t)n, sizeof *all, "GPUs of all ranks"),
+                          "comparing GPUs"));
+    cm_status st = ar_group_gather(group, mine, sizeof mine, all);
+    if (st == CM_OK && tr_rank_device_shared((const char(*)[TR_UUID])all, n, &first, &second))
+        st = CM_FAIL(CM_ECONFIG,
+                     "ranks %d and %d have one GPU (%s): start at most as many ranks as there are "
+                     "GPUs, or set allreduce.transport to \"cuda+mpi\", which lets them share",
+                     first, second, all[first]);
+    cm_free(&all);
+    return st;
+}
+
+/* Whether all ranks could; the reason of the first that could not is rank 0's to tell. */
+static cm_status all_or_none(struct nn_device **device, struct ar_group *group, cm_status st)
+{
+    st = ar_group_agree(group, st, "looking for a GPU");
+    if (st == CM_OK)
+        return CM_OK;
+    nn_device_close(device);
+    if (st != CM_EUNSUPPORTED && st != CM_EPEER)
+        return st;
+    if (ar_group_rank(group) == 0)
+        cm_log_info("computing on the CPU: %s", cm_error_text());
+    return CM_OK;
+}
+
+cm_status tr_rank_device_open(struct nn_device **out, const struct tr_model_config *model,
+                              const struct ar_config *allreduce, struct ar_group *group)
+{
+    char name[24];
+    bool automatic = strcmp(model->device, "auto") == 0;
+    bool staged = allreduce->transport == AR_TRANSPORT_CUDA_MPI;
+    *out = NULL;
+    if (is_on_host(model->device))
+        return staged ? CM_FAIL(CM_ECONFIG,
+                                "allreduce.transport \"cuda+mpi\" is for GPUs, and model.device is "
+                                "\"%s\"",
+                                model->device)
+                      : CM_OK;
+    tr_rank_device_name(name, model->device, ar_group_local_rank(group), nn_device_count());
+    cm_status st = nn_device_open(out, name);
+    if (automatic)
+        CM_TRY(all_or_none(out, group, st));
+    else
+        st = ar_group_agree(group, st, "opening a GPU");
+    if (!*out)
+        return automatic ? CM_OK : st;
+    if (st == CM_OK && !staged)
+        st = check_shared(*out, group);
+    if (st != CM_OK)
+        nn_device_close(out);
+    return st;
+}
