@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "tests/parity/differences.h"
+#include "tests/parity/finite_differences.h"
 
 static void test_differences(void **state)
 {

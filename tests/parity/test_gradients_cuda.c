@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "model/device.h"
-#include "tests/parity/differences.h"
+#include "tests/parity/finite_differences.h"
 
 #define SKIPPED 77
 

@@ -11,8 +11,8 @@
 
 #include "model/cuda/gpu.h"
 #include "tests/parity/compare.h"
-#include "tests/parity/differences.h"
 #include "tests/parity/driver_host.h"
+#include "tests/parity/finite_differences.h"
 
 static int open_device(void **state)
 {

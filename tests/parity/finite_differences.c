@@ -1,4 +1,4 @@
-#include "tests/parity/differences.h"
+#include "tests/parity/finite_differences.h"
 
 #include <math.h>
 #include <setjmp.h>

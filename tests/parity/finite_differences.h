@@ -6,8 +6,8 @@
  * (below 1e-9); parameter gradients are stored as fp32 (6e-8). So 1e-6 of the largest gradient of
  * the tensor is generous to rounding and strict to mistakes; a backend that computes in fp32 may
  * add the rounding of its sums (compare.h). */
-#ifndef TESTS_PARITY_DIFFERENCES_H
-#define TESTS_PARITY_DIFFERENCES_H
+#ifndef TESTS_PARITY_FINITE_DIFFERENCES_H
+#define TESTS_PARITY_FINITE_DIFFERENCES_H
 
 #include "tests/parity/ops.h"
 
