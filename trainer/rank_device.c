@@ -16,7 +16,7 @@ cm_status tr_rank_device_check(const char *which)
 {
     const char *digits = strncmp(which, "cuda:", 5) == 0 ? which + 5 : NULL;
     bool number = digits && *digits && strlen(digits) <= 4 &&
-                  strspn(digits, "0123456789") == strlen(digits) && atoi(digits) < 1024;
+                  strspn(digits, "0123456789") == strlen(digits) && strtol(digits, NULL, 10) < 1024;
     if (is_on_host(which) || strcmp(which, "auto") == 0 || strcmp(which, "cuda") == 0 || number)
         return CM_OK;
     return CM_FAIL(CM_ECONFIG,

@@ -180,21 +180,21 @@ void test_losses_and_weights_are_the_cpus(void **state)
  * optimiser's state and groups reach the device. */
 void test_updates_are_the_cpus(void **state)
 {
+    static const char groups[] = "train.groups=[{\"match\": \"*.bias\", \"lr_scale\": 3}, "
+                                 "{\"match\": \"conv1.weight\", \"until\": 2}]";
     static const char *const optimizers[] = {"sgd", "adam", "rmsprop", "adagrad"};
     for (int i = 0; i < 4; i++) {
         char optimizer[64];
         snprintf(optimizer, sizeof optimizer, "train.optimizer=%s", optimizers[i]);
-        const char *const sets[] = {
-            optimizer,
-            "train.batch=41",
-            "train.shards=4",
-            "train.lr=1e-3",
-            "train.weight_decay=0.01",
-            "model.precision=fp32",
-            "train.eps=0.1", /* a gradient near 0 is not blown up */
-            "train.groups=[{\"match\": \"*.bias\", \"lr_scale\": 3}, {\"match\": \"conv1.weight\", "
-            "\"until\": 2}]",
-            ""};
+        const char *const sets[] = {optimizer,
+                                    "train.batch=41",
+                                    "train.shards=4",
+                                    "train.lr=1e-3",
+                                    "train.weight_decay=0.01",
+                                    "model.precision=fp32",
+                                    "train.eps=0.1", /* a gradient near 0 is not blown up */
+                                    groups,
+                                    ""};
         struct steps *cpu = steps_open(NULL, sets), *gpu = steps_open(*state, sets);
         const char *where;
         steps_run(cpu, 0, 4);

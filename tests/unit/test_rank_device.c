@@ -67,7 +67,7 @@ static void engines_are_a_line_of_the_fingerprint(void **state)
     char *text, *before;
     (void)state;
     expect_ok(cm_alloc(&text, 8, 1, "test"));
-    strcpy(text, "cpu x\n");
+    snprintf(text, 8, "cpu x\n");
     expect_ok(tr_fingerprint_engines(&text, &engines));
     assert_string_equal(text, "cpu x\n");
     expect_ok(nn_engines_add(&engines, &engine));
@@ -75,7 +75,7 @@ static void engines_are_a_line_of_the_fingerprint(void **state)
     assert_int_equal(strncmp(text, "cpu x\nengines 1 ", 16), 0);
     before = text;
     expect_ok(cm_alloc(&text, 8, 1, "test"));
-    strcpy(text, "cpu x\n");
+    snprintf(text, 8, "cpu x\n");
     engine.workspace = 128;
     expect_ok(nn_engines_add(&engines, &engine));
     expect_ok(tr_fingerprint_engines(&text, &engines));
