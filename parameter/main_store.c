@@ -65,7 +65,8 @@ static const struct {
     {"gc", ps_command_gc,
      VERB("gc", "DIR", 1, 1, "Remove versions that no rule keeps.",
           "Rules come from the run's config.json, options override them. Aliased versions, their\n"
-          "parents and the newest with its parents stay. Refused while a process writes to the run directory:\n"
+          "parents and the newest with its parents stay. Refused while a process writes to the run "
+          "directory:\n"
           "that one cleans up by itself.",
           gc_opts)},
     {"alias", ps_command_alias,
