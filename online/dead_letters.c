@@ -8,10 +8,13 @@ static cm_status send_letter(const struct ol_batch *b, const struct ol_entry *e,
                              struct cm_redis *redis, int64_t most)
 {
     const struct cm_redis_value *v;
-    char source[WI_KEY + OL_ID_TEXT], id[OL_ID_TEXT], limit[24], batch[24], time[CM_UTC_TEXT];
+    char key[WI_KEY], source[WI_KEY + OL_ID_TEXT], id[OL_ID_TEXT];
+    char limit[24], batch[24], time[CM_UTC_TEXT];
     const char *name = b->operators[e->operator_index];
+    if (!wi_key_feedback(key, name))
+        return CM_FAIL(CM_EINTERNAL, "'%s' is no operator", name);
     ol_id_format(id, e->id);
-    snprintf(source, sizeof source, "fw:feedback:%s/%s", name, id);
+    snprintf(source, sizeof source, "%s/%s", key, id);
     snprintf(limit, sizeof limit, "%lld", (long long)most);
     snprintf(batch, sizeof batch, "%lld", (long long)b->number);
     cm_utc_format(time, cm_utc_now());

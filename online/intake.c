@@ -15,8 +15,7 @@
 #include "online/stream_trim.h"
 #include "wire/feedback.h"
 
-#define TURN                                                                                       \
-    16 /* entries of a stream before the next one's: at 8 MiB each, what memory must bear */
+#define TURN   16 /* entries of a stream before the next one's: of 8 MiB each, in memory at once */
 #define FLOOD  4  /* a batch ends at this many times its size in entries, good or not */
 #define WAITED 16 /* streams of one wait: each may answer with an entry, which is read again */
 
