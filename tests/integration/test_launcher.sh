@@ -79,8 +79,9 @@ echo "hello from \$name"
 TIER
     chmod +x "$work/bin/flywheel-$tier"
 done
-# Stays until TERM, which it writes down; starts a grandchild in a session of its own that ignores TERM.
-stay="trap 'echo \$name >>$work/stopped; exit 0' TERM; setsid bash -c 'trap \"\" TERM HUP; sleep 1000' & while :; do sleep 1000 & wait \$!; done"
+# Stays until TERM, which it writes down; starts a grandchild in a session of its own that ignores TERM. Says when it is
+# ready to be told.
+stay="trap 'echo \$name >>$work/stopped; exit 0' TERM; echo \$name >>$work/staying; setsid bash -c 'trap \"\" TERM HUP; sleep 1000' & while :; do sleep 1000 & wait \$!; done"
 
 config() { printf '{"schema": 1, "run": "%s/run", "cluster": {"restart_ms": 50, "restart_max_ms": 400, "stop_timeout_ms": 3000%s}}' "$work" "$1" >"$work/c.json"; }
 # Others may train on this machine meanwhile: mpirun's temporary folder counts when it was made for a rank of this test.
@@ -172,10 +173,12 @@ code=0; wait "$supervisor" || code=$?
 check "told to stop between two lives, it ends with 75" same "$code" 75
 
 echo "== up"
+rm -f staying
 config ', "workers": 2, "online_ranks": 2'
 echo "$stay" >do-gateway
 echo "$stay" >do-worker
-echo 'trap "echo online >>'"$work"'/stopped; exit 75" USR1; while :; do sleep 1000 & wait $!; done' >do-online
+# mpirun sends TERM to the second rank as soon as the first has ended.
+echo 'trap : TERM; trap "echo online >>'"$work"'/stopped; exit 75" USR1; echo online >>'"$work"'/staying; while :; do sleep 1000 & wait $!; done' >do-online
 env "$token" "$fw" up c.json 2>up.log &
 up=$!
 for role in gateway worker-0 worker-1 online; do
@@ -198,6 +201,7 @@ guardian=$(awk '$1 == "PPid:" { print $2 }' "/proc/$old/status")
 kill -9 "$guardian"
 check "a killed guardian's role is restarted" await 10 restarted
 check "its old process is gone" await 5 test ! -e "/proc/$old"
+check "all can be told: five, and two that were restarted" await 10 has_lines staying 7
 
 rm -f stopped
 check "down succeeds" run down c.json 2>/dev/null
