@@ -159,15 +159,18 @@ static struct cm_deadline patience(double seconds)
     return cm_deadline_in_ms((int64_t)(seconds * 1e3));
 }
 
+/* All ranks know that time is up; it is rank 0 that could not do its part. */
 static cm_status finish(struct tr_runner *r, struct cm_deadline deadline, bool must)
 {
     bool idle;
+    cm_status st = CM_OK;
     CM_TRY(wait_all(r, deadline, must, &idle));
-    return idle ? CM_OK
-                : CM_FAIL(CM_ETIMEDOUT,
-                          "a version is still being written after %g s: is the disk slow? "
-                          "(store.finish_seconds)",
-                          r->session.store.finish_seconds);
+    if (!idle && tr_run_is_root(r))
+        st = CM_FAIL(CM_ETIMEDOUT,
+                     "a version is still being written after %g s: is the disk slow? "
+                     "(store.finish_seconds)",
+                     r->session.store.finish_seconds);
+    return ar_group_agree(r->session.group, st, "writing a version");
 }
 
 /* Waiting a little loses no version to a disk that is slow for once; waiting long would let a disk
