@@ -14,7 +14,7 @@ static void write_images(const char *dir, char csv[CM_PATH])
     for (int i = 0; i < LINES; i++) {
         char name[32];
         snprintf(name, sizeof name, "%d.raw", i);
-        snprintf(pixels, sizeof pixels, "pixels %d", i);
+        snprintf(pixels, sizeof pixels, "pixels %hhu", (unsigned char)i);
         expect_ok(cm_path_join(path, dir, name));
         expect_ok(cm_file_replace(path, pixels, sizeof pixels));
         n += (size_t)snprintf(list + n, sizeof list - n, "%.200s,class%d\n", path, i);
