@@ -2,13 +2,13 @@
  */
 #include <string.h>
 
-#include "common/mem.h"
 #include "common/vec.h"
 #include "model/activation.h"
 #include "model/batchnorm.h"
 #include "model/conv2d.h"
 #include "model/dnnl.h"
 #include "model/elementwise.h"
+#include "model/host_memory.h"
 #include "model/input.h"
 #include "model/kernels/kernels.h"
 #include "model/linear.h"
@@ -18,35 +18,6 @@
 static bool has_dtype(enum nn_dtype dtype)
 {
     return dtype == NN_F32 || (dtype == NN_BF16 && nn_dnnl_has_bf16());
-}
-
-static cm_status alloc(const struct nn_backend *self, void *out, size_t nbytes, const char *what)
-{
-    (void)self;
-    return cm_alloc_aligned(out, nbytes, 1, what);
-}
-
-static void release(const struct nn_backend *self, void *p)
-{
-    (void)self;
-    cm_free(p);
-}
-
-static cm_status zero(const struct nn_backend *self, struct ln_lane *lane, void *p, size_t nbytes)
-{
-    (void)self;
-    (void)lane;
-    memset(p, 0, nbytes);
-    return CM_OK;
-}
-
-static cm_status copy(const struct nn_backend *self, struct ln_lane *lane, void *dst,
-                      const void *src, size_t nbytes)
-{
-    (void)self;
-    (void)lane;
-    memcpy(dst, src, nbytes);
-    return CM_OK;
 }
 
 static cm_status accumulate(const struct nn_backend *self, struct ln_lane *lane,
@@ -87,10 +58,10 @@ const struct nn_backend *nn_backend_cpu(void)
                  [NN_OP_LOSS] = &nn_loss_cpu},
         .fuses = true,
         .has_dtype = has_dtype,
-        .alloc = alloc,
-        .release = release,
-        .zero = zero,
-        .copy = copy,
+        .alloc = nn_host_alloc,
+        .release = nn_host_release,
+        .zero = nn_host_zero,
+        .copy = nn_host_copy,
         .accumulate = accumulate,
         .to_f32 = to_f32,
     };

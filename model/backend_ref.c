@@ -1,12 +1,10 @@
 /* The ref backend: the oracle that every other backend is compared with. Nothing fused, no threads,
  * no speed. */
-#include <string.h>
-
-#include "common/mem.h"
 #include "model/activation.h"
 #include "model/batchnorm.h"
 #include "model/conv2d.h"
 #include "model/elementwise.h"
+#include "model/host_memory.h"
 #include "model/input.h"
 #include "model/linear.h"
 #include "model/loss.h"
@@ -24,35 +22,6 @@ cm_status nn_ref_check(const struct nn_op_desc *desc)
 static bool has_dtype(enum nn_dtype dtype)
 {
     return dtype == NN_F32 || dtype == NN_F64;
-}
-
-static cm_status alloc(const struct nn_backend *self, void *out, size_t nbytes, const char *what)
-{
-    (void)self;
-    return cm_alloc_aligned(out, nbytes, 1, what);
-}
-
-static void release(const struct nn_backend *self, void *p)
-{
-    (void)self;
-    cm_free(p);
-}
-
-static cm_status zero(const struct nn_backend *self, struct ln_lane *lane, void *p, size_t nbytes)
-{
-    (void)self;
-    (void)lane;
-    memset(p, 0, nbytes);
-    return CM_OK;
-}
-
-static cm_status copy(const struct nn_backend *self, struct ln_lane *lane, void *dst,
-                      const void *src, size_t nbytes)
-{
-    (void)self;
-    (void)lane;
-    memcpy(dst, src, nbytes);
-    return CM_OK;
 }
 
 static cm_status accumulate(const struct nn_backend *self, struct ln_lane *lane,
@@ -90,10 +59,10 @@ static const struct nn_backend backend = {
              [NN_OP_LOSS] = &nn_loss_ref},
     .fuses = false,
     .has_dtype = has_dtype,
-    .alloc = alloc,
-    .release = release,
-    .zero = zero,
-    .copy = copy,
+    .alloc = nn_host_alloc,
+    .release = nn_host_release,
+    .zero = nn_host_zero,
+    .copy = nn_host_copy,
     .accumulate = accumulate,
     .to_f32 = to_f32,
 };
