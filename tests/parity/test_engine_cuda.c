@@ -2,24 +2,16 @@
  * test_engine_device. Says why, and returns 77, where there is no GPU. */
 #include "common/log.h"
 #include "tests/parity/engine_steps.h"
+#include "tests/parity/first_gpu.h"
 #include "tests/unit/expect.h"
-
-#define SKIPPED 77
 
 int main(void)
 {
-    struct nn_device *device;
     cm_log_set_level(CM_LOG_ERROR);
-    cm_status st = nn_device_open(&device, "cuda");
-    if (st == CM_EUNSUPPORTED) {
-        printf("skipped: %s\n", cm_error_text());
-        return SKIPPED;
-    }
-    if (st != CM_OK) {
-        printf("%s\n", cm_error_text());
-        return 1;
-    }
-    printf("on %s\n", nn_device_describe(device));
+    int code;
+    struct nn_device *device = first_gpu_open(&code);
+    if (!device)
+        return code;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(test_losses_and_weights_are_the_cpus, device),
         cmocka_unit_test_prestate(test_updates_are_the_cpus, device),

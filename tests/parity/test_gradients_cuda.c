@@ -9,10 +9,8 @@
 
 #include <cmocka.h>
 
-#include "model/device.h"
 #include "tests/parity/finite_differences.h"
-
-#define SKIPPED 77
+#include "tests/parity/first_gpu.h"
 
 static void test_differences(void **state)
 {
@@ -23,17 +21,10 @@ static void test_differences(void **state)
 
 int main(void)
 {
-    struct nn_device *device;
-    cm_status st = nn_device_open(&device, "cuda");
-    if (st == CM_EUNSUPPORTED) {
-        printf("skipped: %s\n", cm_error_text());
-        return SKIPPED;
-    }
-    if (st != CM_OK) {
-        printf("%s\n", cm_error_text());
-        return 1;
-    }
-    printf("on %s\n", nn_device_describe(device));
+    int code;
+    struct nn_device *device = first_gpu_open(&code);
+    if (!device)
+        return code;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(test_differences, device),
     };
