@@ -3,13 +3,9 @@
 command -v mpirun >/dev/null || { echo "skip: no mpirun"; exit 77; }
 command -v redis-server >/dev/null || { echo "skip: no redis-server"; exit 77; }
 
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
-export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_oob_tcp_if_include=lo OMPI_MCA_btl_tcp_if_include=lo
-train=$FLYWHEEL_BIN/flywheel-train
+. "$(dirname "${BASH_SOURCE[0]}")/job.bash"
 online=$FLYWHEEL_BIN/flywheel-online
-store=$FLYWHEEL_BIN/flywheel-store
 fixture=$FLYWHEEL_BIN/fixture_online
-work=$(mktemp -d)
 socket=$work/redis.sock
 export FLYWHEEL_REDIS=unix:$socket
 redis_pid=
@@ -21,24 +17,6 @@ cleanup() {
     rm -rf "$work"
 }
 trap cleanup EXIT
-
-fail() {
-    echo "FAILED: $*"
-    tail -40 "$work/log" | sed 's/^/    /'
-    exit 1
-}
-
-# want CODE COMMAND...: runs it into the log.
-want() {
-    local code=$1 got=0
-    shift
-    { "$@" >"$work/log" 2>&1 || got=$?; } 2>/dev/null # bash tells of killed children
-    [ "$got" = "$code" ] || fail "exit code $got instead of $code: $*"
-}
-
-says() {
-    grep -qF -- "$1" "$work/log" || fail "does not say: $1"
-}
 
 # await WHAT COMMAND...: until it succeeds, for at most 60 s.
 await() {
