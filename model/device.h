@@ -29,6 +29,13 @@ struct nn_update_args;
 struct nn_statistics_args;
 struct nn_graph; /* a captured step */
 
+/* Does a config name GPUs: "auto", "cuda" or "cuda:N", N below 1024? */
+bool nn_device_is_name(const char *which);
+/* The device of the nth (from 0) of those that deal a host's GPUs out among them: "cuda" and "auto"
+ * take them in turn. text: "cuda:1"; "" for another name. */
+#define NN_DEVICE_NAME 24
+void nn_device_name_nth(char text[NN_DEVICE_NAME], const char *which, int nth, int gpus);
+
 /* GPUs that this process sees; 0 where none can be used, which opening one explains. */
 int nn_device_count(void);
 /* "cuda" (this host's first), "cuda:1", by number. CM_EUNSUPPORTED says which piece is missing:

@@ -72,17 +72,29 @@ cm_status nn_plugin_open(const struct nn_plugin **out, const char *path)
     return st;
 }
 
+bool nn_device_is_name(const char *which)
+{
+    const char *digits = strncmp(which, "cuda:", 5) == 0 ? which + 5 : NULL;
+    bool number = digits && *digits && strlen(digits) <= 4 &&
+                  strspn(digits, "0123456789") == strlen(digits) && strtol(digits, NULL, 10) < 1024;
+    return number || strcmp(which, "auto") == 0 || strcmp(which, "cuda") == 0;
+}
+
+void nn_device_name_nth(char text[NN_DEVICE_NAME], const char *which, int nth, int gpus)
+{
+    text[0] = '\0';
+    if (strncmp(which, "cuda:", 5) == 0)
+        snprintf(text, NN_DEVICE_NAME, "%.15s", which);
+    else if (nn_device_is_name(which)) /* without a GPU: the number whose fault says why */
+        snprintf(text, NN_DEVICE_NAME, "cuda:%d", gpus > 0 ? nth % gpus : 0);
+}
+
 /* The number behind "cuda:"; 0 for "cuda". */
 static cm_status parse_device(const char *which, int *ordinal)
 {
-    char *end;
-    *ordinal = 0;
-    if (strcmp(which, "cuda") == 0)
-        return CM_OK;
-    long number = strncmp(which, "cuda:", 5) == 0 ? strtol(which + 5, &end, 10) : -1;
-    if (number < 0 || number > 1023 || which[5] < '0' || which[5] > '9' || *end != '\0')
+    if (!nn_device_is_name(which) || strcmp(which, "auto") == 0)
         return CM_FAIL(CM_ECONFIG, "device '%s' is not \"cuda\" or \"cuda:N\"", which);
-    *ordinal = (int)number;
+    *ordinal = which[4] ? (int)strtol(which + 5, NULL, 10) : 0;
     return CM_OK;
 }
 
@@ -97,7 +109,7 @@ int nn_device_count(void)
 
 cm_status nn_device_open(struct nn_device **out, const char *which)
 {
-    int ordinal;
+    int ordinal = 0;
     const struct nn_plugin *plugin;
     *out = NULL;
     CM_TRY(parse_device(which, &ordinal));

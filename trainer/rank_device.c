@@ -1,7 +1,6 @@
 #include "trainer/rank_device.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "common/log.h"
@@ -14,23 +13,11 @@ static bool is_on_host(const char *which)
 
 cm_status tr_rank_device_check(const char *which)
 {
-    const char *digits = strncmp(which, "cuda:", 5) == 0 ? which + 5 : NULL;
-    bool number = digits && *digits && strlen(digits) <= 4 &&
-                  strspn(digits, "0123456789") == strlen(digits) && strtol(digits, NULL, 10) < 1024;
-    if (is_on_host(which) || strcmp(which, "auto") == 0 || strcmp(which, "cuda") == 0 || number)
+    if (is_on_host(which) || nn_device_is_name(which))
         return CM_OK;
     return CM_FAIL(CM_ECONFIG,
                    "model.device: '%s' is not one of cpu, ref, auto, cuda, cuda:N (N below 1024)",
                    which);
-}
-
-void tr_rank_device_name(char text[24], const char *which, int local_rank, int gpus)
-{
-    text[0] = '\0';
-    if (strncmp(which, "cuda:", 5) == 0)
-        snprintf(text, 24, "%.15s", which);
-    else if (!is_on_host(which)) /* without a GPU: the number whose fault says why */
-        snprintf(text, 24, "cuda:%d", gpus > 0 ? local_rank % gpus : 0);
 }
 
 bool tr_rank_device_shared(const char (*uuid)[TR_UUID], int n, int *first, int *second)
@@ -77,7 +64,7 @@ static cm_status all_or_none(struct nn_device **device, struct ar_group *group, 
 cm_status tr_rank_device_open(struct nn_device **out, const struct tr_model_config *model,
                               const struct ar_config *allreduce, struct ar_group *group)
 {
-    char name[24];
+    char name[NN_DEVICE_NAME];
     bool automatic = strcmp(model->device, "auto") == 0;
     bool staged = allreduce->transport == AR_TRANSPORT_CUDA_MPI;
     *out = NULL;
@@ -87,7 +74,7 @@ cm_status tr_rank_device_open(struct nn_device **out, const struct tr_model_conf
                                 "\"%s\"",
                                 model->device)
                       : CM_OK;
-    tr_rank_device_name(name, model->device, ar_group_local_rank(group), nn_device_count());
+    nn_device_name_nth(name, model->device, ar_group_local_rank(group), nn_device_count());
     cm_status st = nn_device_open(out, name);
     if (automatic)
         CM_TRY(all_or_none(out, group, st));

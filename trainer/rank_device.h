@@ -9,10 +9,6 @@
 /* Whether model.device is one of "cpu", "ref", "auto", "cuda" and "cuda:N": CM_ECONFIG. */
 CM_MUST_CHECK cm_status tr_rank_device_check(const char *which);
 
-/* The device of a rank that has this number on its host, which shows it so many GPUs: "cuda" and
- * "auto" deal them out in turn. text: "cuda:1"; "" for the host. */
-void tr_rank_device_name(char text[24], const char *which, int local_rank, int gpus);
-
 /* Collective: on all ranks or on none. *out NULL: on the host; "auto" comes to that where a rank
  * has no GPU, and rank 0 says why. CM_EUNSUPPORTED names the missing piece; CM_ECONFIG the ranks
  * that would share a GPU, unless allreduce.transport is "cuda+mpi". */

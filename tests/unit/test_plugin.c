@@ -59,12 +59,32 @@ static void test_names(void **state)
 {
     (void)state;
     static const char *const bad[] = {"",        "gpu",     "cuda:",      "cuda:x", "cuda:-1",
-                                      "cuda:1x", "cuda: 1", "cuda:99999", "CUDA"};
+                                      "cuda:1x", "cuda: 1", "cuda:99999", "CUDA",   "auto"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct nn_device *device;
         expect_fault(CM_ECONFIG, "is not \"cuda\" or \"cuda:N\"", nn_device_open(&device, bad[i]));
         assert_null(device);
     }
+}
+
+/* Who deals a host's GPUs out: the ranks of a job, the workers of a gateway. */
+static void test_taken_in_turn(void **state)
+{
+    static const struct {
+        const char *which;
+        int nth, gpus;
+        const char *name;
+    } cases[] = {{"cpu", 3, 8, ""},        {"ref", 0, 8, ""},          {"cuda", 3, 8, "cuda:3"},
+                 {"cuda", 5, 4, "cuda:1"}, {"auto", 1, 2, "cuda:1"},   {"auto", 1, 0, "cuda:0"},
+                 {"cuda", 2, 1, "cuda:0"}, {"cuda:6", 3, 8, "cuda:6"}, {"cuda:9", 0, 0, "cuda:9"}};
+    char name[NN_DEVICE_NAME];
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        nn_device_name_nth(name, cases[i].which, cases[i].nth, cases[i].gpus);
+        assert_string_equal(name, cases[i].name);
+    }
+    assert_true(nn_device_is_name("auto") && nn_device_is_name("cuda:1023"));
+    assert_false(nn_device_is_name("cpu") || nn_device_is_name("cuda:1024"));
 }
 
 /* The plug-in itself: opens with a driver, and without one says so; without a plug-in, that. */
@@ -89,7 +109,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_missing_file), cmocka_unit_test(test_missing_library),
         cmocka_unit_test(test_other_build),  cmocka_unit_test(test_no_plugin),
-        cmocka_unit_test(test_names),        cmocka_unit_test(test_device),
+        cmocka_unit_test(test_names),        cmocka_unit_test(test_taken_in_turn),
+        cmocka_unit_test(test_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,23 +17,6 @@ static void names_of_devices(void **state)
         expect_fault(CM_ECONFIG, bad[i], tr_rank_device_check(bad[i]));
 }
 
-static void ranks_take_gpus_in_turn(void **state)
-{
-    static const struct {
-        const char *which;
-        int rank, gpus;
-        const char *name;
-    } cases[] = {{"cpu", 3, 8, ""},        {"ref", 0, 8, ""},          {"cuda", 3, 8, "cuda:3"},
-                 {"cuda", 5, 4, "cuda:1"}, {"auto", 1, 2, "cuda:1"},   {"auto", 1, 0, "cuda:0"},
-                 {"cuda", 2, 1, "cuda:0"}, {"cuda:6", 3, 8, "cuda:6"}, {"cuda:9", 0, 0, "cuda:9"}};
-    char name[24];
-    (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        tr_rank_device_name(name, cases[i].which, cases[i].rank, cases[i].gpus);
-        assert_string_equal(name, cases[i].name);
-    }
-}
-
 static void ranks_that_share_are_found(void **state)
 {
     static const char apart[4][TR_UUID] = {"a", "b", "c", "d"};
@@ -90,7 +73,6 @@ int main(void)
     cm_log_set_level(CM_LOG_ERROR);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_of_devices),
-        cmocka_unit_test(ranks_take_gpus_in_turn),
         cmocka_unit_test(ranks_that_share_are_found),
         cmocka_unit_test(a_transport_for_gpus_wants_one),
         cmocka_unit_test(engines_are_a_line_of_the_fingerprint),
