@@ -1,7 +1,12 @@
 /* Names for versions that move: "champion" is what servers serve. Each change is a new folder
  * aliases/NAME.NNNNNN/change.json that appears by one rename to a name not taken, so that of two
  * writers who saw the same state exactly one succeeds; the newest wins; the folders are the log.
- * "previous" is derived: what champion named before its last change. */
+ * "previous" is derived: what champion named before its last change.
+ *
+ * An alias is a pointer and holds nothing: it keeps no version alive. gc spares what is named when
+ * it looks, so whoever points an alias at a version looks at the version again afterwards, and
+ * takes the change back when it is gone ('checkpoint alias set' does; who holds the lease need not,
+ * for gc runs under it). A reader that finds nothing under the number looks at the alias again. */
 #ifndef PARAMETER_ALIAS_H
 #define PARAMETER_ALIAS_H
 
@@ -34,8 +39,8 @@ CM_MUST_CHECK cm_status ps_alias_check_name(const char *name);
  * CM_EVERSION, one that cannot be read now CM_EIO and the like. */
 CM_MUST_CHECK cm_status ps_alias_get(struct ps_alias *out, const char *dir, const char *name);
 /* Compare and set: CM_EMISMATCH, naming both, unless the alias names `expected` (0: it is not set;
- * PS_ANY). The caller knows that the version exists. who and why are cut to their size. out (may be
- * NULL): the change made. */
+ * PS_ANY). That the version exists is the caller's to know, before and after (above). who and why
+ * are cut to their size. out (may be NULL): the change made. */
 CM_MUST_CHECK cm_status ps_alias_set(struct ps_alias *out, const char *dir, const char *name,
                                      int64_t expected, int64_t version, const char *who,
                                      const char *why);

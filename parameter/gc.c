@@ -75,7 +75,7 @@ static cm_status hide(struct ps_store *s, int64_t version, char trash[CM_PATH])
     return ps_store_discard(s, name, trash);
 }
 
-static cm_status put_back(struct ps_store *s, int64_t version, const char *trash)
+static cm_status put_back(const struct ps_store *s, int64_t version, const char *trash)
 {
     char path[CM_PATH];
     CM_TRY(ps_store_path(s, path, version));
@@ -93,6 +93,7 @@ static cm_status hide_all(struct ps_store *s, struct survey *v, const struct ps_
     for (size_t i = 0; i < v->n && st == CM_OK; i++)
         if (!v->c[i].why)
             st = hide(s, v->c[i].version, trash[i]);
+    st = st == CM_OK ? cm_fault("store.gc.hidden") : st;
     cm_status looked = survey_aliases(v, s);
     ps_retention_choose(rule, v->c, v->n);
     st = st == CM_OK ? looked : st;
@@ -103,6 +104,52 @@ static cm_status hide_all(struct ps_store *s, struct survey *v, const struct ps_
         st = st == CM_OK ? back : st;
     }
     cm_free(&trash);
+    return st;
+}
+
+/* Of the names in dir, the newest piece of trash that was this version; NULL: none. They are
+ * sorted, and their times have as many digits until the year 2286. */
+static const char *find_trash(const struct ps_store *s, char *const *names, size_t n,
+                              int64_t version)
+{
+    char name[PS_VERSION_TEXT];
+    ps_store_name(s, name, version);
+    for (size_t i = n; i-- > 0;) {
+        if (strncmp(names[i], PS_TRASH_STEM, strlen(PS_TRASH_STEM)) != 0)
+            continue;
+        const char *was = strchr(names[i] + strlen(PS_TRASH_STEM), '-');
+        if (was && !strcmp(was + 1, name))
+            return names[i];
+    }
+    return NULL;
+}
+
+/* A version that is not there, but named, and in the trash. */
+static cm_status recover(const struct ps_store *s, char *const *names, size_t n, int64_t version)
+{
+    char path[CM_PATH], trash_path[CM_PATH];
+    CM_TRY(ps_store_path(s, path, version));
+    const char *trash = cm_path_exists(path) ? NULL : find_trash(s, names, n, version);
+    if (!trash)
+        return CM_OK;
+    CM_TRY(cm_path_join(trash_path, s->dir, trash));
+    CM_TRY(put_back(s, version, trash_path));
+    cm_log_warn("%s: put back %s, which an alias names: a gc was killed while it removed it",
+                s->dir, strrchr(path, '/') + 1);
+    return CM_OK;
+}
+
+cm_status ps_store_recover(const struct ps_store *s)
+{
+    struct ps_alias *list = NULL;
+    char **names = NULL;
+    size_t n, nnames = 0;
+    CM_TRY(ps_alias_list(&list, &n, s->dir));
+    cm_status st = n > 0 ? cm_dir_list(&names, &nnames, s->dir) : CM_OK;
+    for (size_t i = 0; st == CM_OK && i < n; i++)
+        st = recover(s, names, nnames, list[i].version);
+    cm_dir_list_free(&names, nnames);
+    cm_free(&list);
     return st;
 }
 

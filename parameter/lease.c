@@ -3,7 +3,9 @@
  * afterwards, and a higher number wins. */
 #include "parameter/lease.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,17 +46,9 @@ static void read_line(char *line, int n, const char *path)
     line[strcspn(line, "\n")] = '\0';
 }
 
-/* Start of a process in ticks since boot; -1 when it is gone or a zombie. */
-static int64_t start_of(int64_t pid)
-{
-    struct cm_process process;
-    if (!cm_process_look(&process, (pid_t)pid) || process.state == 'Z' || process.state == 'X')
-        return -1;
-    return (int64_t)process.start_ticks;
-}
-
 static void describe_self(struct ps_lease_owner *self)
 {
+    struct cm_process process;
     struct stat space;
     char boot[128];
     if (gethostname(self->host, sizeof self->host - 1) != 0)
@@ -63,7 +57,8 @@ static void describe_self(struct ps_lease_owner *self)
     snprintf(self->boot, sizeof self->boot, "%.36s", boot);
     self->pid = getpid();
     self->pid_space = stat("/proc/self/ns/pid", &space) == 0 ? (int64_t)space.st_ino : 0;
-    self->start_ticks = start_of(self->pid);
+    bool seen = cm_process_look(&process, (pid_t)self->pid);
+    self->start_ticks = seen ? (int64_t)process.start_ticks : -1;
     const char *job = getenv("FLYWHEEL_JOB"), *life = getenv("FLYWHEEL_LIFE");
     snprintf(self->job, sizeof self->job, "%s", job ? job : "");
     self->life = life ? strtoll(life, NULL, 10) : 0;
@@ -75,6 +70,18 @@ enum owner_state { OWNER_GONE, OWNER_ALIVE, OWNER_OUT_OF_SIGHT };
 static bool is_earlier_life(const struct ps_lease_owner *owner, const struct ps_lease_owner *self)
 {
     return *self->job && strcmp(owner->job, self->job) == 0 && owner->life < self->life;
+}
+
+/* A process of this host, boot and namespace. One that /proc hides (hidepid, another user's) is not
+ * dead for that: only the kernel's word that there is none counts. */
+static enum owner_state look_at_process(const struct ps_lease_owner *owner, enum owner_state unseen)
+{
+    struct cm_process process;
+    if (!cm_process_look(&process, (pid_t)owner->pid))
+        return kill((pid_t)owner->pid, 0) != 0 && errno == ESRCH ? OWNER_GONE : unseen;
+    if (process.state == 'Z' || process.state == 'X')
+        return OWNER_GONE;
+    return (int64_t)process.start_ticks == owner->start_ticks ? OWNER_ALIVE : OWNER_GONE;
 }
 
 static enum owner_state look_at(const struct ps_lease_owner *owner,
@@ -89,7 +96,7 @@ static enum owner_state look_at(const struct ps_lease_owner *owner,
         return OWNER_GONE;
     if (owner->pid_space != self->pid_space)
         return unseen;
-    return start_of(owner->pid) == owner->start_ticks ? OWNER_ALIVE : OWNER_GONE;
+    return look_at_process(owner, unseen);
 }
 
 /* ---- owner.json ---- */
@@ -128,7 +135,7 @@ static cm_status parse_owner(struct ps_lease_owner *o, const struct cm_json *roo
 {
     const int64_t most = (int64_t)1 << 53;
     CM_TRY(need_text(root, path, "host", o->host, sizeof o->host));
-    CM_TRY(cm_json_need_i64(root, path, "pid", 1, most, &o->pid));
+    CM_TRY(cm_json_need_i64(root, path, "pid", 1, INT32_MAX, &o->pid));
     CM_TRY(need_text(root, path, "boot", o->boot, sizeof o->boot));
     CM_TRY(cm_json_need_i64(root, path, "pid_space", 0, most, &o->pid_space));
     CM_TRY(cm_json_need_i64(root, path, "start_ticks", -1, most, &o->start_ticks));

@@ -26,7 +26,8 @@ struct ps_lease_owner {
                                 dead */
     int64_t
         pid_space; /* inode of the pid namespace: in another container a pid means nothing here */
-    int64_t start_ticks; /* start of the process since boot: a pid may be used again */
+    int64_t
+        start_ticks; /* start of the process since boot: a pid may be used again; -1: no /proc */
     char run[CM_UUID_TEXT];
     char job[PS_LEASE_JOB]; /* of the supervisor or of Slurm, that starts one life of a run after
                                another; "": none */
@@ -36,12 +37,12 @@ struct ps_lease_owner {
 };
 
 /* Takes the lease of run_dir (made when missing) for the calling process. run: the run's UUID as
- * text, "" for none. CM_EBUSY: it has a live owner, or one on another host or in another container
- * that cannot be looked at from here; the message has host, pid, since when, and what to do. An
- * owner that is dead or has released is succeeded, and so is one out of sight that was an earlier
- * life of the same job (FLYWHEEL_JOB and FLYWHEEL_LIFE, set by whoever starts lives again): its
- * host is gone or cut off, and what runs on there is fenced off. steal: take it from any owner, for
- * when a person knows that the other is gone or wants it stopped. */
+ * text, "" for none. CM_EBUSY: it has a live owner, or one on another host, in another container or
+ * behind a /proc that hides it, that cannot be looked at from here; the message has host, pid,
+ * since when, and what to do. An owner that is dead or has released is succeeded, and so is one out
+ * of sight that was an earlier life of the same job (FLYWHEEL_JOB and FLYWHEEL_LIFE, set by whoever
+ * starts lives again): its host is gone or cut off, and what runs on there is fenced off. steal:
+ * take it from any owner, for when a person knows that the other is gone or wants it stopped. */
 CM_MUST_CHECK cm_status ps_lease_acquire(struct ps_lease **out, const char *run_dir,
                                          const char *run, bool steal);
 /* CM_EFENCED when another has taken over (names it): stop writing. One listing of the run

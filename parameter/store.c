@@ -73,6 +73,10 @@ cm_status ps_store_open_writer(struct ps_store **out, const char *dir, char pref
     cm_status st = lease ? remove_dead_drafts(*out) : CM_OK;
     if (st != CM_OK)
         ps_store_close(out);
+    else if (lease && (st = ps_store_recover(*out)) != CM_OK) {
+        cm_error_report(CM_LOG_WARN, st, "aliases not compared with the trash");
+        st = CM_OK;
+    }
     return st;
 }
 

@@ -29,9 +29,10 @@ struct ps_store; /* one thread at a time; several stores on one folder are fine 
 
 /* For reading. CM_ENOTFOUND when dir is missing. */
 CM_MUST_CHECK cm_status ps_store_open(struct ps_store **out, const char *dir, char prefix);
-/* For writing: makes dir, and removes what dead generations left half done, which also fences them
- * off: call it after ps_lease_acquire and before looking at any version. Borrows lease until close;
- * NULL: no lease (tests, tools). */
+/* For writing: makes dir, and settles what dead generations left half done: their drafts go, which
+ * also fences them off, and what their gc had hidden comes back where an alias names it; call it
+ * after ps_lease_acquire and before looking at any version. Borrows lease until close; NULL: no
+ * lease (tests, tools). */
 CM_MUST_CHECK cm_status ps_store_open_writer(struct ps_store **out, const char *dir, char prefix,
                                              const struct ps_lease *lease);
 void ps_store_close(struct ps_store **s); /* after its drafts; versions may outlive it */

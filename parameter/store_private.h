@@ -22,5 +22,8 @@ CM_MUST_CHECK cm_status ps_store_path(const struct ps_store *s, char path[CM_PAT
  * NULL. */
 CM_MUST_CHECK cm_status ps_store_discard(const struct ps_store *s, const char *name,
                                          char trash[CM_PATH]);
+/* The end of what a killed gc left half done: versions that an alias names come back out of the
+ * trash. For the writer, before it looks at any version. */
+CM_MUST_CHECK cm_status ps_store_recover(const struct ps_store *s);
 
 #endif

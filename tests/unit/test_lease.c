@@ -1,5 +1,7 @@
 /* One writer: races, dead and living owners, take-over. */
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "tests/unit/store_fixture.h"
@@ -167,6 +169,30 @@ static void judges_owners_by_what_can_be_seen(void **state)
     ps_lease_release(&b);
 }
 
+/* /proc may hide a process (hidepid): it is not dead for that. Here a folder is mounted over its
+ * entry, in namespaces of a child's own. */
+static void a_hidden_owner_is_not_dead(void **state)
+{
+    struct fixture *f = *state;
+    struct ps_lease *a = NULL, *b = NULL;
+    char entry[64];
+    enum { NOT_ALLOWED = 77 };
+    assert_ok(ps_lease_acquire(&a, f->dir, "", false));
+    snprintf(entry, sizeof entry, "/proc/%d", (int)getpid());
+    pid_t child = fork();
+    if (child == 0) {
+        if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+            mount(f->dir, entry, NULL, MS_BIND, NULL))
+            _exit(NOT_ALLOWED);
+        _exit(ps_lease_acquire(&b, f->dir, "", false));
+    }
+    int code = fixture_wait(child);
+    ps_lease_release(&a);
+    if (code == NOT_ALLOWED)
+        skip();
+    assert_int_equal(code, CM_EBUSY);
+}
+
 /* A job's later life takes over from an earlier one whose host it cannot look at; nobody else does.
  */
 static void a_later_life_succeeds_one_out_of_sight(void **state)
@@ -284,6 +310,7 @@ int main(void)
         WITH_FOLDER(a_half_made_claim_is_nothing),
         WITH_FOLDER(a_slow_claimant_does_not_win_an_old_number),
         WITH_FOLDER(judges_owners_by_what_can_be_seen),
+        WITH_FOLDER(a_hidden_owner_is_not_dead),
         WITH_FOLDER(a_later_life_succeeds_one_out_of_sight),
         WITH_FOLDER(a_rebooted_host_has_no_owners),
         WITH_FOLDER(an_unreadable_owner_needs_force),

@@ -428,6 +428,43 @@ static void an_alias_set_meanwhile_is_heeded(void **state)
     ps_store_close(&s);
 }
 
+/* The same, but gc is killed before it looks again: the next owner of the lease does it for it.
+ * What nobody names stays in the trash. */
+static void the_next_owner_ends_a_killed_gc(void **state)
+{
+    struct fixture *f = *state;
+    const struct ps_retention rule = {.keep_last = 1};
+    struct ps_lease *lease = NULL;
+    struct ps_store *s = open_writer(f);
+    struct ps_removed removed;
+    struct ps_version *v;
+    int status;
+    for (int i = 0; i < 6; i++)
+        assert_ok(fixture_commit(s, i, NULL));
+    pid_t child = fork();
+    if (child == 0) {
+        setenv("FLYWHEEL_INJECT", "store.gc=stop,store.gc.hidden=kill", 1);
+        _exit(ps_store_gc(s, &rule, "", 1000, false, &removed));
+    }
+    assert_int_equal(waitpid(child, &status, WUNTRACED), child);
+    assert_true(WIFSTOPPED(status));
+    assert_ok(ps_alias_set(NULL, f->store, "pinned", 0, 2, "test", ""));
+    assert_int_equal(kill(child, SIGCONT), 0);
+    assert_int_equal(fixture_wait(child), 128 + SIGKILL);
+    ps_store_close(&s);
+    assert_int_equal(count_hidden(f), 5);
+
+    assert_ok(ps_lease_acquire(&lease, f->dir, "", false));
+    assert_ok(ps_store_open_writer(&s, f->store, 'v', lease));
+    assert_ok(ps_version_open_ref(&v, s, "pinned"));
+    assert_ok(ps_version_verify(v));
+    ps_version_close(&v);
+    assert_fails(ps_version_open(&v, s, 3), CM_ENOTFOUND);
+    assert_int_equal(count_hidden(f), 4);
+    ps_store_close(&s);
+    ps_lease_release(&lease);
+}
+
 /* What this build cannot judge is no damage: a version of a newer format stays. */
 static void keeps_what_it_cannot_judge(void **state)
 {
@@ -520,6 +557,7 @@ int main(void)
         WITH_FOLDER(a_fenced_writer_cannot_begin_again),
         WITH_FOLDER(removes_by_the_rule),
         WITH_FOLDER(an_alias_set_meanwhile_is_heeded),
+        WITH_FOLDER(the_next_owner_ends_a_killed_gc),
         WITH_FOLDER(keeps_what_it_cannot_judge),
         WITH_FOLDER(goes_back_from_damage_only),
         WITH_FOLDER(racing_commits_take_different_numbers),
