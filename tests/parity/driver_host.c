@@ -1,18 +1,22 @@
 #include "tests/parity/driver_host.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "model/cuda/gpu.h"
+#include "tests/parity/host_streams.h"
 
-#define NONE       35 /* codes as CUDA's */
-#define NO_MEMORY  2
-#define BAD_LAUNCH 9
+#define NONE        35 /* codes as CUDA's */
+#define BAD_LAUNCH  9
+#define MOST_RANGES 8192
 
 static const char *name_of(int code)
 {
-    return code == NO_MEMORY ? "no memory" : "bad launch";
+    return code == HOST_NO_MEMORY     ? "no memory"
+           : code == HOST_BAD_CAPTURE ? "not in a capture"
+                                      : "bad launch";
 }
 
 static int count(int *n)
@@ -40,96 +44,101 @@ static int memory(size_t *available, size_t *total)
     return 0;
 }
 
+/* --- memory --- */
+
+/* What the GPU reaches: its own memory, and the host's that was pinned. */
+static struct {
+    pthread_mutex_t lock;
+    struct range {
+        char *begin;
+        size_t nbytes;
+    } range[MOST_RANGES];
+    int n;
+} reached = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static bool is_reached(const void *p)
+{
+    bool found = false;
+    pthread_mutex_lock(&reached.lock);
+    for (int i = 0; i < reached.n && !found; i++)
+        found = (uintptr_t)p - (uintptr_t)reached.range[i].begin < reached.range[i].nbytes;
+    pthread_mutex_unlock(&reached.lock);
+    return found;
+}
+
 /* At 256 bytes, as a GPU's. Not zeroed: the backend has to. */
 static int take(void **out, size_t nbytes)
 {
-    *out = aligned_alloc(256, (nbytes + 255) / 256 * 256);
-    if (*out)
-        memset(*out, 0xa5, nbytes);
-    return *out ? 0 : NO_MEMORY;
+    *out = NULL;
+    if (host_is_capturing())
+        return HOST_BAD_CAPTURE;
+    char *p = aligned_alloc(256, (nbytes + 255) / 256 * 256);
+    pthread_mutex_lock(&reached.lock);
+    bool room = reached.n < MOST_RANGES;
+    if (p && room)
+        reached.range[reached.n++] = (struct range){p, nbytes};
+    pthread_mutex_unlock(&reached.lock);
+    if (!p || !room) {
+        free(p);
+        return HOST_NO_MEMORY;
+    }
+    memset(p, 0xa5, nbytes);
+    *out = p;
+    return 0;
 }
 
+/* As cudaFree, waits for all that was enqueued. */
 static int give(void *p)
 {
+    host_streams_drain();
+    pthread_mutex_lock(&reached.lock);
+    for (int i = 0; i < reached.n; i++)
+        if (reached.range[i].begin == (char *)p)
+            reached.range[i--] = reached.range[--reached.n];
+    pthread_mutex_unlock(&reached.lock);
     free(p);
     return 0;
 }
 
-/* --- what a capture keeps --- */
+/* --- work that copies bytes --- */
 
-enum { MOST_CALLS = 4096, MOST_ARGS = 512 };
-
-struct call {
-    enum { ZERO, COPY, LAUNCH, PRODUCT } what;
-    int kernel;
-    struct nn_grid grid;
+struct transfer {
+    void *dst;
+    const void *src; /* NULL: zeros */
     size_t nbytes;
-    void *dst, *handle, *workspace;
-    const void *src, *other;
-    unsigned char args[MOST_ARGS];
 };
 
-struct tape {
-    int n;
-    struct call call[MOST_CALLS];
-};
-
-static struct tape *recording; /* of the one thread that captures; NULL: calls are carried out */
-
-/* Whether the call is only kept. */
-static bool kept(const struct call *call, int *code)
+static bool run_transfer(const void *args)
 {
-    if (!recording)
-        return false;
-    *code = recording->n < MOST_CALLS ? 0 : BAD_LAUNCH;
-    if (*code == 0)
-        recording->call[recording->n++] = *call;
+    const struct transfer *t = args;
+    if (t->src)
+        memmove(t->dst, t->src, t->nbytes);
+    else
+        memset(t->dst, 0, t->nbytes);
     return true;
-}
-
-static int open_thing(void **out)
-{
-    return take(out, 1);
 }
 
 static int stream_open(void **out, bool urgent)
 {
     (void)urgent;
-    return open_thing(out);
-}
-
-static int is_done(void *thing, bool *yes)
-{
-    (void)thing;
-    *yes = true;
-    return recording ? BAD_LAUNCH : 0; /* as a GPU: a capture does not wait */
+    return host_stream_open(out);
 }
 
 static int zero(void *stream, void *p, size_t nbytes)
 {
-    int code;
-    (void)stream;
-    if (kept(&(struct call){.what = ZERO, .dst = p, .nbytes = nbytes}, &code))
-        return code;
-    memset(p, 0, nbytes);
-    return 0;
+    struct transfer t = {.dst = p, .nbytes = nbytes};
+    return nbytes ? host_stream_put(stream, run_transfer, &t, sizeof t) : 0;
 }
 
+/* The host's own memory waits for the stream, which a capture forbids. */
 static int copy(void *stream, void *dst, const void *src, size_t nbytes)
 {
-    int code;
-    (void)stream;
-    if (kept(&(struct call){.what = COPY, .dst = dst, .src = src, .nbytes = nbytes}, &code))
-        return code;
-    memmove(dst, src, nbytes);
-    return 0;
-}
-
-static int at_event(void *event, void *stream)
-{
-    (void)event;
-    (void)stream;
-    return 0;
+    struct transfer t = {.dst = dst, .src = src, .nbytes = nbytes};
+    bool waits = nbytes > 0 && (!is_reached(dst) || !is_reached(src)), idle;
+    if (waits && host_is_capturing())
+        return HOST_BAD_CAPTURE;
+    int code = nbytes ? host_stream_put(stream, run_transfer, &t, sizeof t) : 0;
+    return code || !waits ? code : host_stream_idle(stream, &idle);
 }
 
 /* --- launching --- */
@@ -183,32 +192,42 @@ static size_t size_of_args(int kernel)
     return sizes[kernel];
 }
 
+enum { MOST_ARGS = 512 };
+
+struct launch {
+    int kernel;
+    struct nn_grid grid;
+    _Alignas(16) unsigned char args[MOST_ARGS];
+};
+
+static bool run_launch(const void *args)
+{
+    const struct launch *l = args;
+    /* malloc'ed to the byte, so that AddressSanitizer sees a kernel leave its shared memory; what a
+     * block leaves there means nothing to the next. */
+    void *shared = malloc(l->grid.shared > 0 ? l->grid.shared : 1);
+    if (!shared)
+        abort();
+    struct nn_cell cell = {.blocks_x = l->grid.x, .threads = l->grid.threads, .shared = shared};
+    for (cell.y = 0; cell.y < l->grid.y; cell.y++)
+        for (cell.x = 0; cell.x < l->grid.x; cell.x++) {
+            memset(shared, 0xff, l->grid.shared);
+            run_block(l->kernel, l->args, &cell);
+        }
+    free(shared);
+    return true;
+}
+
 static int launch(void *stream, int kernel, const struct nn_grid *grid, const void *args)
 {
-    int code;
-    struct call call = {.what = LAUNCH, .kernel = kernel, .grid = *grid};
-    (void)stream;
-    if (size_of_args(kernel) > sizeof call.args)
+    struct launch l = {.kernel = kernel, .grid = *grid};
+    if (size_of_args(kernel) > sizeof l.args)
         return BAD_LAUNCH;
-    memcpy(call.args, args, size_of_args(kernel));
+    memcpy(l.args, args, size_of_args(kernel));
     if (grid->x == 0 || grid->y == 0 || grid->y > 65535 || grid->threads == 0 ||
         grid->threads > NN_MAX_THREADS || grid->threads % 32 != 0 || grid->shared > NN_MAX_SHARED)
         return BAD_LAUNCH;
-    if (kept(&call, &code))
-        return code;
-    /* malloc'ed to the byte, so that AddressSanitizer sees a kernel leave its shared memory; what a
-     * block leaves there means nothing to the next. */
-    void *shared = malloc(grid->shared > 0 ? grid->shared : 1);
-    if (!shared)
-        return NO_MEMORY;
-    struct nn_cell cell = {.blocks_x = grid->x, .threads = grid->threads, .shared = shared};
-    for (cell.y = 0; cell.y < grid->y; cell.y++)
-        for (cell.x = 0; cell.x < grid->x; cell.x++) {
-            memset(shared, 0xff, grid->shared);
-            run_block(kernel, args, &cell);
-        }
-    free(shared);
-    return 0;
+    return host_stream_put(stream, run_launch, &l, sizeof l);
 }
 
 /* --- products --- */
@@ -280,7 +299,7 @@ static int product_open(void *stream, const struct nn_product *product, const ch
 
 static void product_close(void *handle)
 {
-    free(handle);
+    (void)give(handle);
 }
 
 /* A library trusts these and would read or write past, or fail, where they are not so. */
@@ -289,80 +308,40 @@ static bool is_at(const void *p, size_t nbytes)
     return (uintptr_t)p % nbytes == 0;
 }
 
+struct product_call {
+    const struct nn_product *product;
+    const void *a, *b;
+    void *c, *workspace;
+};
+
+static bool run_product(const void *args)
+{
+    const struct product_call *call = args;
+    const struct nn_product *p = call->product;
+    struct operands o = {.p = p, .a = call->a, .b = call->b, .sum = call->workspace};
+    size_t n = result_count(p);
+    memset(call->workspace, 0, n * sizeof(float));
+    for (int image = 0; image < p->n; image++)
+        for (int i = 0; i < p->y.h; i++)
+            for (int j = 0; j < p->y.w; j++)
+                add_output(&o, image, i, j);
+    for (size_t i = 0; i < n; i++)
+        nn_put(p->wide ? NN_F32 : p->dtype, call->c, i, o.sum[i]);
+    return true;
+}
+
 static int product_run(void *stream, void *handle, const void *a, const void *b, void *c,
                        void *workspace)
 {
-    int code;
-    (void)stream;
-    if (kept(&(struct call){.what = PRODUCT,
-                            .handle = handle,
-                            .src = a,
-                            .other = b,
-                            .dst = c,
-                            .workspace = workspace},
-             &code))
-        return code;
-    const struct nn_product *p = handle;
+    struct product_call call = {.product = handle, .a = a, .b = b, .c = c, .workspace = workspace};
     if (!is_at(a, 16) || !is_at(b, 16) || !is_at(c, 16) || !is_at(workspace, NN_GPU_ALIGN))
         return BAD_LAUNCH;
-    struct operands o = {.p = p, .a = a, .b = b, .sum = workspace};
-    size_t count = result_count(p);
-    memset(workspace, 0, count * sizeof(float));
-    for (int n = 0; n < p->n; n++)
-        for (int i = 0; i < p->y.h; i++)
-            for (int j = 0; j < p->y.w; j++)
-                add_output(&o, n, i, j);
-    for (size_t i = 0; i < count; i++)
-        nn_put(p->wide ? NN_F32 : p->dtype, c, i, o.sum[i]);
-    return 0;
-}
-
-/* --- graphs --- */
-
-static int capture_begin(void *stream)
-{
-    (void)stream;
-    if (recording)
-        return BAD_LAUNCH;
-    recording = calloc(1, sizeof *recording);
-    return recording ? 0 : NO_MEMORY;
-}
-
-static int capture_end(void *stream, void **graph)
-{
-    (void)stream;
-    *graph = recording;
-    recording = NULL;
-    return *graph ? 0 : BAD_LAUNCH;
-}
-
-static int carry_out(void *stream, const struct call *c)
-{
-    switch (c->what) {
-    case ZERO:
-        return zero(stream, c->dst, c->nbytes);
-    case COPY:
-        return copy(stream, c->dst, c->src, c->nbytes);
-    case LAUNCH:
-        return launch(stream, c->kernel, &c->grid, c->args);
-    case PRODUCT:
-        return product_run(stream, c->handle, c->src, c->other, c->dst, c->workspace);
-    }
-    return BAD_LAUNCH;
-}
-
-static int graph_launch(void *graph, void *stream)
-{
-    const struct tape *tape = graph;
-    int code = 0;
-    for (int i = 0; i < tape->n && code == 0; i++)
-        code = carry_out(stream, &tape->call[i]);
-    return code;
+    return host_stream_put(stream, run_product, &call, sizeof call);
 }
 
 const struct nn_driver driver_host = {
     .library = "no CUDA",
-    .out_of_memory = NO_MEMORY,
+    .out_of_memory = HOST_NO_MEMORY,
     .no_driver = NONE,
     .name_of = name_of,
     .text_of = name_of,
@@ -375,21 +354,21 @@ const struct nn_driver driver_host = {
     .pin = take,
     .unpin = give,
     .stream_open = stream_open,
-    .stream_close = give,
-    .stream_idle = is_done,
+    .stream_close = host_stream_close,
+    .stream_idle = host_stream_idle,
     .zero = zero,
     .copy = copy,
     .launch = launch,
     .product_open = product_open,
     .product_close = product_close,
     .product_run = product_run,
-    .event_open = open_thing,
-    .event_close = give,
-    .event_record = at_event,
-    .event_wait = at_event,
-    .event_happened = is_done,
-    .capture_begin = capture_begin,
-    .capture_end = capture_end,
-    .graph_launch = graph_launch,
-    .graph_close = give,
+    .event_open = host_event_open,
+    .event_close = host_event_close,
+    .event_record = host_event_record,
+    .event_wait = host_event_wait,
+    .event_happened = host_event_happened,
+    .capture_begin = host_capture_begin,
+    .capture_end = host_capture_end,
+    .graph_launch = host_graph_launch,
+    .graph_close = host_graph_close,
 };

@@ -1,7 +1,8 @@
-/* A driver whose GPU is the host: memory is malloc's, streams do at once what they are given, and a
- * kernel's threads run one after the other, phase by phase. So the GPU backend, its kernels and
- * their launches are compared with ref where no GPU is. It proves what is computed, never the speed
- * or what a compiler for GPUs makes of it. */
+/* A driver whose GPU is the host: memory is malloc's, streams are queues that run as late and as
+ * unevenly as events allow (host_streams.h), and a kernel's threads run one after the other, phase
+ * by phase. So the GPU backend, its kernels, their launches and the order between streams are
+ * tested where no GPU is. It proves what is computed, never the speed or what a compiler for GPUs
+ * makes of it. */
 #ifndef TESTS_PARITY_DRIVER_HOST_H
 #define TESTS_PARITY_DRIVER_HOST_H
 
