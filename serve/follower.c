@@ -17,6 +17,11 @@
 #define LATEST      "latest"
 #define SOON_MS     100
 
+struct refused {
+    int64_t version;
+    bool put_off; /* until the next retry */
+};
+
 /* When a name began to mean what it means. */
 struct change {
     int64_t number; /* of the alias' change; of the version, for "latest" */
@@ -30,15 +35,17 @@ struct sv_follower {
     bool started;
     pthread_mutex_t lock; /* guards the rest of this block */
     pthread_cond_t wake;
-    bool stop, kicked, ended;     /* ended: the thread's last word */
-    int64_t refused[MAX_REFUSED]; /* since the alias changed */
+    bool stop, kicked, ended;            /* ended: the thread's last word */
+    struct refused refused[MAX_REFUSED]; /* since the alias changed */
     int nrefused;
     bool falling; /* nothing serves: a former version is wanted */
+    bool retry;   /* what was put off is wanted again */
 
     /* The thread's own. */
     struct change seen;                /* the alias' newest change */
     bool told;                         /* the gateway knows what it names … */
     bool told_bad;                     /* … or that this cannot be read */
+    bool anew;                         /* it was not offered since the alias changed */
     int64_t unreadable, unreadable_ns; /* a version that cannot be read, and since when */
     bool soon; /* something could not be read: look again soon, whatever poll_ms says */
     bool told_waiting;
@@ -81,8 +88,8 @@ out:
 }
 
 /* Posts what there is to know of a version: its card, or why it has none. Takes the card. */
-static void post(struct sv_follower *f, int64_t version, struct sv_card *card, bool anew,
-                 bool fell_back)
+static void post(struct sv_follower *f, int64_t version, struct sv_card *card, bool passing,
+                 bool anew, bool fell_back)
 {
     struct sv_news *news;
     char reason[sizeof news->reason];
@@ -97,6 +104,7 @@ static void post(struct sv_follower *f, int64_t version, struct sv_card *card, b
     news->anew = anew;
     news->fell_back = fell_back;
     news->card = card;
+    news->passing = passing;
     memcpy(news->reason, reason, sizeof reason);
     if (!sv_mailbox_put(f->cfg.mailbox, &news->letter))
         sv_news_close(&news);
@@ -106,10 +114,11 @@ static void post(struct sv_follower *f, int64_t version, struct sv_card *card, b
  * shared file system the alias may be seen before the version, and a server may be away for a
  * moment. */
 static bool find_out(struct sv_follower *f, const struct ps_store *store, int64_t version,
-                     struct sv_card **card)
+                     struct sv_card **card, bool *passing)
 {
     cm_status st = read_card(card, store, version);
-    if (st == CM_OK || !sv_load_is_passing(st)) {
+    *passing = sv_load_is_passing(st);
+    if (!*passing) {
         f->unreadable = 0;
         return true;
     }
@@ -126,13 +135,16 @@ static bool find_out(struct sv_follower *f, const struct ps_store *store, int64_
 static void offer(struct sv_follower *f, const struct ps_store *store, int64_t version)
 {
     struct sv_card *card = NULL;
+    bool passing = false;
     bool known = f->told_bad ? read_card(&card, store, version) == CM_OK
-                             : find_out(f, store, version, &card);
+                             : find_out(f, store, version, &card, &passing);
     if (!known)
         return;
+    bool anew = f->anew || f->told_bad;
     f->told = card;
     f->told_bad = !card;
-    post(f, version, card, true, false);
+    f->anew = false;
+    post(f, version, card, passing, anew, false);
 }
 
 static bool is_refused(struct sv_follower *f, int64_t version)
@@ -140,7 +152,7 @@ static bool is_refused(struct sv_follower *f, int64_t version)
     bool found = false;
     pthread_mutex_lock(&f->lock);
     for (int i = 0; i < f->nrefused; i++)
-        found = found || f->refused[i] == version;
+        found = found || f->refused[i].version == version;
     pthread_mutex_unlock(&f->lock);
     return found;
 }
@@ -208,13 +220,14 @@ static bool is_newer(struct change a, struct change b)
 static void offer_former(struct sv_follower *f, const struct ps_store *store)
 {
     struct sv_card *card = NULL;
+    bool passing;
     int64_t former = find_former(f, store);
-    if (!former || !find_out(f, store, former, &card))
+    if (!former || !find_out(f, store, former, &card, &passing))
         return;
     pthread_mutex_lock(&f->lock);
     f->falling = false; /* before the post: its refusal may follow at once */
     pthread_mutex_unlock(&f->lock);
-    post(f, former, card, false, card);
+    post(f, former, card, passing, false, true);
 }
 
 static bool is_falling(struct sv_follower *f)
@@ -223,6 +236,19 @@ static bool is_falling(struct sv_follower *f)
     bool falling = f->falling;
     pthread_mutex_unlock(&f->lock);
     return falling;
+}
+
+/* What cannot be read is tried at every look, and what was refused is no good: only the versions
+ * before those are worth another try. */
+static void try_again(struct sv_follower *f, int64_t version)
+{
+    bool useless = f->told_bad || is_refused(f, version);
+    pthread_mutex_lock(&f->lock);
+    f->falling = f->falling || (f->retry && useless);
+    if (f->retry && !useless)
+        f->told = false;
+    f->retry = false;
+    pthread_mutex_unlock(&f->lock);
 }
 
 static cm_status look(struct sv_follower *f)
@@ -237,12 +263,14 @@ static cm_status look(struct sv_follower *f)
     if (is_newer(change, f->seen)) {
         pthread_mutex_lock(&f->lock);
         f->nrefused = 0; /* a person or the trainer has decided anew */
-        f->falling = false;
+        f->falling = f->retry = false;
         pthread_mutex_unlock(&f->lock);
         f->told = f->told_bad = false;
+        f->anew = true;
     }
     if (is_newer(change, f->seen) || (change.number == f->seen.number && f->seen.utc_s <= 0))
         f->seen = change;
+    try_again(f, version);
     if (!f->told && change.number == f->seen.number)
         offer(f, store, version);
     if ((f->told || f->told_bad) && is_falling(f))
@@ -351,14 +379,27 @@ void sv_follower_kick(struct sv_follower *f)
     pthread_mutex_unlock(&f->lock);
 }
 
-void sv_follower_fall_back(struct sv_follower *f, int64_t version)
+void sv_follower_fall_back(struct sv_follower *f, int64_t version, bool put_off)
 {
     pthread_mutex_lock(&f->lock);
     if (f->nrefused < MAX_REFUSED) { /* after so many there is no hope */
-        f->refused[f->nrefused++] = version;
+        f->refused[f->nrefused++] = (struct refused){version, put_off};
         f->falling = true;
     }
     f->kicked = true;
+    pthread_cond_signal(&f->wake);
+    pthread_mutex_unlock(&f->lock);
+}
+
+void sv_follower_retry(struct sv_follower *f)
+{
+    int n = 0;
+    pthread_mutex_lock(&f->lock);
+    for (int i = 0; i < f->nrefused; i++)
+        if (!f->refused[i].put_off)
+            f->refused[n++] = f->refused[i];
+    f->nrefused = n;
+    f->retry = f->kicked = true;
     pthread_cond_signal(&f->wake);
     pthread_mutex_unlock(&f->lock);
 }

@@ -27,6 +27,7 @@ struct sv_news {
     bool anew;            /* the alias has changed since it was looked at last */
     bool fell_back;       /* not what the alias names: that does not work and nothing else serves */
     struct sv_card *card; /* NULL: the version cannot be read, see reason */
+    bool passing;         /* … just now, which says nothing about the version */
     char reason[512];
 };
 void sv_news_close(struct sv_news **news);
@@ -49,7 +50,11 @@ cm_status sv_follower_start(struct sv_follower **out, const struct sv_follower_c
 bool sv_follower_stop(struct sv_follower **f, int timeout_ms);
 void sv_follower_kick(struct sv_follower *f); /* there may be news: look now */
 /* version was refused and nothing serves: offer the newest one that the alias has named, or with
- * "latest" that there is, of those that no call has refused since the alias changed. */
-void sv_follower_fall_back(struct sv_follower *f, int64_t version);
+ * "latest" that there is, of those that no call has refused since the alias changed. put_off: it
+ * was not refused, only out of reach, and counts as refused until sv_follower_retry. */
+void sv_follower_fall_back(struct sv_follower *f, int64_t version, bool put_off);
+/* What was put off may be within reach again: offer what the alias names once more; when that was
+ * refused, the newest former one that was not. */
+void sv_follower_retry(struct sv_follower *f);
 
 #endif

@@ -27,6 +27,8 @@ static const struct plain {
     {AT(switches), false, "flywheel_version_switches_total", "Versions that took over."},
     {AT(refusals), false, "flywheel_version_refusals_total",
      "Versions that could not be read, that a worker refused, or that workers died of loading."},
+    {AT(put_off), false, "flywheel_version_put_off_total",
+     "Versions that could not be read just now, while no other served."},
     {AT(stalls), false, "flywheel_rollout_stalls_total",
      "Versions that too few workers had loaded in time."},
     {AT(requeued), false, "flywheel_requeued_requests_total", "Requests given to another worker."},

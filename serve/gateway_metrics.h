@@ -13,7 +13,7 @@ struct sv_metrics {
     struct cm_metric *request_s[SV_TRANSPORTS];
     struct cm_metric *queue_s, *infer_s, *batch_images, *switch_pause_s, *load_s;
     struct cm_metric *queued, *inflight, *workers, *ready, *version, *version_created, *quarantined;
-    struct cm_metric *switches, *refusals, *stalls, *requeued, *duplicates, *malformed,
+    struct cm_metric *switches, *refusals, *put_off, *stalls, *requeued, *duplicates, *malformed,
         *lost_replies;
     struct cm_metric *late_answers, *workers_lost, *captures, *captures_dropped, *http_refused;
 };

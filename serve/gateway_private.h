@@ -101,6 +101,9 @@ struct sv_gateway {
     struct sv_card *serving, *candidate; /* of the rollout's versions */
     int64_t aimed_ns, switching_ns;      /* 0: not switching */
     bool told_stalled;                   /* of the candidate */
+    int64_t retry_ns, retry_pause_ns;    /* what was put off; 0: nothing is */
+    char unread[512];                    /* why a worker could not read what it was asked for */
+    char fault[576];                     /* of the version that another shall stand in for */
     uint64_t batch_number;
     struct wi_buffer batch_body;
     int64_t tended_ns; /* when the workers were looked at last */

@@ -11,6 +11,8 @@
 #include "common/hash.h"
 #include "common/log.h"
 
+#define RETRY_NS INT64_C(1000000000) /* the first pause; each is twice the one before */
+
 static void record(struct sv_gateway *g, const char *event, struct sv_version v, const char *why)
 {
     struct cm_jw w;
@@ -24,23 +26,47 @@ static void record(struct sv_gateway *g, const char *event, struct sv_version v,
     cm_events_put(g->events, &w);
 }
 
+/* An older version is better than none. */
+static void fall_back(struct sv_gateway *g, struct sv_version v, const char *why, bool put_off)
+{
+    if (g->rollout.serving.number) {
+        cm_log_info("version %" PRId64 " goes on serving", g->rollout.serving.number);
+        return;
+    }
+    snprintf(g->fault, sizeof g->fault, "version %" PRId64 ": %s", v.number, why);
+    sv_follower_fall_back(g->follower, v.number, put_off);
+}
+
 static void refuse(struct sv_gateway *g, struct sv_version v, const char *why)
 {
     cm_log_warn("version %" PRId64 " is in quarantine: %s", v.number, why);
     cm_metric_add(g->metrics.refusals, 1);
     cm_metric_set(g->metrics.quarantined, g->rollout.nquarantine);
     record(g, "version_refused", v, why);
-    if (!g->rollout.serving.number)
-        sv_follower_fall_back(g->follower, v.number);
-    else
-        cm_log_info("version %" PRId64 " goes on serving", g->rollout.serving.number);
+    fall_back(g, v, why, false);
+}
+
+/* v is out of reach and may be no worse than before: it is tried again, later and later. */
+static void put_off(struct sv_gateway *g, struct sv_version v, const char *why)
+{
+    int64_t longest_ns = g->rollout.load_timeout_ns, pause_ns = 2 * g->retry_pause_ns;
+    pause_ns = pause_ns > RETRY_NS ? pause_ns : RETRY_NS;
+    g->retry_pause_ns = pause_ns < longest_ns ? pause_ns : longest_ns;
+    g->retry_ns = cm_now_ns() + g->retry_pause_ns;
+    cm_log_warn("version %" PRId64 " cannot be read just now, and is tried again in %" PRId64
+                " ms: %s",
+                v.number, g->retry_pause_ns / 1000000, why);
+    cm_metric_add(g->metrics.put_off, 1);
+    record(g, "version_put_off", v, why);
+    fall_back(g, v, why, true);
 }
 
 void sv_versions_news(struct sv_gateway *g, struct sv_news *news)
 {
     struct sv_version v = news->version;
     if (!news->card) {
-        refuse(g, v, news->reason);
+        bool hopeful = news->passing && !g->rollout.serving.number;
+        (hopeful ? put_off : refuse)(g, v, news->reason);
         sv_news_close(&news);
         return;
     }
@@ -50,8 +76,13 @@ void sv_versions_news(struct sv_gateway *g, struct sv_news *news)
     }
     switch (sv_rollout_aim(&g->rollout, v, news->anew, cm_now_ns())) {
     case SV_AIM_NEW:
-        cm_log_info("version %" PRId64 " is next%s", v.number,
-                    news->fell_back ? ", as what the alias names now cannot serve" : "");
+        if (news->fell_back) {
+            cm_log_warn("version %" PRId64 " shall stand in, as nothing else serves (%s)", v.number,
+                        g->fault);
+            record(g, "version_fell_back", v, g->fault);
+        } else {
+            cm_log_info("version %" PRId64 " is next", v.number);
+        }
         sv_card_close(&g->candidate);
         g->candidate = news->card;
         news->card = NULL;
@@ -86,6 +117,7 @@ void sv_versions_refused(struct sv_gateway *g, int w, struct sv_version v, bool 
         break;
     case SV_REFUSED_FOR_NOW:
         cm_log_warn("worker %s cannot read version %" PRId64 " just now: %s", name, v.number, why);
+        snprintf(g->unread, sizeof g->unread, "%s", why);
         break;
     case SV_REFUSED_OTHER:
         break;
@@ -101,16 +133,38 @@ void sv_versions_part(struct sv_gateway *g, int w, bool died)
     refuse(g, v, "workers die of loading it");
 }
 
-/* What serves may have become unreadable, as those find out that join later. Once nobody has it any
- * more, an older version is better than none. */
+/* What serves may have become unreadable, as those find out that join later. */
 static void give_up_serving(struct sv_gateway *g)
 {
     struct sv_version was;
-    if (!sv_rollout_forsake(&g->rollout, &was))
+    bool unread;
+    if (!sv_rollout_forsake(&g->rollout, &was, &unread))
         return;
     sv_card_close(&g->serving);
     cm_metric_set(g->metrics.version, 0);
-    refuse(g, was, "it served, and no worker can load it any more");
+    if (unread)
+        put_off(g, was, g->unread);
+    else
+        refuse(g, was, "it served, and no worker can load it any more");
+}
+
+static void give_up_candidate(struct sv_gateway *g)
+{
+    struct sv_version v;
+    if (!sv_rollout_put_off(&g->rollout, &v))
+        return;
+    sv_card_close(&g->candidate);
+    put_off(g, v, g->unread);
+}
+
+/* Once another stands in, a candidate that cannot be read yet stays one, and workers are asked for
+ * it every load_timeout_ms. */
+static void retry(struct sv_gateway *g, int64_t now_ns)
+{
+    if (!g->retry_ns || now_ns < g->retry_ns || g->rollout.candidate.number)
+        return;
+    g->retry_ns = 0;
+    sv_follower_retry(g->follower);
 }
 
 /* A LOAD that cannot be sent now is sent at the next look. */
@@ -154,6 +208,8 @@ static void make_switch(struct sv_gateway *g, int64_t now_ns)
     cm_metric_set(g->metrics.version, (double)g->rollout.serving.number);
     cm_metric_set(g->metrics.version_created, g->serving->created_utc_s);
     g->switching_ns = 0;
+    if (!g->retry_ns)
+        g->retry_pause_ns = 0;
     cm_log_info("version %" PRId64 " serves, after %" PRId64, g->rollout.serving.number,
                 before.number);
     record(g, "version_served", g->rollout.serving, NULL);
@@ -168,6 +224,8 @@ bool sv_versions_is_switching(const struct sv_gateway *g)
 void sv_versions_advance(struct sv_gateway *g, int64_t now_ns)
 {
     give_up_serving(g);
+    give_up_candidate(g);
+    retry(g, now_ns);
     ask_workers(g, now_ns);
     tell_stalled(g, now_ns);
     if (!sv_rollout_may_switch(&g->rollout, now_ns)) {

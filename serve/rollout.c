@@ -27,7 +27,7 @@ static void drop_candidate(struct sv_rollout *r)
     r->candidate = (struct sv_version){0};
     r->deaths = 0;
     for (int w = 0; w < SV_WORKERS_MAX; w++) {
-        r->worker[w].has_candidate = false;
+        r->worker[w].has_candidate = r->worker[w].unread_candidate = false;
         r->worker[w].candidate_from_ns = 0;
     }
 }
@@ -94,10 +94,12 @@ void sv_rollout_loaded(struct sv_rollout *r, int w, struct sv_version v)
     hear(worker, v);
     if (v.number && same(v, r->serving)) {
         worker->has_serving = true;
-        worker->refused_serving = false;
+        worker->refused_serving = worker->unread_serving = false;
     }
-    if (v.number && same(v, r->candidate))
+    if (v.number && same(v, r->candidate)) {
         worker->has_candidate = true;
+        worker->unread_candidate = false;
+    }
 }
 
 enum sv_refusal sv_rollout_refused(struct sv_rollout *r, int w, struct sv_version v, bool passing,
@@ -107,6 +109,7 @@ enum sv_refusal sv_rollout_refused(struct sv_rollout *r, int w, struct sv_versio
     hear(worker, v);
     if (v.number && same(v, r->candidate)) {
         worker->candidate_from_ns = now_ns + r->load_timeout_ns;
+        worker->unread_candidate = passing;
         if (passing)
             return SV_REFUSED_FOR_NOW;
         sv_rollout_ban(r, v);
@@ -115,23 +118,42 @@ enum sv_refusal sv_rollout_refused(struct sv_rollout *r, int w, struct sv_versio
     if (v.number && same(v, r->serving)) {
         worker->serving_from_ns = now_ns + r->load_timeout_ns;
         worker->refused_serving = !passing;
+        worker->unread_serving = passing;
         return passing ? SV_REFUSED_FOR_NOW : SV_REFUSED_SERVING;
     }
     return SV_REFUSED_OTHER;
 }
 
-bool sv_rollout_forsake(struct sv_rollout *r, struct sv_version *was)
+bool sv_rollout_forsake(struct sv_rollout *r, struct sv_version *was, bool *put_off)
 {
     *was = r->serving;
+    *put_off = false;
     if (!r->serving.number || sv_rollout_live(r) == 0)
         return false;
-    for (int w = 0; w < SV_WORKERS_MAX; w++)
-        if (r->worker[w].live && (r->worker[w].has_serving || !r->worker[w].refused_serving))
+    for (int w = 0; w < SV_WORKERS_MAX; w++) {
+        const struct sv_rollout_worker *worker = &r->worker[w];
+        if (worker->live &&
+            (worker->has_serving || !(worker->refused_serving || worker->unread_serving)))
             return false;
-    sv_rollout_ban(r, r->serving);
+        *put_off = *put_off || worker->unread_serving;
+    }
+    if (!*put_off)
+        sv_rollout_ban(r, r->serving);
     r->serving = (struct sv_version){0};
     for (int w = 0; w < SV_WORKERS_MAX; w++)
-        r->worker[w].refused_serving = false;
+        r->worker[w].refused_serving = r->worker[w].unread_serving = false;
+    return true;
+}
+
+bool sv_rollout_put_off(struct sv_rollout *r, struct sv_version *v)
+{
+    *v = r->candidate;
+    if (r->serving.number || !r->candidate.number || sv_rollout_live(r) == 0)
+        return false;
+    for (int w = 0; w < SV_WORKERS_MAX; w++)
+        if (r->worker[w].live && !r->worker[w].unread_candidate)
+            return false;
+    drop_candidate(r);
     return true;
 }
 
@@ -155,6 +177,8 @@ struct sv_version sv_rollout_wants(const struct sv_rollout *r, int w, int64_t no
 void sv_rollout_asked(struct sv_rollout *r, int w, struct sv_version v)
 {
     r->worker[w].asked = v;
+    if (same(v, r->candidate))
+        r->worker[w].unread_candidate = false;
 }
 
 bool sv_rollout_can_serve(const struct sv_rollout *r, int w)
@@ -203,6 +227,7 @@ struct sv_version sv_rollout_switch(struct sv_rollout *r)
         worker->has_serving = worker->has_candidate;
         worker->serving_from_ns = worker->candidate_from_ns;
         worker->has_candidate = worker->refused_serving = false;
+        worker->unread_candidate = worker->unread_serving = false;
         worker->candidate_from_ns = 0;
     }
     r->deaths = 0;

@@ -10,8 +10,10 @@
  *
  * Enough: every live worker; after load_timeout, half of them; at once when nothing can be served
  * anyway. Until then the old version serves. A worker that could not read a version just now has
- * not refused it: it is asked again after load_timeout. Versions go back only when the alias does,
- * or when the one that serves can be loaded by nobody any more. One thread at a time. */
+ * not refused it: it is asked again after load_timeout. When none can read it and nobody could
+ * answer meanwhile, it is put off: dropped without a quarantine, so that another one may stand in
+ * and it may be aimed at again. Versions go back only when the alias does, or when the one that
+ * serves can be loaded by nobody any more. One thread at a time. */
 #ifndef SERVE_ROLLOUT_H
 #define SERVE_ROLLOUT_H
 
@@ -31,7 +33,8 @@ struct sv_version {
 struct sv_rollout_worker {
     bool live;
     bool has_serving, has_candidate;
-    bool refused_serving;                       /* its last word */
+    bool refused_serving, unread_serving;       /* its last word: it will never, it cannot now */
+    bool unread_candidate;                      /* its last word: it cannot now */
     int64_t serving_from_ns, candidate_from_ns; /* not asked for it before */
     struct sv_version asked;                    /* that it is loading */
 };
@@ -70,9 +73,11 @@ enum sv_refusal {
 /* passing: w could not read it, which says nothing about the version. */
 enum sv_refusal sv_rollout_refused(struct sv_rollout *r, int w, struct sv_version v, bool passing,
                                    int64_t now_ns);
-/* Do all live workers refuse what serves? Then it is in quarantine now, and nothing serves; *was:
- * what did. */
-bool sv_rollout_forsake(struct sv_rollout *r, struct sv_version *was);
+/* Has no live worker what serves, and did each say that it cannot load it? Then nothing serves any
+ * more; *was: what did. It is in quarantine now, unless some just could not read it: *put_off. */
+bool sv_rollout_forsake(struct sv_rollout *r, struct sv_version *was, bool *put_off);
+/* Nothing serves, and no live worker can read the candidate just now? Then it is put off: *v. */
+bool sv_rollout_put_off(struct sv_rollout *r, struct sv_version *v);
 /* w turns out not to have the serving version. */
 void sv_rollout_lacks(struct sv_rollout *r, int w);
 

@@ -164,6 +164,35 @@ serves 2 || fail "a passing fault was taken for a verdict"
 metric_is flywheel_version_refusals_total 0 || fail "refused"
 end
 
+# Neither worker can read the champion, and nothing serves yet: what the alias named before stands in, for a reason that is
+# told, and the champion takes over once it can be read, though not at the first try.
+store champion 1 champion 2
+begin load_timeout_ms=1000
+for id in 0 1; do
+    FLYWHEEL_INJECT=serve.load=eio@1,serve.load=eio@3 \
+        start worker$id "$bin/flywheel-worker" "$config" --id $id --set serve.load_retry_ms=0
+done
+await 20 serves 1
+ready || fail "nothing answers"
+event version_put_off || fail "no event for the champion"
+grep -q '"event":"version_fell_back".*"version":1.*"why":"version 2: injected' "$run/events.jsonl" ||
+    fail "no event says what stands in, and why"
+await 20 serves 2
+metric_is flywheel_version_refusals_total 0 || fail "a passing fault was taken for a verdict"
+ask
+answered 1 ' v2$'
+end
+
+# No version can be read for a while: all are put off, and tried again until one is. There is a pause before each time.
+store champion 2
+begin load_timeout_ms=1000
+printf -v faults ',serve.load=eio@%d' {1..8}
+FLYWHEEL_INJECT=${faults:1} start worker0 "$bin/flywheel-worker" "$config" --id 0 --set serve.load_retry_ms=0
+await 30 serves 2
+metric_is flywheel_version_put_off_total 8 || fail "tried $(metric flywheel_version_put_off_total) times"
+metric_is flywheel_quarantined_versions 0 || fail "quarantined"
+end
+
 # The gateway cannot read it yet, and looks again soon even when it hardly ever polls.
 mv "$run/checkpoints/v000002" "$work/hidden"
 store champion 2

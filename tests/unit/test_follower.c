@@ -59,7 +59,8 @@ static void start(struct watched *t, const char *alias)
 }
 
 /* The next letter: of this version, readable or not, as what the alias names or as a way back. */
-static void expect_news(struct watched *t, int64_t version, bool readable, bool fell_back)
+static void expect_letter(struct watched *t, int64_t version, bool readable, bool fell_back,
+                          bool anew)
 {
     struct pollfd p = {.fd = t->box.fd, .events = POLLIN};
     if (!t->next && poll(&p, 1, LONG_MS) == 1)
@@ -72,11 +73,17 @@ static void expect_news(struct watched *t, int64_t version, bool readable, bool 
     assert_int_equal(news->version.number, version);
     assert_int_equal(news->card != NULL, readable);
     assert_int_equal(news->fell_back, fell_back);
-    assert_int_equal(news->anew, !fell_back);
+    assert_int_equal(news->anew, anew);
+    assert_int_equal(news->passing, !readable); /* what these tests hide is gone for the moment */
     assert_int_equal(*news->reason != '\0', !readable);
     if (readable)
         assert_int_equal(news->card->spec->nclasses, 10);
     sv_news_close(&news);
+}
+
+static void expect_news(struct watched *t, int64_t version, bool readable, bool fell_back)
+{
+    expect_letter(t, version, readable, fell_back, !fell_back);
 }
 
 /* A look under way ends first, so that all it has to say is in the box. */
@@ -119,11 +126,11 @@ static void test_back_one_by_one(void **state)
     write_store(&t, *state);
     start(&t, PS_CHAMPION);
     expect_news(&t, 3, true, false);
-    sv_follower_fall_back(t.follower, 3);
+    sv_follower_fall_back(t.follower, 3, false);
     expect_news(&t, 2, true, true);
-    sv_follower_fall_back(t.follower, 2);
+    sv_follower_fall_back(t.follower, 2, false);
     expect_news(&t, 1, true, true);
-    sv_follower_fall_back(t.follower, 1); /* there is no other */
+    sv_follower_fall_back(t.follower, 1, false); /* there is no other */
     name(&t, 2);
     sv_follower_kick(t.follower);
     expect_news(&t, 2, true, false); /* a change decides anew */
@@ -137,7 +144,7 @@ static void test_back_by_number(void **state)
     name(&t, 1);
     start(&t, "latest");
     expect_news(&t, 3, true, false);
-    sv_follower_fall_back(t.follower, 3);
+    sv_follower_fall_back(t.follower, 3, false);
     expect_news(&t, 2, true, true);
     expect_no_more(&t);
 }
@@ -149,9 +156,9 @@ static void test_back_from_what_was_offered_before(void **state)
     write_store(&t, *state);
     start(&t, PS_CHAMPION);
     expect_news(&t, 3, true, false);
-    sv_follower_fall_back(t.follower, 2);
+    sv_follower_fall_back(t.follower, 2, false);
     expect_news(&t, 3, true, true);
-    sv_follower_fall_back(t.follower, 3);
+    sv_follower_fall_back(t.follower, 3, false);
     expect_news(&t, 1, true, true);
     expect_no_more(&t);
 }
@@ -164,11 +171,54 @@ static void test_readable_again(void **state)
     move(&t, 3, false);
     start(&t, PS_CHAMPION);
     expect_news(&t, 3, false, false);
-    sv_follower_fall_back(t.follower, 3);
+    sv_follower_fall_back(t.follower, 3, false);
     expect_news(&t, 2, true, true);
     move(&t, 3, true);
     sv_follower_kick(t.follower);
     expect_news(&t, 3, true, false);
+    expect_no_more(&t);
+}
+
+/* What was only out of reach is offered again, without lifting a quarantine; what was refused is
+ * not. */
+static void test_again_what_was_put_off(void **state)
+{
+    struct watched t;
+    write_store(&t, *state);
+    start(&t, PS_CHAMPION);
+    expect_news(&t, 3, true, false);
+    sv_follower_fall_back(t.follower, 3, true);
+    expect_news(&t, 2, true, true);
+    sv_follower_fall_back(t.follower, 2, false);
+    expect_news(&t, 1, true, true);
+    sv_follower_fall_back(t.follower, 1, true); /* there is no other */
+    sv_follower_retry(t.follower);
+    expect_letter(&t, 3, true, false, false);
+    sv_follower_fall_back(t.follower, 3, false); /* no good, now that it is read */
+    expect_news(&t, 1, true, true);
+    sv_follower_fall_back(t.follower, 1, true);
+    sv_follower_retry(t.follower);
+    expect_news(&t, 1, true, true); /* the champion is refused: what stands in for it */
+    expect_no_more(&t);
+}
+
+/* The champion cannot be read, which is tried at every look; a former one is worth another try. */
+static void test_again_behind_an_unreadable_one(void **state)
+{
+    struct watched t;
+    write_store(&t, *state);
+    move(&t, 3, false);
+    start(&t, PS_CHAMPION);
+    expect_news(&t, 3, false, false);
+    sv_follower_fall_back(t.follower, 3, true);
+    expect_news(&t, 2, true, true);
+    sv_follower_fall_back(t.follower, 2, true);
+    expect_news(&t, 1, true, true);
+    sv_follower_fall_back(t.follower, 1, true);
+    sv_follower_retry(t.follower);
+    expect_news(&t, 3, false, true);
+    sv_follower_fall_back(t.follower, 3, true);
+    expect_news(&t, 2, true, true);
     expect_no_more(&t);
 }
 
@@ -193,6 +243,8 @@ int main(void)
         FOLLOWER_TEST(test_back_by_number),
         FOLLOWER_TEST(test_back_from_what_was_offered_before),
         FOLLOWER_TEST(test_readable_again),
+        FOLLOWER_TEST(test_again_what_was_put_off),
+        FOLLOWER_TEST(test_again_behind_an_unreadable_one),
         FOLLOWER_TEST(test_store_appears),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -189,23 +189,80 @@ static void test_nobody_can_load_what_serves(void **state)
 {
     struct sv_rollout r = serving_v1(2);
     struct sv_version was;
+    bool put_off;
     (void)state;
     sv_rollout_join(&r, 0);
     assert_int_equal(ask(&r, 0), 1);
     assert_int_equal(refuse(&r, 0, v1), SV_REFUSED_SERVING);
-    assert_false(sv_rollout_forsake(&r, &was)); /* the other still serves it */
+    assert_false(sv_rollout_forsake(&r, &was, &put_off)); /* the other still serves it */
     sv_rollout_join(&r, 1);
     assert_int_equal(ask(&r, 1), 1);
-    assert_false(sv_rollout_forsake(&r, &was)); /* it may still succeed */
+    assert_false(sv_rollout_forsake(&r, &was, &put_off)); /* it may still succeed */
     assert_int_equal(refuse(&r, 1, v1), SV_REFUSED_SERVING);
-    assert_true(sv_rollout_forsake(&r, &was));
+    assert_true(sv_rollout_forsake(&r, &was, &put_off));
+    assert_false(put_off);
     assert_int_equal(was.number, 1);
     assert_int_equal(r.serving.number, 0);
-    assert_false(sv_rollout_forsake(&r, &was));
+    assert_false(sv_rollout_forsake(&r, &was, &put_off));
     assert_true(sv_rollout_is_banned(&r, v1));
     assert_int_equal(sv_rollout_aim(&r, v2, false, 0), SV_AIM_NEW); /* what it falls back to */
     load(&r, 0, v2);
     assert_true(sv_rollout_may_switch(&r, 0));
+}
+
+/* Nothing serves and nobody can read the champion: it is put off, and no verdict is passed. */
+static void test_nobody_can_read_the_candidate(void **state)
+{
+    struct sv_rollout r = rollout(2);
+    struct sv_version v;
+    (void)state;
+    assert_false(sv_rollout_put_off(&r, &v)); /* there is none */
+    sv_rollout_aim(&r, v2, true, 0);
+    assert_int_equal(ask(&r, 0), 2);
+    assert_int_equal(ask(&r, 1), 2);
+    sv_rollout_refused(&r, 0, v2, true, 5);
+    assert_false(sv_rollout_put_off(&r, &v)); /* the other is loading it */
+    assert_int_equal(ask_at(&r, 0, 5 + TIMEOUT), 2);
+    sv_rollout_refused(&r, 1, v2, true, 6);
+    assert_false(sv_rollout_put_off(&r, &v)); /* it is being tried again */
+    sv_rollout_refused(&r, 0, v2, true, 7);
+    assert_true(sv_rollout_put_off(&r, &v));
+    assert_int_equal(v.number, 2);
+    assert_false(sv_rollout_is_banned(&r, v2));
+    assert_int_equal(r.candidate.number, 0);
+    assert_int_equal(sv_rollout_aim(&r, v1, false, 8), SV_AIM_NEW); /* stands in */
+    assert_int_equal(ask(&r, 0), 1);
+    sv_rollout_loaded(&r, 0, v1);
+    sv_rollout_switch(&r);
+    assert_int_equal(sv_rollout_aim(&r, v2, false, 9), SV_AIM_NEW);
+    sv_rollout_part(&r, 1, false);
+    assert_int_equal(ask_at(&r, 0, 9), 2);
+    sv_rollout_refused(&r, 0, v2, true, 9);
+    assert_false(sv_rollout_put_off(&r, &v)); /* the other serves, so it may take its time */
+    assert_int_equal(ask_at(&r, 0, 9 + TIMEOUT), 2);
+    sv_rollout_loaded(&r, 0, v2);
+    assert_int_equal(sv_rollout_switch(&r).number, 1);
+}
+
+/* All workers are new while the store is away: what serves is put off, not condemned. */
+static void test_nobody_can_read_what_serves(void **state)
+{
+    struct sv_rollout r = serving_v1(2);
+    struct sv_version was;
+    bool put_off;
+    (void)state;
+    for (int w = 0; w < 2; w++) {
+        sv_rollout_join(&r, w);
+        assert_int_equal(ask(&r, w), 1);
+    }
+    assert_int_equal(sv_rollout_refused(&r, 0, v1, true, 5), SV_REFUSED_FOR_NOW);
+    assert_false(sv_rollout_forsake(&r, &was, &put_off)); /* the other may succeed */
+    assert_int_equal(refuse(&r, 1, v1), SV_REFUSED_SERVING);
+    assert_true(sv_rollout_forsake(&r, &was, &put_off));
+    assert_true(put_off); /* one could not read it: the other's word may be its own fault */
+    assert_int_equal(was.number, 1);
+    assert_false(sv_rollout_is_banned(&r, v1));
+    assert_int_equal(sv_rollout_aim(&r, v1, false, 6), SV_AIM_NEW);
 }
 
 static void test_a_dead_worker_holds_nothing_up(void **state)
@@ -359,6 +416,8 @@ int main(void)
         cmocka_unit_test(test_deaths_that_are_not_its_fault),
         cmocka_unit_test(test_could_not_be_read_just_now),
         cmocka_unit_test(test_nobody_can_load_what_serves),
+        cmocka_unit_test(test_nobody_can_read_the_candidate),
+        cmocka_unit_test(test_nobody_can_read_what_serves),
         cmocka_unit_test(test_a_dead_worker_holds_nothing_up),
         cmocka_unit_test(test_one_refusal_quarantines),
         cmocka_unit_test(test_same_number_other_bytes),
