@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "model/backend.h"
@@ -125,9 +126,9 @@ static void choose_place(struct tr_engine *self)
                                                              : nn_backend_cpu();
 }
 
-cm_status tr_engine_open(struct tr_engine **out, const struct tr_engine_config *cfg)
+/* What needs no other rank. */
+static cm_status make(struct tr_engine **out, const struct tr_engine_config *cfg)
 {
-    *out = NULL;
     int ranks = ar_group_size(cfg->group);
     uint32_t shards;
     CM_TRY(
@@ -135,8 +136,9 @@ cm_status tr_engine_open(struct tr_engine **out, const struct tr_engine_config *
     if (cfg->samples.n == 0)
         return CM_FAIL(CM_ECONFIG, "no training sample is left (holdout or limit too large?)");
 
-    struct tr_engine *self;
-    CM_TRY(cm_alloc(&self, 1, sizeof *self, "engine"));
+    CM_TRY(cm_fault("train.engine"));
+    CM_TRY(cm_alloc(out, 1, sizeof **out, "engine"));
+    struct tr_engine *self = *out;
     self->cfg = *cfg;
     choose_place(self);
     self->order = (struct tr_order){.seed = (uint64_t)cfg->train->seed,
@@ -152,10 +154,19 @@ cm_status tr_engine_open(struct tr_engine **out, const struct tr_engine_config *
         cm_log_info("this rank has %d of %u shards: it uses %d of its %d threads", self->nshards,
                     shards, self->nlanes, cfg->nlanes);
 
-    cm_status st;
-    CM_GOTO(st, tr_optimizer_open(&self->optimizer, cfg->train, cfg->layout), out);
-    CM_GOTO(st, cm_alloc_aligned(&self->weights, cfg->layout->ntotal, sizeof(float), "weights"),
-            out);
+    CM_TRY(tr_optimizer_open(&self->optimizer, cfg->train, cfg->layout));
+    return cm_alloc_aligned(&self->weights, cfg->layout->ntotal, sizeof(float), "weights");
+}
+
+/* A device's place asks the other ranks, so before that all must have come as far. */
+cm_status tr_engine_open(struct tr_engine **out, const struct tr_engine_config *cfg)
+{
+    struct tr_engine *self = NULL;
+    *out = NULL;
+    cm_status st = make(&self, cfg);
+    if (cfg->device)
+        st = ar_group_agree(cfg->group, st, "making room for the network");
+    CM_GOTO(st, st, out);
     CM_GOTO(st, self->place->open(self), out);
     CM_GOTO(st, open_plan(self), out);
     CM_GOTO(st, open_shards(self), out);

@@ -91,6 +91,13 @@ for item in "device the host" "engines "; do
 done
 echo "devices are chosen, refused and kept in the fingerprint"
 
+# ---- a rank that gets nowhere at the start is no wait for the others ----
+want 1 mpirun -np 1 "$train" train "$config" --run "$work/early" "${staged[@]}" : \
+    -np 1 -x FLYWHEEL_INJECT=train.engine=eio "$train" train "$config" --run "$work/early" "${staged[@]}"
+says "making room for the network: rank 1: injected at train.engine"
+! grep -q "leaving: " "$work/log" || fail "a start that failed on all ranks alike is taken for a loss"
+echo "a start that fails on one rank ends on all"
+
 # ---- a weight goes bad ----
 want 1 "$train" train "$config" --run "$work/nan" -q --set train.lr=1e6 --set train.reduction=sum --set train.clip_norm=0
 says "not finite"
