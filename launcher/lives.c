@@ -1,9 +1,12 @@
 #include "launcher/lives.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "common/clock.h"
 #include "common/events.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -11,6 +14,7 @@
 
 #define SUMMARY_MAX_NBYTES (1 << 20)
 #define NOBODY             (-1) /* the rank in an event of the supervisor's */
+#define SIGNAL_CODE        128  /* a code of 128 + N stands for signal N */
 
 struct la_lives {
     char run_dir[CM_PATH];
@@ -73,16 +77,22 @@ static bool is_of_this_life(const struct la_lives *l, const struct cm_json *root
            strcmp(job, l->job) == 0 && number == l->number;
 }
 
-bool la_lives_is_lost(struct la_lives *l)
+/* Whether the life that runs, or has just ended, said itself that it failed. */
+static bool has_failed(const struct la_lives *l, bool is_certain)
 {
     char path[CM_PATH];
     struct cm_json *root = NULL;
     if (!l || summary_path(l, path) != CM_OK || !is_new(l, path) ||
         cm_json_parse_file(&root, path, SUMMARY_MAX_NBYTES) != CM_OK)
         return false;
-    bool lost = cm_json_get(root, "failure") && is_of_this_life(l, root, true);
+    bool failed = cm_json_get(root, "failure") && is_of_this_life(l, root, is_certain);
     cm_json_close(&root);
-    return lost;
+    return failed;
+}
+
+bool la_lives_is_lost(struct la_lives *l)
+{
+    return has_failed(l, true);
 }
 
 /* The failed step of the life that has just ended, and why; -1 when it did not say. */
@@ -117,6 +127,62 @@ static struct cm_events *open_events(const struct la_lives *l)
         cm_events_open(&events, path, NOBODY) != CM_OK)
         cm_error_report(CM_LOG_WARN, CM_EIO, "events");
     return events;
+}
+
+/* The number of the signal and its name, and what may have sent it. */
+static void describe_signal(char *text, size_t n, int signal)
+{
+    const char *name = sigdescr_np(signal);
+    snprintf(text, n, "ended by signal %d (%s)%s", signal, name ? name : "unknown",
+             signal == SIGKILL ? ": somebody's kill -9, or the kernel's memory limit" : "");
+}
+
+static void put_killed(struct cm_jw *w, const char *what, int exit_code)
+{
+    char host[64] = "";
+    (void)gethostname(host, sizeof host - 1);
+    cm_jw_begin(w, "failure", '{');
+    cm_jw_i64(w, "rank", NOBODY);
+    cm_jw_string(w, "host", host);
+    cm_jw_string(w, "fault", "killed");
+    cm_jw_string(w, "what", what);
+    cm_jw_i64(w, "code", exit_code);
+    cm_jw_f64(w, "t", cm_utc_now());
+    cm_jw_end(w);
+}
+
+static cm_status write_killed(const struct la_lives *l, const char *what, int exit_code)
+{
+    struct cm_jw w = {.indent = 2};
+    char *text = NULL, path[CM_PATH];
+    size_t n;
+    CM_TRY(summary_path(l, path));
+    cm_jw_begin(&w, NULL, '{');
+    put_killed(&w, what, exit_code);
+    cm_jw_string(&w, "job", l->job);
+    cm_jw_i64(&w, "life", l->number);
+    cm_jw_f64(&w, "t", cm_utc_now());
+    cm_jw_end(&w);
+    CM_TRY(cm_jw_take(&w, &text, &n));
+    cm_status st = cm_file_replace(path, text, n);
+    cm_free(&text);
+    return st;
+}
+
+void la_lives_end(struct la_lives *l, int exit_code)
+{
+    char what[128];
+    if (!l || exit_code <= SIGNAL_CODE || !cm_path_is_dir(l->run_dir) || has_failed(l, false))
+        return;
+    describe_signal(what, sizeof what, exit_code - SIGNAL_CODE);
+    if (write_killed(l, what, exit_code) != CM_OK)
+        cm_error_report(CM_LOG_WARN, CM_EIO, "summary.json");
+    struct cm_events *events = open_events(l);
+    struct cm_jw w = {0};
+    cm_events_begin(events, &w, "failed");
+    put_killed(&w, what, exit_code);
+    cm_events_put(events, &w);
+    cm_events_close(&events);
 }
 
 bool la_lives_try_again(struct la_lives *l, int exit_code)

@@ -23,6 +23,9 @@ void la_lives_close(struct la_lives **lives);
 void la_lives_begin(struct la_lives *lives, const char *job, int64_t number);
 /* Whether the life that runs has said that it is lost: its ranks leave. Looks at one file. */
 bool la_lives_is_lost(struct la_lives *lives);
+/* It has ended with this code. A signal (128 and more) leaves a life no word: then what happened
+ * and when is put into RUN/summary.json for it, as "failure" without a step, and into an event. */
+void la_lives_end(struct la_lives *lives, int exit_code);
 /* It has failed. False, with the reason logged: another would fail in the same step. */
 bool la_lives_try_again(struct la_lives *lives, int exit_code);
 /* Another begins after a wait. */

@@ -60,6 +60,7 @@ static void role_ended(struct loop *l, struct la_role *role, int exit_code)
         set_state(l, role, LA_STATE_STOPPED);
         return;
     }
+    la_lives_end(role->lives, exit_code);
     int64_t left = role->max_restarts < 0 ? -1 : role->max_restarts - role->restarts;
     struct la_restart next =
         la_restart_decide(&s->backoff, role->once, exit_code, (now - role->started_ns) / NS_PER_MS,

@@ -151,6 +151,12 @@ check "events.jsonl has the restarts and why it was given up" same \
     "$(grep -cE '"event":"(restart|gave_up)"' run/events.jsonl)" 3
 rm -rf run
 mkdir run
+echo 'kill -SEGV $$' >do-train
+check "a run that a signal ends has its code" same "$(code_of run train c.json --ranks 1)" 139
+check "and summary.json says which signal, and when" same \
+    "$(jq -r '.failure | "\(.fault) \(.what) \(.t > 1e9)"' run/summary.json)" "killed ended by signal 11 (Segmentation fault) true"
+rm -rf run
+mkdir run
 # As mpirun, when it waits for the daemon of a host that is cut off.
 echo '[ "$FLYWHEEL_LIFE" = 0 ] || exit 0
 printf "{\"failure\": {\"step\": 1, \"what\": \"x\"}, \"job\": \"$FLYWHEEL_JOB\", \"life\": 0}" >run/s; mv run/s run/summary.json

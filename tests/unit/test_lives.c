@@ -1,6 +1,8 @@
 /* What a supervisor makes of the lives of a run, and what it writes down. */
 #include "launcher/lives.h"
 
+#include <signal.h>
+
 #include "common/mem.h"
 #include "tests/unit/expect.h"
 
@@ -94,6 +96,38 @@ static void test_the_same_step_three_times(void **state)
     assert_int_equal(events_with("\"step\":16,\"times\":3"), 1);
 }
 
+/* A life that a signal ended could not say so; one that could has the word. */
+static void test_killed_lives(void **state)
+{
+    struct la_lives *l = *state;
+    char path[CM_PATH], *text;
+    size_t n;
+    expect_ok(cm_path_join(path, dir, "summary.json"));
+    la_lives_end(NULL, 128 + SIGSEGV);
+    la_lives_begin(l, "job", 3);
+    la_lives_end(l, 0);
+    la_lives_end(l, 1);
+    assert_false(cm_path_exists(path));
+    la_lives_end(l, 128 + SIGSEGV);
+    expect_ok(cm_file_read(&text, &n, path, 1 << 20));
+    assert_non_null(strstr(text, "\"what\": \"ended by signal 11 (Segmentation fault)\""));
+    assert_non_null(strstr(text, "\"job\": \"job\""));
+    assert_non_null(strstr(text, "\"life\": 3"));
+    assert_non_null(strstr(text, "\"t\": "));
+    cm_free(&text);
+    assert_int_equal(events_with("\"event\":\"failed\""), 1);
+    assert_true(la_lives_is_lost(l)); /* and over: nobody waits for it */
+    for (int i = 0; i < LA_STEP_TRIES; i++)
+        assert_true(la_lives_try_again(l, 139)); /* in which step is not known */
+
+    la_lives_begin(l, "job", 4);
+    fail_at(7);
+    la_lives_end(l, 128 + SIGKILL);
+    expect_ok(cm_file_read(&text, &n, path, 1 << 20));
+    assert_non_null(strstr(text, "rank 1: gone"));
+    cm_free(&text);
+}
+
 static void test_progress_begins_anew(void **state)
 {
     struct la_lives *l = *state;
@@ -156,6 +190,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IN_FOLDER(test_the_same_step_three_times),
         IN_FOLDER(test_lost_lives),
+        IN_FOLDER(test_killed_lives),
         IN_FOLDER(test_progress_begins_anew),
         IN_FOLDER(test_lives_that_say_nothing),
         IN_FOLDER(test_summaries_that_cannot_be_read),
