@@ -19,6 +19,7 @@
 #include "online/trial.h"
 #include "parameter/alias.h"
 #include "trainer/checkpoint.h"
+#include "trainer/lost_run.h"
 #include "trainer/publish.h"
 #include "trainer/stop.h"
 #include "wire/id.h"
@@ -46,6 +47,7 @@ struct run {
     struct ol_trial trial;
     struct ol_batch batch; /* the one being decided, the same on all ranks */
     struct root root;
+    struct tr_loss loss;
 };
 
 static bool is_root(const struct run *r)
@@ -110,7 +112,8 @@ static cm_status start(struct run *r)
     CM_TRY(tr_session_load(&r->session, spec));
     CM_TRY(
         ar_group_agree(g, ol_trial_open(&r->trial, &r->session, &r->cfg), "preparing the network"));
-    return ar_group_agree(g, open_root(r), "opening the run directory");
+    CM_TRY(ar_group_agree(g, open_root(r), "opening the run directory"));
+    return tr_loss_arm(&r->loss, g, r->session.run_dir);
 }
 
 /* ---- the next batch, on rank 0: from its log, or read and logged ---- */
@@ -476,7 +479,10 @@ cm_status ol_run(const struct ol_run_options *options)
     bool agreed = st == CM_OK; /* before: all ranks fail together; after: one may fail alone */
     if (st == CM_OK)
         st = loop(&r);
-    if (agreed && st != CM_OK && st != CM_EPREEMPTED && ar_group_size(r.session.group) > 1)
+    bool failed = agreed && st != CM_OK && st != CM_EPREEMPTED;
+    if (failed && ar_group_size(r.session.group) == 1)
+        tr_loss_write_alone(&r.loss, "online", r.root.state.batch + 1);
+    else if (failed)
         ar_group_abort(r.session.group, st, "online");
     release(&r);
     return st;

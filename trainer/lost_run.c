@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -10,10 +11,13 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "parameter/lease.h"
 
 #define SEEN_MS 5000 /* a network file system may show a new folder late */
 #define LOOK_US 50000
+
+#define SUMMARY            "summary.json"
+#define SUMMARY_MAX_NBYTES (1 << 20)
+#define UNKNOWN_STEP       (-1)
 
 /* ---- the start ---- */
 
@@ -61,7 +65,15 @@ cm_status tr_loss_arm(struct tr_loss *self, struct ar_group *g, const char *run_
 
 /* ---- the end ---- */
 
-static void put_failure(struct cm_jw *w, const struct ar_loss *loss)
+/* When and where a loss was, beside what the group knows of it. */
+struct scene {
+    const char *run_dir, *job; /* job "": none */
+    int64_t life;
+    double t; /* utc seconds */
+    int told_by, ranks; /* ranks 0: not known */
+};
+
+static void put_failure(struct cm_jw *w, const struct ar_loss *loss, double t)
 {
     cm_jw_begin(w, "failure", '{');
     cm_jw_i64(w, "rank", loss->rank);
@@ -71,55 +83,146 @@ static void put_failure(struct cm_jw *w, const struct ar_loss *loss)
     cm_jw_i64(w, "step", loss->step);
     cm_jw_string(w, "what", loss->what);
     cm_jw_string(w, "others", loss->others);
+    cm_jw_f64(w, "t", t);
     cm_jw_end(w);
 }
 
-static cm_status write_summary(const struct tr_loss *self, const struct ar_loss *loss)
+static cm_status write_summary(const struct scene *at, const struct ar_loss *loss)
 {
     struct cm_jw w = {.indent = 2};
     char *text = NULL, path[CM_PATH];
     size_t n;
     cm_jw_begin(&w, NULL, '{');
-    put_failure(&w, loss);
-    cm_jw_i64(&w, "told_by", self->rank);
-    cm_jw_i64(&w, "ranks", self->size);
-    const char *job = getenv("FLYWHEEL_JOB"), *life = getenv("FLYWHEEL_LIFE");
-    if (job) { /* the supervisor tells a late word of an earlier life by it */
-        cm_jw_string(&w, "job", job);
-        cm_jw_i64(&w, "life", life ? strtoll(life, NULL, 10) : 0);
+    put_failure(&w, loss, at->t);
+    cm_jw_i64(&w, "told_by", at->told_by);
+    if (at->ranks > 0)
+        cm_jw_i64(&w, "ranks", at->ranks);
+    if (*at->job) { /* the supervisor tells a late word of an earlier life by it */
+        cm_jw_string(&w, "job", at->job);
+        cm_jw_i64(&w, "life", at->life);
     }
     cm_jw_f64(&w, "t", cm_utc_now());
     cm_jw_end(&w);
     CM_TRY(cm_jw_take(&w, &text, &n));
-    cm_status st = cm_path_join(path, self->run_dir, "summary.json");
+    cm_status st = cm_path_join(path, at->run_dir, SUMMARY);
     if (st == CM_OK)
         st = cm_file_replace(path, text, n);
     cm_free(&text);
     return st;
 }
 
-static void write_event(const struct tr_loss *self, const struct ar_loss *loss)
+static void write_event(const struct scene *at, const struct ar_loss *loss)
 {
     char path[CM_PATH];
     struct cm_events *events = NULL;
     struct cm_jw w = {0};
-    if (cm_path_join(path, self->run_dir, "events.jsonl") != CM_OK ||
-        cm_events_open(&events, path, self->rank) != CM_OK)
+    if (cm_path_join(path, at->run_dir, "events.jsonl") != CM_OK ||
+        cm_events_open(&events, path, at->told_by) != CM_OK)
         return;
     cm_events_begin(events, &w, "failed");
-    put_failure(&w, loss);
+    put_failure(&w, loss, at->t);
     cm_events_put(events, &w);
     cm_events_close(&events);
 }
 
-void tr_loss_write(const struct ar_loss *loss, void *arg)
+static void write_down(const struct scene *at, const struct ar_loss *loss)
 {
-    const struct tr_loss *self = arg;
+    cm_status st = write_summary(at, loss);
+    if (st != CM_OK)
+        cm_error_report(CM_LOG_WARN, st, SUMMARY);
+    write_event(at, loss);
+}
+
+static void write_loss(const struct tr_loss *self, const struct ar_loss *loss)
+{
     struct ps_lease_owner owner;
+    const char *job = getenv("FLYWHEEL_JOB"), *life = getenv("FLYWHEEL_LIFE");
+    const struct scene at = {.run_dir = self->run_dir,
+                             .job = job ? job : "",
+                             .life = life ? strtoll(life, NULL, 10) : 0,
+                             .t = cm_utc_now(),
+                             .told_by = self->rank,
+                             .ranks = self->size};
     if (ps_lease_show(&owner, self->run_dir) == CM_OK && owner.generation > self->generation)
         return; /* the run goes on without us */
-    cm_status st = write_summary(self, loss);
-    if (st != CM_OK)
-        cm_error_report(CM_LOG_WARN, st, "summary.json");
-    write_event(self, loss);
+    write_down(&at, loss);
+}
+
+void tr_loss_write(const struct ar_loss *loss, void *arg)
+{
+    write_loss(arg, loss);
+}
+
+void tr_loss_write_alone(const struct tr_loss *self, const char *phase, int64_t step)
+{
+    char host[64] = "";
+    struct cm_error why;
+    cm_error_save(&why);
+    (void)gethostname(host, sizeof host - 1);
+    const struct ar_loss loss = {.rank = 0,
+                                 .host = host,
+                                 .fault = "failed",
+                                 .phase = phase,
+                                 .step = step,
+                                 .what = why.text,
+                                 .others = ""};
+    write_loss(self, &loss);
+    cm_error_restore(&why);
+}
+
+/* ---- the end of the run before ---- */
+
+static bool was_told(const char *run_dir, const struct ps_lease_owner *before)
+{
+    char path[CM_PATH];
+    struct cm_json *root = NULL;
+    double t = 0;
+    if (cm_path_join(path, run_dir, SUMMARY) != CM_OK || !cm_path_exists(path) ||
+        cm_json_parse_file(&root, path, SUMMARY_MAX_NBYTES) != CM_OK)
+        return false;
+    bool told = cm_json_get(root, "failure") && cm_json_need_f64(root, path, "t", &t) == CM_OK &&
+                t >= before->since_utc_s;
+    cm_json_close(&root);
+    return told;
+}
+
+/* Its last sign of life: metrics are refreshed each second or so. */
+static double last_heard_utc_s(const char *run_dir, const struct ps_lease_owner *before)
+{
+    static const char *const signs[] = {"metrics.prom", "events.jsonl"};
+    double t = before->since_utc_s;
+    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++) {
+        char path[CM_PATH];
+        struct stat s;
+        if (cm_path_join(path, run_dir, signs[i]) != CM_OK || stat(path, &s) != 0)
+            continue;
+        double at = (double)s.st_mtim.tv_sec + (double)s.st_mtim.tv_nsec * 1e-9;
+        t = at > t ? at : t;
+    }
+    return t;
+}
+
+void tr_loss_write_before(const char *run_dir, const struct ps_lease_owner *before)
+{
+    char what[512], heard[CM_UTC_TEXT];
+    if (before->released || was_told(run_dir, before))
+        return;
+    const struct scene at = {.run_dir = run_dir,
+                             .job = before->job,
+                             .life = before->life,
+                             .t = last_heard_utc_s(run_dir, before)};
+    cm_utc_format(heard, at.t);
+    snprintf(what, sizeof what,
+             "process %lld on %s ended without a word (a signal, the kernel's memory limit, its "
+             "host): last heard of at %s",
+             (long long)before->pid, before->host, heard);
+    const struct ar_loss loss = {.rank = 0, /* who holds a lease */
+                                 .host = before->host,
+                                 .fault = "killed",
+                                 .phase = "",
+                                 .step = UNKNOWN_STEP,
+                                 .what = what,
+                                 .others = ""};
+    cm_log_warn("the run before this one: %s", what);
+    write_down(&at, &loss);
 }

@@ -1,11 +1,12 @@
-/* The run directory of a run with several ranks: at the start, whether all of them see the same
- * one; at a bad end, RUN/summary.json with the culprit first, and an event. */
+/* The bad end of a run: RUN/summary.json with the culprit first, and an event. And the start, where
+ * ranks look whether all see the same run directory, and how the run before ended. */
 #ifndef TRAINER_LOST_RUN_H
 #define TRAINER_LOST_RUN_H
 
 #include "allreduce/group.h"
 #include "common/file.h"
 #include "common/status.h"
+#include "parameter/lease.h"
 
 struct tr_loss { /* read-only once armed, so any thread */
     char run_dir[CM_PATH];
@@ -17,7 +18,14 @@ struct tr_loss { /* read-only once armed, so any thread */
  * has written there. From now on a loss is written down; self lives as long as the group. */
 CM_MUST_CHECK cm_status tr_loss_arm(struct tr_loss *self, struct ar_group *g, const char *run_dir);
 
-/* An ar_loss_fn; arg is the struct tr_loss. Also for a rank alone. */
+/* An ar_loss_fn; arg is the struct tr_loss. */
 void tr_loss_write(const struct ar_loss *loss, void *arg);
+/* The same for a rank without peers, of whose end no group tells: why is the record's. */
+void tr_loss_write_alone(const struct tr_loss *self, const char *phase, int64_t step);
+
+/* A run that a signal ended (a fault of its own, the kernel's memory limit, kill -9) could not say
+ * so: who takes its lease does. before: the lease's owner until then, of which nothing happens when
+ * it has released it, or when summary.json tells of its end. */
+void tr_loss_write_before(const char *run_dir, const struct ps_lease_owner *before);
 
 #endif

@@ -3,7 +3,6 @@
 
 #include <math.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/file.h"
@@ -179,24 +178,6 @@ static bool saver_hangs(const struct tr_runner *r)
     return hangs;
 }
 
-/* With peers the group tells of it. */
-static void tell_alone(struct tr_runner *r)
-{
-    char host[64] = "";
-    struct cm_error why;
-    cm_error_save(&why);
-    (void)gethostname(host, sizeof host - 1);
-    const struct ar_loss loss = {.rank = 0,
-                                 .host = host,
-                                 .fault = "failed",
-                                 .phase = "step",
-                                 .step = r->progress.step,
-                                 .what = why.text,
-                                 .others = ""};
-    tr_loss_write(&loss, &r->loss);
-    cm_error_restore(&why);
-}
-
 cm_status tr_run(const struct tr_run_options *options)
 {
     struct tr_runner r = {.options = options};
@@ -214,7 +195,7 @@ cm_status tr_run(const struct tr_run_options *options)
     if (agreed && failed && (ar_group_size(r.session.group) > 1 || saver_hangs(&r)))
         ar_group_abort(r.session.group, st, "training");
     if (agreed && failed)
-        tell_alone(&r);
+        tr_loss_write_alone(&r.loss, "step", r.progress.step);
     release(&r);
     return st;
 }

@@ -146,10 +146,31 @@ for run in stopped failed; do
 done
 [ "$(jq -r .failure "$work/killed/summary.json")" = null ] || fail "summary.json still speaks of the failure"
 
+# ---- a rank alone that a signal ends says nothing: the next start does, and goes on ----
+run=$work/single
+want 137 env FLYWHEEL_INJECT=train.step=kill@9 "$train" train "$config" --run "$run" -q
+want 137 env FLYWHEEL_INJECT=train.step=kill@2 "$train" train "$config" --run "$run" -q
+says "the run before this one: process [0-9]+ on $(hostname) ended without a word .*: last heard of at 20"
+blames "$run" 0 killed -1
+[ "$(jq '.failure.t <= .t' "$run/summary.json")" = true ] || fail "summary.json does not say when"
+want 0 "$train" train "$config" --run "$run" -q
+same "$run"
+want 0 "$train" train "$config" --run "$run" -q
+! grep -q "the run before" "$work/log" || fail "a run that ended well is told of"
+echo "ok: a rank alone that was killed is told of by the next start"
+
 # ---- disks: one that is slow is late, one that is full is an error; neither is a hang ----
 want 0 mpirun --quiet -np 1 -x FLYWHEEL_INJECT=file.fsync=delay:300 "$train" train "$config" --run "$work/slow" -q \
     --set store.every_steps=0 : -np 1 "$train" train "$config" --run "$work/slow" -q --set store.every_steps=0
 same "$work/slow"
+slow=store.tensors=delay:900,train.step=delay:50@*
+want 0 mpirun --quiet -np 1 -x FLYWHEEL_INJECT=$slow "$train" train "$config" --run "$work/slower" -q --set store.wait_seconds=0 : \
+    -np 1 "$train" train "$config" --run "$work/slower" -q --set store.wait_seconds=0
+says "slow disk\? the version of step 6 is not in $work/slower/checkpoints after 0\.[0-9] s .*; training goes on, now after step (9|1[0-9])"
+! grep -q "late: " "$work/log" || fail "a disk that is slow beside the training is taken for a late rank"
+grep -q '"event":"checkpoint_slow".*"step":6' "$work/slower/events.jsonl" || fail "no event of the slow disk"
+same "$work/slower"
+echo "ok: a disk that is slow is told of, and training goes on"
 want 1 mpirun --quiet -np 1 -x FLYWHEEL_INJECT=file.fsync=delay:9000@12 "$train" train "$config" --run "$work/hung" -q \
     --set store.every_steps=0 --set store.finish_seconds=1 : \
     -np 1 "$train" train "$config" --run "$work/hung" -q --set store.every_steps=0 --set store.finish_seconds=1
@@ -181,13 +202,27 @@ cp "$work/apart.log" "$work/log"
 says "$work/there as rank 1 on .* sees it is not what rank 0 on .* writes to: .*storage that all hosts share"
 want 1 mpirun --quiet -np 1 "$train" train "$config" --run "$work/x" -q : -np 1 "$train" train "$config" --run "$work/x" -q --set train.lr=1
 says "config differs: rank 1 .*\"lr\": 1.*rank 0 .*\"lr\": 0.02"
+# Another build: this one, but for a digit of its version.
+version=$("$train" --version | grep -oE '[0-9]+\.[0-9]+\.[0-9]+[^ ]*' | head -1)
+mkdir "$work/bin"
+LC_ALL=C sed "s/${version//./\\.}/9${version:1}/g" "$train" >"$work/bin/flywheel-train"
+chmod +x "$work/bin/flywheel-train"
+want 1 mpirun --quiet -np 1 "$train" train "$config" --run "$work/x" -q : \
+    -np 1 "$work/bin/flywheel-train" train "$config" --run "$work/x" -q
+says "rank 1 on .* runs flywheel 9.*, rank 0 on .* runs ${version//./\\.}.*: install the same build"
+! grep -qE "MPI_|PMI|late: |leaving: " "$work/log" || fail "ranks that differ do not part quietly"
+# Another machine: fewer instructions.
+want 1 mpirun --quiet -np 1 "$train" train "$config" --run "$work/x" -q : \
+    -np 1 -x ONEDNN_MAX_CPU_ISA=SSE41 -x DNNL_MAX_CPU_ISA=SSE41 "$train" train "$config" --run "$work/x" -q
+says "fingerprint differs: rank 1 .*has '.*', rank 0 .*has '"
+[ ! -e "$work/x/checkpoints" ] || fail "ranks that differ wrote a version"
 want 2 env -u OMPI_COMM_WORLD_SIZE SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=2 "$train" train "$config" --run "$work/x"
 says "srun --mpi=pmix"
 echo "ok: bad surroundings are refused"
 
 # ---- preemption: of the last rank alone, wherever it is ----
 alone=()
-for point in train.step=stop@11 train.evaluate=stop@1; do
+for point in train.step=stop@1 train.step=stop@11 train.evaluate=stop@1; do
     run=$work/preempted-${point//[=@]/-}
     begin "$run" 2 "$point"
     await_stop 1
@@ -215,4 +250,4 @@ for inject in file.fsync=delay:40@*,store.rename=stop@1 store.lease.seen=stop; d
     want 0 "$train" train "$config" --run "$run" -q
     same "$run"
 done
-echo "ok: one preempted rank stops all, in a step, an evaluation, a version and at the start; same bits"
+echo "ok: one preempted rank stops all, before its first step, in one, an evaluation, a version and at the start; same bits"
