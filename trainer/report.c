@@ -208,6 +208,18 @@ void tr_report_no_checkpoint(struct tr_report *r, const char *event, int64_t ste
     cm_events_put(r->events, &w);
 }
 
+void tr_report_slow_checkpoint(struct tr_report *r, int64_t step, double seconds, double usual_s)
+{
+    if (!r->on)
+        return;
+    struct cm_jw w = {0};
+    cm_events_begin(r->events, &w, "checkpoint_slow");
+    cm_jw_i64(&w, "step", step);
+    cm_jw_f64(&w, "seconds", seconds);
+    cm_jw_f64(&w, "usual_seconds", usual_s);
+    cm_events_put(r->events, &w);
+}
+
 void tr_report_rollback(struct tr_report *r, int64_t version, const struct tr_skip *skip,
                         const char *why)
 {

@@ -60,6 +60,9 @@ void tr_report_checkpoint(struct tr_report *r, int64_t version, int64_t step, do
                           double stall_s);
 /* event: "checkpoint_failed", "checkpoint_skipped". */
 void tr_report_no_checkpoint(struct tr_report *r, const char *event, int64_t step, const char *why);
+/* One that is being written takes unusually long: seconds so far, and what they usually take (0:
+ * not known). */
+void tr_report_slow_checkpoint(struct tr_report *r, int64_t step, double seconds, double usual_s);
 /* Back to a version (0: the beginning); why: what was wrong with the last of the steps. */
 void tr_report_rollback(struct tr_report *r, int64_t version, const struct tr_skip *skip,
                         const char *why);

@@ -4,6 +4,7 @@
 #ifndef TRAINER_RUN_PRIVATE_H
 #define TRAINER_RUN_PRIVATE_H
 
+#include "allreduce/phases.h"
 #include "trainer/audit.h"
 #include "trainer/lost_run.h"
 #include "trainer/publish.h"
@@ -20,6 +21,8 @@ struct tr_saves {
     int64_t newest_step;        /* -1: none */
     int64_t base;               /* the version that a rollback returns to; 0: the beginning */
     int64_t begun_ns;           /* when the last one was begun */
+    int64_t late_ms;            /* from then on it is late: tell of it; INT64_MAX: it was told */
+    struct ar_phases pace;      /* how long versions take */
     struct tr_publication last; /* version 0: none written yet */
     int64_t written, skipped, failed;
     double stall_s; /* that training stood still: for copies, and for a version before */
@@ -72,8 +75,8 @@ bool tr_run_save_is_due(const struct tr_runner *r, uint32_t bits);
  * come and go. (Where the clock alone asks for versions, any will do.) That of a rollback is none:
  * it holds the weights of the one before. */
 bool tr_run_is_base(const struct tr_runner *r, int64_t step);
-/* Tells of a version that has become durable meanwhile, or failed. CM_EFENCED alone ends the run.
- */
+/* Tells of a version that has become durable meanwhile, failed, or takes unusually long. CM_EFENCED
+ * alone ends the run. */
 CM_MUST_CHECK cm_status tr_run_heed_saver(struct tr_runner *r);
 /* Begins a version of this step, beside the training. One before that takes longer than
  * store.wait_seconds leaves it out; but a run that may roll back waits for it, so that the disk

@@ -41,6 +41,27 @@ bool tr_run_is_base(const struct tr_runner *r, int64_t step)
 
 /* ---- rank 0 ---- */
 
+static const char writing_phase[] = "writing", idle_phase[] = "idle";
+
+/* A disk that is slow is no rank that is late: the ranks do not wait for it, so it is told of here,
+ * once a version, by the watchdog's measure. */
+static void tell_if_slow(struct tr_runner *r)
+{
+    struct tr_saves *s = &r->saves;
+    int64_t taken_ms = (cm_now_ns() - s->begun_ns) / 1000000;
+    if (!tr_saver_busy(r->saver) || taken_ms < s->late_ms)
+        return;
+    s->late_ms = INT64_MAX;
+    double usual_s = (double)ar_phases_median_ns(&s->pace, writing_phase) * 1e-9;
+    int64_t step = tr_saver_step(r->saver);
+    tr_report_break(&r->report);
+    cm_log_warn("slow disk? the version of step %lld is not in %s after %.1f s (usually %.1f s); "
+                "training goes on, now after step %lld",
+                (long long)step, r->session.store_dir, (double)taken_ms * 1e-3, usual_s,
+                (long long)r->progress.step);
+    tr_report_slow_checkpoint(&r->report, step, (double)taken_ms * 1e-3, usual_s);
+}
+
 static size_t fill_metrics(const struct tr_runner *r, struct ps_metric metrics[TR_SAVER_METRICS])
 {
     size_t n = 0;
@@ -72,6 +93,9 @@ static void begin(struct tr_runner *r)
                               .parent = r->saves.base,
                               .producer = "train"};
     r->saves.begun_ns = cm_now_ns();
+    ar_phases_enter(&r->saves.pace, writing_phase, r->saves.begun_ns);
+    r->saves.late_ms =
+        ar_phases_late_ms(&r->saves.pace, writing_phase, r->session.allreduce.late_ms);
     tr_saver_begin(r->saver, &what);
 }
 
@@ -81,6 +105,7 @@ static cm_status take(struct tr_runner *r, const struct tr_saved *saved, bool mu
 {
     struct tr_saves *s = &r->saves;
     tr_report_break(&r->report);
+    ar_phases_enter(&s->pace, idle_phase, cm_now_ns());
     s->stall_s += saved->stall_s;
     if (saved->st == CM_OK) {
         s->last = saved->publication;
@@ -109,7 +134,12 @@ static cm_status take(struct tr_runner *r, const struct tr_saved *saved, bool mu
 cm_status tr_run_heed_saver(struct tr_runner *r)
 {
     struct tr_saved saved;
-    return tr_run_is_root(r) && tr_saver_poll(r->saver, &saved) ? take(r, &saved, false) : CM_OK;
+    if (!tr_run_is_root(r))
+        return CM_OK;
+    if (tr_saver_poll(r->saver, &saved))
+        return take(r, &saved, false);
+    tell_if_slow(r);
+    return CM_OK;
 }
 
 static void skip(struct tr_runner *r)
@@ -134,6 +164,7 @@ static cm_status wait_root(struct tr_runner *r, struct cm_deadline deadline, boo
     int left_ms = cm_deadline_left_ms(deadline);
     if (tr_saver_wait(r->saver, cm_deadline_in_ms(left_ms < 1000 ? left_ms : 1000), &saved))
         CM_TRY(take(r, &saved, must));
+    tell_if_slow(r);
     *writing = !tr_saver_busy(r->saver) ? IDLE : cm_deadline_passed(deadline) ? LATE : WRITING;
     return CM_OK;
 }

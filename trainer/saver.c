@@ -87,6 +87,11 @@ bool tr_saver_busy(const struct tr_saver *s)
     return s->busy;
 }
 
+int64_t tr_saver_step(const struct tr_saver *s)
+{
+    return s->snapshot.progress.step;
+}
+
 bool tr_saver_poll(struct tr_saver *s, struct tr_saved *out)
 {
     return atomic_load(&s->through) && tr_saver_wait(s, cm_deadline_in_ms(-1), out);

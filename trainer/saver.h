@@ -40,7 +40,8 @@ struct tr_saved {
 
 /* The saver must be idle. Copies all of *what (at most TR_SAVER_METRICS metrics). */
 void tr_saver_begin(struct tr_saver *s, const struct tr_publish *what);
-bool tr_saver_busy(const struct tr_saver *s); /* begun and not told yet */
+bool tr_saver_busy(const struct tr_saver *s);    /* begun and not told yet */
+int64_t tr_saver_step(const struct tr_saver *s); /* of the version begun last */
 /* True once for each version that was begun, when it is through; never waits. */
 bool tr_saver_poll(struct tr_saver *s, struct tr_saved *out);
 /* The same, waiting for it: false when the deadline passes, or when nothing is being written. */
