@@ -16,8 +16,9 @@
 #include "model/op.h"
 
 /* fp16's dynamic loss scale. 0: off (fp32, bf16), the scale is 1 and a number that is not finite
- * stops the run. Else the gradient is times scale: a step whose sums are not finite is left out and
- * halves it, and NN_SCALE_GROWTH clean ones double it. The first is what 65536, the usual one,
+ * stops the run. Else the gradient is times scale: a step whose gradients are not finite is left
+ * out and halves it, and NN_SCALE_GROWTH clean ones double it. A loss is not scaled, and a scale of
+ * 1 is none: what is not finite then stops the run, too. The first is what 65536, the usual one,
  * gives each image where the loss is a mean over 512 of them: here it is their sum, and 65536 would
  * be past fp16's largest number, so that a run began with steps that are left out. */
 #define NN_SCALE_FIRST  128.0f
@@ -35,7 +36,7 @@ struct nn_step_state {
     float loss_scale; /* 0: off */
     int32_t clean;    /* steps since the scale last changed */
     int64_t skipped;  /* steps left out */
-    int32_t stopped;  /* a sum was not finite and the scale is off: nothing is updated any more */
+    int32_t stopped;  /* the run went wrong, not the scale: nothing is updated any more */
     int32_t unused;
 };
 
@@ -98,7 +99,7 @@ CM_HD void nn_step_decide(struct nn_step_values *v, const struct nn_step_rule *r
     if (rule->clip_norm > 0 && v->out.norm > rule->clip_norm)
         scale *= rule->clip_norm / v->out.norm;
     v->out.scale = (float)scale;
-    if (!finite && v->state.loss_scale <= 0)
+    if (!finite && (!isfinite(sum[0]) || nn_step_loss_scale(v) <= 1))
         v->state.stopped = 1;
     v->out.skip = !finite || v->state.stopped;
     nn_step_adapt_scale(&v->state, finite);

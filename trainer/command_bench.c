@@ -185,6 +185,7 @@ cm_status tr_command_bench(int argc, char **argv)
     struct bench b = {0};
     CM_TRY(tr_session_open(&b.session, &options));
     cm_status st = run_bench(&b, &v);
+    tr_session_leave_stuck(&b.session, st, "measuring");
     tr_engine_close(&b.engine);
     cm_free(&b.sum);
     cm_free(&b.rates);

@@ -100,6 +100,7 @@ static cm_status score_version(struct tr_session *s, const struct values *v,
     if (st == CM_OK)
         st = tr_evaluate(evaluator, weights, tr_session_test_images(s), tr_session_test_labels(s),
                          NULL, (uint32_t)s->data.n_test, NULL, score);
+    tr_session_leave_stuck(s, st, "evaluating");
     tr_evaluator_close(&evaluator);
     cm_free(&weights);
     return st;

@@ -55,6 +55,13 @@ struct tr_engine_config {
     bool no_graphs; /* on a device: every step is enqueued anew, never captured; the same bits */
 };
 
+/* Whether steps are launched as captured graphs. */
+enum tr_graphs {
+    TR_GRAPHS_ON,
+    TR_GRAPHS_OFF,   /* not wanted, on the host, or with several ranks */
+    TR_GRAPHS_FAILED /* a capture did, and said why */
+};
+
 struct tr_engine; /* one thread at a time */
 
 /* Borrows all of cfg for its life. Weights start at zero: see tr_engine_weights. With a device it
@@ -80,6 +87,7 @@ CM_MUST_CHECK cm_status tr_engine_fetch(struct tr_engine *e);
 void tr_engine_set_scaling(struct tr_engine *e, const struct nn_step_state *scaling);
 /* Which of its ways a device's library computes products in; empty on the host. */
 const struct nn_engines *tr_engine_engines(const struct tr_engine *e);
+enum tr_graphs tr_engine_graphs(const struct tr_engine *e);
 
 /* Control bits. Callers choose their own from the lower ones; the engine's: a rank could not do its
  * part. */

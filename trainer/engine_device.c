@@ -14,6 +14,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "common/log.h"
 #include "trainer/augment.h"
 #include "trainer/engine_device.h"
 
@@ -310,23 +311,37 @@ static cm_status task_launch(void *ctx, int64_t number, int64_t unused)
                                   self->lanes[0].run);
 }
 
+/* A step can always be enqueued, so a capture that fails is given up for good, with a warning; a
+ * fault that is not the capture's, the step itself will meet. */
+static bool have_graph(struct tr_engine *self, struct tr_captured *c)
+{
+    if (c->graph)
+        return true;
+    cm_status st = capture(self, &c->graph);
+    if (st != CM_OK) {
+        self->part->graphs = TR_GRAPHS_FAILED;
+        cm_error_report(CM_LOG_WARN, st, "capturing a step (from now on they are enqueued)");
+    }
+    return st == CM_OK;
+}
+
 /* The first step of a size runs as it is enqueued: libraries may load what a capture forbids. */
 static cm_status run_alone(struct tr_engine *self)
 {
-    struct tr_captured *c = self->part->captured;
+    struct tr_device_part *part = self->part;
+    struct tr_captured *c = part->captured;
     uint32_t unused = 0;
-    while (c < self->part->captured + TR_GRAPHS - 1 && c->n != 0 && c->n != self->slice.n)
+    while (c < part->captured + TR_CAPTURED - 1 && c->n != 0 && c->n != self->slice.n)
         c++;
-    if (self->cfg.no_graphs || c->n != self->slice.n) {
-        CM_TRY(run_enqueued(self, &unused));
-        if (c->n == 0)
-            c->n = self->slice.n;
-        return CM_OK;
+    if (part->graphs == TR_GRAPHS_ON && !self->timing && c->n == self->slice.n &&
+        have_graph(self, c)) {
+        ln_lane_run(self->lanes[0].run, task_launch, self, c - part->captured, 0);
+        return tr_engine_sync_lanes(self);
     }
-    if (!c->graph)
-        CM_TRY(capture(self, &c->graph));
-    ln_lane_run(self->lanes[0].run, task_launch, self, c - self->part->captured, 0);
-    return tr_engine_sync_lanes(self);
+    CM_TRY(run_enqueued(self, &unused));
+    if (c->n == 0)
+        c->n = self->slice.n;
+    return CM_OK;
 }
 
 static cm_status fetch(struct tr_engine *self)
@@ -346,11 +361,10 @@ static cm_status fetch(struct tr_engine *self)
     return CM_OK;
 }
 
-/* A step was left out. fp16 does so while its scale is too large; but a loss is never scaled, and
- * a scale of 1 is none, so then it is the run that went wrong. */
+/* A step was left out: fp16 does so while its scale is too large, else the run went wrong. */
 static cm_status heed_skip(struct tr_engine *self, double loss)
 {
-    if (self->scaling.loss_scale > 1 && isfinite(loss))
+    if (!self->scaling.stopped)
         return CM_OK;
     CM_TRY(fetch(self));
     CM_TRY(tr_gradient_check(self, loss));

@@ -15,7 +15,7 @@ struct tr_exchange {
 };
 
 /* A step that was captured, for slices of n images. */
-#define TR_GRAPHS 2 /* an epoch's last batch may be smaller */
+#define TR_CAPTURED 2 /* an epoch's last batch may be smaller */
 struct tr_captured {
     uint32_t n; /* 0: not seen yet */
     struct nn_graph *graph;
@@ -49,7 +49,8 @@ struct tr_device_part {
 
     struct ln_lane *transfer; /* gradients to the host, beside backward; NULL with one rank */
     struct ln_event *begun;   /* a step's numbers are there */
-    struct tr_captured captured[TR_GRAPHS];
+    enum tr_graphs graphs;
+    struct tr_captured captured[TR_CAPTURED];
     bool fetched; /* the host's arenas are the device's */
 };
 

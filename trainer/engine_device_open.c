@@ -117,6 +117,8 @@ static cm_status open_part(struct tr_engine *self)
     struct tr_device_part *part;
     CM_TRY(cm_alloc(&part, 1, sizeof *part, "the engine's part on a device"));
     self->part = part;
+    part->graphs =
+        self->cfg.no_graphs || ar_group_size(self->cfg.group) > 1 ? TR_GRAPHS_OFF : TR_GRAPHS_ON;
     part->largest = (self->order.batch + self->all_shards - 1) / self->all_shards;
     CM_TRY(open_arenas(self));
     CM_TRY(open_spans(self));
@@ -139,7 +141,7 @@ void tr_device_close(struct tr_engine *self)
     const struct nn_backend *backend = self->backend;
     if (!part)
         return;
-    for (int i = 0; i < TR_GRAPHS; i++)
+    for (int i = 0; i < TR_CAPTURED; i++)
         nn_device_graph_close(device, &part->captured[i].graph);
     ln_lane_close(&part->transfer);
     ln_event_close(&part->begun);

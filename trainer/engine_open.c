@@ -6,7 +6,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "model/backend.h"
-#include "trainer/engine_private.h"
+#include "trainer/engine_device.h"
 
 static int power_of_two_up_to(int limit)
 {
@@ -268,6 +268,11 @@ void tr_engine_set_scaling(struct tr_engine *e, const struct nn_step_state *scal
 const struct nn_engines *tr_engine_engines(const struct tr_engine *e)
 {
     return &e->engines;
+}
+
+enum tr_graphs tr_engine_graphs(const struct tr_engine *e)
+{
+    return e->part ? e->part->graphs : TR_GRAPHS_OFF;
 }
 
 void tr_engine_set_timing(struct tr_engine *e, bool on)

@@ -196,6 +196,7 @@ cm_status tr_run(const struct tr_run_options *options)
         ar_group_abort(r.session.group, st, "training");
     if (agreed && failed)
         tr_loss_write_alone(&r.loss, "step", r.progress.step);
+    tr_session_leave_stuck(&r.session, st, "training");
     release(&r);
     return st;
 }

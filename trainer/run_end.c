@@ -14,12 +14,19 @@ static void put_checkpoints(struct cm_jw *w, const struct tr_saves *s)
     cm_jw_end(w);
 }
 
+static const char *const graphs[] = {
+    [TR_GRAPHS_ON] = "on", [TR_GRAPHS_OFF] = "off", [TR_GRAPHS_FAILED] = "failed"};
+
 static void put_summary(struct cm_jw *w, const struct tr_runner *r)
 {
     cm_jw_begin(w, NULL, '{');
     cm_jw_string(w, "network", r->session.spec->name);
     cm_jw_string(w, "dataset", r->session.data.set.name);
     cm_jw_i64(w, "ranks", ar_group_size(r->session.group));
+    if (r->session.device) {
+        cm_jw_string(w, "device", nn_device_describe(r->session.device));
+        cm_jw_string(w, "graphs", graphs[tr_engine_graphs(r->engine)]);
+    }
     cm_jw_i64(w, "steps", r->progress.step);
     cm_jw_f64(w, "epochs", (double)r->progress.step / (double)r->steps_per_epoch);
     cm_jw_f64(w, "images_per_s", r->seconds > 0 ? (double)r->images / r->seconds : 0);

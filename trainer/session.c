@@ -204,6 +204,12 @@ void tr_session_release(struct tr_session *s)
     cm_config_close(&s->config);
 }
 
+void tr_session_leave_stuck(const struct tr_session *s, cm_status st, const char *doing)
+{
+    if (s->device && st == CM_ETIMEDOUT)
+        ar_group_abort(s->group, st, doing);
+}
+
 /* ---- what it offers ---- */
 
 struct tr_samples tr_session_samples(const struct tr_session *s)
@@ -253,7 +259,8 @@ struct tr_engine_config tr_session_engine(const struct tr_session *s)
                                      .group = s->group,
                                      .nlanes = tr_session_nlanes(s),
                                      .samples = tr_session_samples(s),
-                                     .device = s->device};
+                                     .device = s->device,
+                                     .no_graphs = !s->model.graphs};
 }
 
 struct tr_evaluator_config tr_session_evaluator(const struct tr_session *s)

@@ -58,6 +58,9 @@ CM_MUST_CHECK cm_status tr_session_open(struct tr_session *s,
  */
 CM_MUST_CHECK cm_status tr_session_load(struct tr_session *s, struct nn_spec *spec);
 void tr_session_release(struct tr_session *s);
+/* Before anything is freed: where st says that a GPU did not answer, the process leaves here, since
+ * freeing its memory would wait for it, for ever. */
+void tr_session_leave_stuck(const struct tr_session *s, cm_status st, const char *doing);
 
 /* Lanes of this rank: train.threads, or its share of the cores of the host, but no more than the
  * cores that it may run on. */

@@ -23,6 +23,9 @@ static const struct cm_key model_keys[] = {
      "there is one), or ref, the slow oracle"},
     {"precision", CM_KEY_CHOICE, MODEL(precision), "\"auto\"", 0, 0, nn_precision_names, NULL,
      "of activations and products; auto takes bf16 where the CPU has it; weights are kept in fp32"},
+    {"graphs", CM_KEY_BOOL, MODEL(graphs), "true", 0, 0, NULL, NULL,
+     "on a GPU with one rank: a step is captured once and launched as one graph; false enqueues "
+     "its kernels one by one, with the same bits"},
 };
 const struct cm_section tr_model_section = {
     "model", model_keys, sizeof model_keys / sizeof *model_keys, sizeof(struct tr_model_config)};

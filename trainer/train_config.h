@@ -12,6 +12,7 @@ struct tr_model_config {
     char network[CM_CONFIG_STRING]; /* "zoo:speednet" or a path */
     char device[CM_CONFIG_STRING];  /* rank_device.h */
     int precision;                  /* enum nn_precision */
+    bool graphs;                    /* on a GPU: a step is captured and launched as one */
 };
 extern const struct cm_section tr_model_section;
 

@@ -337,6 +337,31 @@ void test_a_bad_weight_is_named(void **state)
     }
 }
 
+/* One shard for the rank, whatever train.shards says: one lane, one tree node; the same bits again,
+ * captured or not. */
+void test_fast_is_the_cpus(void **state)
+{
+    static const char *const sets[] = {"train.batch=16",       "train.shards=8",
+                                       "train.lr=0.05",        "allreduce.order=fast",
+                                       "model.precision=fp32", ""};
+    struct steps *cpu = steps_open(NULL, sets), *gpu = steps_open(*state, sets);
+    struct steps *plain = steps_prepare(*state, sets);
+    const char *where;
+    plain->cfg.no_graphs = true;
+    expect_ok(steps_start(plain));
+    assert_int_equal(tr_engine_nlanes(gpu->engine), 1);
+    struct tr_outcome want = steps_run(cpu, 0, 9), got = steps_run(gpu, 0, 9);
+    steps_run(plain, 0, 9);
+    double distance = steps_distance(cpu, gpu, &where);
+    printf("fast: loss %.9g, the CPU's %.9g; weights within %.2g (%s)\n", got.loss, want.loss,
+           distance, where);
+    assert_true(fabs(got.loss - want.loss) < 1e-3 * want.loss && distance < 1e-3);
+    assert_true(steps_same(gpu, plain));
+    steps_close(&cpu);
+    steps_close(&gpu);
+    steps_close(&plain);
+}
+
 /* Draws what the epoch's order would. */
 static void mirror(void *ctx, int64_t step, uint32_t first, uint32_t n, uint32_t *rows)
 {

@@ -44,6 +44,7 @@ void test_graphs_change_no_bit(void **state);
 void test_reruns_and_resumes_change_no_bit(void **state);
 void test_fp16_skips_and_grows(void **state);
 void test_a_bad_weight_is_named(void **state);
+void test_fast_is_the_cpus(void **state);
 void test_drawn_samples_are_the_callers(void **state);
 
 #endif

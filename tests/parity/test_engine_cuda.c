@@ -19,6 +19,7 @@ int main(void)
         cmocka_unit_test_prestate(test_reruns_and_resumes_change_no_bit, device),
         cmocka_unit_test_prestate(test_fp16_skips_and_grows, device),
         cmocka_unit_test_prestate(test_a_bad_weight_is_named, device),
+        cmocka_unit_test_prestate(test_fast_is_the_cpus, device),
         cmocka_unit_test_prestate(test_drawn_samples_are_the_callers, device),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

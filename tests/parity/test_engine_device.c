@@ -163,6 +163,50 @@ static void a_launch_that_fails_changes_nothing(void **state)
     nn_device_close(&device);
 }
 
+/* ---- captures that fail ---- */
+
+static int refuse_capture(void *stream, void **graph)
+{
+    if (driver_host.capture_end(stream, graph) == 0)
+        (void)driver_host.graph_close(*graph);
+    *graph = NULL;
+    return 901;
+}
+
+static int refuse_to_begin(void *stream)
+{
+    (void)stream;
+    return 900;
+}
+
+/* The run goes on, step by step as it is enqueued, with the same bits. */
+static void a_capture_that_fails_is_left_out(void **state)
+{
+    static const char *const sets[] = {"train.batch=16", "train.shards=4", "model.precision=fp32",
+                                       "train.lr=0.05", ""};
+    struct steps *graphs = steps_open(*state, sets);
+    steps_run(graphs, 0, 7);
+    assert_int_equal(tr_engine_graphs(graphs->engine), TR_GRAPHS_ON);
+    for (int i = 0; i < 2; i++) {
+        struct nn_driver driver = driver_host;
+        struct nn_device *device;
+        if (i == 0)
+            driver.capture_begin = refuse_to_begin;
+        else
+            driver.capture_end = refuse_capture;
+        expect_ok(nn_gpu_open(&device, &driver, 0));
+        struct steps *s = steps_open(device, sets);
+        steps_run(s, 0, 1);
+        assert_int_equal(tr_engine_graphs(s->engine), TR_GRAPHS_ON);
+        steps_run(s, 1, 7);
+        assert_int_equal(tr_engine_graphs(s->engine), TR_GRAPHS_FAILED);
+        assert_true(steps_same(graphs, s));
+        steps_close(&s);
+        nn_device_close(&device);
+    }
+    steps_close(&graphs);
+}
+
 /* In whatever order streams get on, events make the same bits of it: enqueued, captured, with
  * shards of several sizes. */
 static void the_order_of_streams_changes_no_bit(void **state)
@@ -199,8 +243,10 @@ int main(void)
         cmocka_unit_test_prestate(test_reruns_and_resumes_change_no_bit, device),
         cmocka_unit_test_prestate(test_fp16_skips_and_grows, device),
         cmocka_unit_test_prestate(test_a_bad_weight_is_named, device),
+        cmocka_unit_test_prestate(test_fast_is_the_cpus, device),
         cmocka_unit_test_prestate(test_drawn_samples_are_the_callers, device),
         cmocka_unit_test_prestate(the_order_of_streams_changes_no_bit, device),
+        cmocka_unit_test_prestate(a_capture_that_fails_is_left_out, device),
         cmocka_unit_test_prestate(bad_labels_are_refused, device),
         cmocka_unit_test(a_launch_that_fails_changes_nothing),
         cmocka_unit_test(no_memory_is_named_and_leaks_nothing),

@@ -61,9 +61,15 @@ static void test_scale_halves_and_grows(void **state)
 static void test_scale_has_bounds(void **state)
 {
     (void)state;
-    struct nn_step_values v = {.state = {.loss_scale = 1}};
+    struct nn_step_values v = {.state = {.loss_scale = 2}};
     decide(&v, 1, (double)NAN, 1);
-    assert_true(v.state.loss_scale == 1 && v.out.skip);
+    assert_true(v.state.loss_scale == 1 && v.out.skip && !v.state.stopped); /* 1 is tried, too */
+    decide(&v, 1, (double)NAN, 1);
+    assert_true(v.state.loss_scale == 1 && v.out.skip && v.state.stopped);
+    v = (struct nn_step_values){.state = {.loss_scale = 64}};
+    decide(&v, (double)NAN, 1, 1); /* no scale mends a loss */
+    assert_true(v.out.skip && v.state.stopped);
+    v = (struct nn_step_values){0};
     v.state.loss_scale = NN_SCALE_MOST;
     v.state.clean = NN_SCALE_GROWTH - 1;
     decide(&v, 1, 1, 1);
