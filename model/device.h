@@ -27,6 +27,8 @@ struct nn_device; /* any thread; a lane's calls from one thread at a time */
 struct nn_draw_args;
 struct nn_update_args;
 struct nn_statistics_args;
+struct nn_muon_matrix;
+struct nn_muon_work; /* what Muon keeps on a device */
 struct nn_graph; /* a captured step */
 
 /* Does a config name GPUs: "auto", "cuda" or "cuda:N", N below 1024? */
@@ -90,6 +92,17 @@ CM_MUST_CHECK cm_status nn_device_update(struct nn_device *device, struct ln_lan
                                          const struct nn_update_args *args);
 CM_MUST_CHECK cm_status nn_device_statistics(struct nn_device *device, struct ln_lane *lane,
                                              const struct nn_statistics_args *args);
+
+/* Muon over n matrices (model/muon.h), with what update has but its spans; one step of a work at a
+ * time. */
+CM_MUST_CHECK cm_status nn_device_muon_open(struct nn_device *device, struct nn_muon_work **out,
+                                            const struct nn_muon_matrix *matrices, size_t n);
+void nn_device_muon_close(struct nn_muon_work **work);
+CM_MUST_CHECK cm_status nn_device_muon(struct nn_muon_work *work, struct ln_lane *lane,
+                                       const struct nn_update_args *update);
+/* average = (1 - keep) weights + keep average, and weights = average; n floats. */
+CM_MUST_CHECK cm_status nn_device_average(struct nn_device *device, struct ln_lane *lane,
+                                          float *average, float *weights, size_t n, double keep);
 
 /* What lane, and lanes that join it by events, are given between begin and end is captured, not
  * run; end gives NULL when it failed. All of it has run once before, uncaptured: libraries load

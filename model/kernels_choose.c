@@ -20,9 +20,12 @@ static bool supports_v4(void)
 }
 
 const struct nn_kernels nn_kernels_all[NN_KERNELS_COUNT] = {
-    {"x86-64", supports_base, &nn_norm_kernels_base, &nn_pool_kernels_base, &nn_map_kernels_base},
-    {"x86-64-v3", supports_v3, &nn_norm_kernels_v3, &nn_pool_kernels_v3, &nn_map_kernels_v3},
-    {"x86-64-v4", supports_v4, &nn_norm_kernels_v4, &nn_pool_kernels_v4, &nn_map_kernels_v4},
+    {"x86-64", supports_base, &nn_norm_kernels_base, &nn_pool_kernels_base, &nn_map_kernels_base,
+     &nn_matrix_kernels_base},
+    {"x86-64-v3", supports_v3, &nn_norm_kernels_v3, &nn_pool_kernels_v3, &nn_map_kernels_v3,
+     &nn_matrix_kernels_v3},
+    {"x86-64-v4", supports_v4, &nn_norm_kernels_v4, &nn_pool_kernels_v4, &nn_map_kernels_v4,
+     &nn_matrix_kernels_v4},
 };
 
 const struct nn_kernels *nn_kernels_best(void)

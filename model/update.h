@@ -17,7 +17,8 @@
 
 #include "common/host_device.h"
 
-enum nn_optimizer { NN_SGD, NN_ADAM, NN_RMSPROP, NN_ADAGRAD };
+/* NN_MUON: sgd, but for the spans that muon.h has. */
+enum nn_optimizer { NN_SGD, NN_ADAM, NN_RMSPROP, NN_ADAGRAD, NN_MUON };
 
 /* What all elements of a span share in one step; worked out in double, once. */
 struct nn_coefficients {
@@ -26,6 +27,7 @@ struct nn_coefficients {
     float correct1, correct2; /* adam: 1 / (1 - b1^t), 1 / (1 - b2^t) */
     int nesterov;
     int frozen; /* the span is left alone */
+    int muon;   /* it is a matrix of muon.h: lr, momentum, nesterov and frozen count */
 };
 
 /* w, and the optimiser's own numbers of the element: adam's m and v, rmsprop's v and b; sgd's b and

@@ -171,6 +171,7 @@ CM_HD void nn_update_element(const struct nn_update_args *a, size_t i,
     struct nn_element e = {a->weights[i], a->first ? a->first[i] : 0, a->second ? a->second[i] : 0};
     switch (a->optimizer) {
     case NN_SGD:
+    case NN_MUON:
         e = nn_update_sgd(c, a->momentum, scale, g, e);
         break;
     case NN_ADAM:
@@ -197,9 +198,24 @@ CM_HD void nn_kernel_update(const struct nn_update_args *a, const struct nn_cell
         return;
     for (size_t i = nn_cell_first(cell); i < a->n; i += nn_cell_stride(cell)) {
         int span = nn_span_of(a->spans, a->nspans, i);
-        if (span >= 0 && !a->coefficients[span].frozen)
+        if (span >= 0 && !a->coefficients[span].frozen && !a->coefficients[span].muon)
             nn_update_element(a, i, &a->coefficients[span]);
     }
+}
+
+/* Look-ahead: average = (1 - keep) weights + keep average, as cm_vec_axpby rounds; the weights
+ * become it. */
+struct nn_average_args {
+    float *average, *weights;
+    size_t n;
+    float keep, take; /* take: 1 - keep, rounded once */
+};
+
+CM_HD void nn_kernel_average(const struct nn_average_args *a, const struct nn_cell *cell, int phase)
+{
+    (void)phase;
+    for (size_t i = nn_cell_first(cell); i < a->n; i += nn_cell_stride(cell))
+        a->weights[i] = a->average[i] = a->take * a->weights[i] + a->keep * a->average[i];
 }
 
 /* running = (1 - m) running + m / count * sums, span by span; as cm_vec_axpby rounds. */

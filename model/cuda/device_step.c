@@ -54,6 +54,17 @@ cm_status nn_device_statistics(struct nn_device *gpu, struct ln_lane *lane,
     return nn_gpu_launch(&gpu->backend, lane, NN_KERNEL_statistics, nn_grid_of(args->n), args);
 }
 
+cm_status nn_device_average(struct nn_device *gpu, struct ln_lane *lane, float *average,
+                            float *weights, size_t n, double keep)
+{
+    struct nn_average_args args = {.average = average,
+                                   .weights = weights,
+                                   .n = n,
+                                   .keep = (float)keep,
+                                   .take = (float)(1 - keep)};
+    return nn_gpu_launch(&gpu->backend, lane, NN_KERNEL_average, nn_grid_of(n), &args);
+}
+
 cm_status nn_device_capture_begin(struct nn_device *gpu, struct ln_lane *lane)
 {
     void *stream = nn_gpu_stream(&gpu->backend, lane);

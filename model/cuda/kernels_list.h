@@ -7,6 +7,7 @@
 #include "model/cuda/input_kernel.h"
 #include "model/cuda/loss_kernel.h"
 #include "model/cuda/map_kernel.h"
+#include "model/cuda/muon_kernel.h"
 #include "model/cuda/norm_kernel.h"
 #include "model/cuda/window_kernel.h"
 
@@ -36,6 +37,11 @@
     X(results, struct nn_results_args, 1)                                                          \
     X(decide, struct nn_decide_args, 1)                                                            \
     X(update, struct nn_update_args, 1)                                                            \
+    X(muon_momentum, struct nn_muon_args, 1)                                                       \
+    X(muon_norms, struct nn_muon_args, NN_MUON_NORMS_PHASES)                                       \
+    X(muon_product, struct nn_muon_args, NN_MUON_PRODUCT_PHASES)                                   \
+    X(muon_map, struct nn_muon_args, 1)                                                            \
+    X(average, struct nn_average_args, 1)                                                          \
     X(statistics, struct nn_statistics_args, 1)                                                    \
     X(filter_import, struct nn_filter_args, 1)                                                     \
     X(filter_export, struct nn_filter_args, 1)                                                     \

@@ -68,12 +68,21 @@ struct nn_map_kernels {
                  size_t n);
 };
 
+/* Row by row, without gaps; c is neither a nor b. Sums as model/muon.h says. */
+struct nn_matrix_kernels {
+    /* c (m, n) = a (m, k) b (k, n) */
+    void (*multiply)(float *c, const float *a, const float *b, size_t m, size_t k, size_t n);
+    /* c (m, n) = a (m, k) b^T, b (n, k) */
+    void (*multiply_turned)(float *c, const float *a, const float *b, size_t m, size_t k, size_t n);
+};
+
 struct nn_kernels {
     const char *isa;         /* "x86-64-v3" */
     bool (*supported)(void); /* by this CPU */
     const struct nn_norm_kernels *norm;
     const struct nn_pool_kernels *pool;
     const struct nn_map_kernels *map;
+    const struct nn_matrix_kernels *matrix;
 };
 
 /* Worst first; the first is supported everywhere. */
@@ -85,5 +94,7 @@ const struct nn_kernels *nn_kernels_best(void);
 extern const struct nn_norm_kernels nn_norm_kernels_base, nn_norm_kernels_v3, nn_norm_kernels_v4;
 extern const struct nn_pool_kernels nn_pool_kernels_base, nn_pool_kernels_v3, nn_pool_kernels_v4;
 extern const struct nn_map_kernels nn_map_kernels_base, nn_map_kernels_v3, nn_map_kernels_v4;
+extern const struct nn_matrix_kernels nn_matrix_kernels_base, nn_matrix_kernels_v3,
+    nn_matrix_kernels_v4;
 
 #endif

@@ -15,6 +15,7 @@
 #include "common/rng.h"
 #include "common/vec.h"
 #include "model/cuda/gpu.h"
+#include "model/muon.h"
 #include "tests/parity/driver_host.h"
 #include "trainer/augment.h"
 #include "trainer/optimizer.h"
@@ -266,6 +267,88 @@ static void test_update(void **state)
         }
 }
 
+/* ---- Muon, and the average ---- */
+
+/* Wide, tall and with products of several tiles and blocks of factors; a tensor that is not Muon's
+ * between them, which stays. */
+enum { MATRICES = 4, MUON_ARENA = 80000 };
+static const struct nn_muon_matrix matrices[MATRICES] = {{.offset = 0, .rows = 9, .cols = 27},
+                                                         {300, 70, 33, 2},
+                                                         {3000, 80, 600, 3},
+                                                         {60000, 130, 67, 4}};
+
+static void test_muon(void **state)
+{
+    struct nn_device *gpu = *state;
+    static float w[MUON_ARENA], g[MUON_ARENA], b[MUON_ARENA], got[MUON_ARENA], space[300000];
+    struct nn_coefficients c[5];
+    struct nn_step_values v = {.out = {.scale = 0.25f}};
+    struct nn_muon_work *work;
+    for (int i = 0; i < 5; i++)
+        c[i] = (struct nn_coefficients){
+            .lr = 0.1f * (float)(i + 1), .momentum = 0.6f, .nesterov = i % 2, .muon = i != 1};
+    fill(w, 30, MUON_ARENA);
+    fill(b, 31, MUON_ARENA);
+    must(nn_device_muon_open(gpu, &work, matrices, MATRICES));
+    struct nn_update_args args = {.weights = there(gpu, w, sizeof w),
+                                  .first = there(gpu, b, sizeof b),
+                                  .values = there(gpu, &v, sizeof v)};
+    for (uint32_t step = 0; step < 4; step++) {
+        bool skip = step == 3;
+        fill(g, 32 + step, MUON_ARENA);
+        c[4].frozen = step == 2;
+        v.out.skip = skip;
+        void *gradients = there(gpu, g, sizeof g), *k = there(gpu, c, sizeof c);
+        void *values;
+        args.gradients = gradients;
+        args.coefficients = k;
+        memcpy(&values, &args.values, sizeof values);
+        must(nn_device_copy(gpu, NULL, values, &v, sizeof v));
+        must(nn_device_muon(work, NULL, &args));
+        for (int i = 0; i < MATRICES; i++) {
+            const struct nn_coefficients *own = &c[matrices[i].span];
+            assert_true(nn_muon_space(&matrices[i]) <= sizeof space / sizeof *space);
+            if (!skip && !own->frozen)
+                nn_muon_step(&matrices[i], own, 0.25f, w, g, b, space);
+        }
+        fetch(gpu, got, args.weights, sizeof got);
+        assert_memory_equal(got, w, sizeof got);
+        fetch(gpu, got, args.first, sizeof got);
+        assert_memory_equal(got, b, sizeof got);
+        drop(gpu, gradients);
+        drop(gpu, k);
+    }
+    nn_device_muon_close(&work);
+    assert_null(work);
+    drop(gpu, args.weights);
+    drop(gpu, args.first);
+    void *values;
+    memcpy(&values, &args.values, sizeof values);
+    drop(gpu, values);
+}
+
+static void test_average(void **state)
+{
+    static const double keeps[] = {0, 0.77378, 1};
+    struct nn_device *gpu = *state;
+    static float w[N], average[N], got[N];
+    fill(w, 40, N);
+    fill(average, 41, N);
+    float *x = there(gpu, w, sizeof w), *y = there(gpu, average, sizeof average);
+    for (size_t i = 0; i < sizeof keeps / sizeof *keeps; i++) {
+        fill(w, 42, N);
+        must(nn_device_copy(gpu, NULL, x, w, sizeof w));
+        must(nn_device_average(gpu, NULL, y, x, N, keeps[i]));
+        cm_vec_axpby(average, (float)(1 - keeps[i]), w, (float)keeps[i], N);
+        fetch(gpu, got, y, sizeof got);
+        assert_memory_equal(got, average, sizeof got);
+        fetch(gpu, got, x, sizeof got);
+        assert_memory_equal(got, average, sizeof got);
+    }
+    drop(gpu, x);
+    drop(gpu, y);
+}
+
 static void test_skip_leaves_all(void **state)
 {
     struct nn_device *gpu = *state;
@@ -317,6 +400,8 @@ static int run_on(struct nn_device *device)
         cmocka_unit_test_prestate(test_results, device),
         cmocka_unit_test_prestate(test_draw, device),
         cmocka_unit_test_prestate(test_update, device),
+        cmocka_unit_test_prestate(test_muon, device),
+        cmocka_unit_test_prestate(test_average, device),
         cmocka_unit_test_prestate(test_skip_leaves_all, device),
     };
     printf("on %s\n", nn_device_describe(device));
