@@ -291,6 +291,14 @@ static cm_status prepare_all(struct tr_engine *self)
     return nn_plan_prepare_all(self->plan, self->weights);
 }
 
+static cm_status look_ahead_on_host(struct tr_engine *self, double keep)
+{
+    size_t n = self->cfg.layout->ntotal;
+    cm_vec_axpby(self->average, (float)(1 - keep), self->weights, (float)keep, n);
+    memcpy(self->weights, self->average, n * sizeof(float));
+    return prepare_all(self);
+}
+
 static cm_status fetch_nothing(struct tr_engine *self)
 {
     (void)self;
@@ -374,6 +382,7 @@ const struct tr_engine_place tr_engine_host = {.lane_open = open_thread,
                                                .add = add_on_host,
                                                .bucket = sum_bucket,
                                                .step = step_on_host,
+                                               .look_ahead = look_ahead_on_host,
                                                .prepare = prepare_all,
                                                .fetch = fetch_nothing};
 

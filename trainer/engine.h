@@ -71,6 +71,8 @@ CM_MUST_CHECK cm_status tr_engine_open(struct tr_engine **out, const struct tr_e
 void tr_engine_close(struct tr_engine **e);
 
 float *tr_engine_weights(struct tr_engine *e); /* layout->ntotal floats */
+/* Look-ahead: as many, fetched and prepared like the weights; NULL without train.average_decay. */
+float *tr_engine_average(struct tr_engine *e);
 struct tr_optimizer *tr_engine_optimizer(struct tr_engine *e);
 const struct tr_order *tr_engine_order(const struct tr_engine *e);
 const struct nn_plan *tr_engine_plan(const struct tr_engine *e);
@@ -113,6 +115,10 @@ struct tr_outcome {
  * faults of the group the job can only be left. */
 CM_MUST_CHECK cm_status tr_engine_step(struct tr_engine *e, int64_t step, double lr, uint32_t raise,
                                        struct tr_outcome *outcome);
+
+/* average = (1 - keep) weights + keep average, and the weights become it: all tensors and
+ * statistics. With train.average_decay only. */
+CM_MUST_CHECK cm_status tr_engine_look_ahead(struct tr_engine *e, double keep);
 
 /* The tensor whose gradient in the last step was the largest against its weights (squared norms):
  * where to look when a finite loss jumps. */

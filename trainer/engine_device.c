@@ -222,6 +222,8 @@ static cm_status task_end(void *ctx, int64_t unused, int64_t unused_too)
                                             .values = part->values};
     CM_TRY(judge(self, lane));
     CM_TRY(nn_device_update(device, lane, &update));
+    if (part->muon)
+        CM_TRY(nn_device_muon(part->muon, lane, &update));
     if (statistics.n > 0)
         CM_TRY(nn_device_statistics(device, lane, &statistics));
     for (int op = 0; op < nn_plan_nops(self->plan); op++)
@@ -354,6 +356,8 @@ static cm_status fetch(struct tr_engine *self)
     size_t total = layout->ntotal * sizeof(float);
     CM_TRY(nn_device_copy(device, NULL, self->weights, self->lane_weights, total));
     CM_TRY(nn_device_copy(device, NULL, self->gradients, self->lane_gradients, total));
+    if (self->average)
+        CM_TRY(nn_device_copy(device, NULL, self->average, part->average, total));
     for (int s = 0; s < tr_optimizer_nslots(self->optimizer); s++)
         CM_TRY(nn_device_copy(device, NULL, tr_optimizer_slot(self->optimizer, s), part->slot[s],
                               layout->nparam * sizeof(float)));
@@ -412,11 +416,25 @@ static cm_status prepare(struct tr_engine *self)
     CM_TRY(nn_device_copy(device, NULL, part->values, values, sizeof *values));
     CM_TRY(nn_device_copy(device, NULL, self->lane_weights, self->weights,
                           layout->ntotal * sizeof(float)));
+    if (self->average)
+        CM_TRY(nn_device_copy(device, NULL, part->average, self->average,
+                              layout->ntotal * sizeof(float)));
     for (int s = 0; s < tr_optimizer_nslots(self->optimizer); s++)
         CM_TRY(nn_device_copy(device, NULL, part->slot[s], tr_optimizer_slot(self->optimizer, s),
                               layout->nparam * sizeof(float)));
     part->fetched = true;
     return nn_plan_prepare_all(self->plan, self->lane_weights);
+}
+
+static cm_status look_ahead(struct tr_engine *self, double keep)
+{
+    struct ln_lane *lane = self->lanes[0].run;
+    self->part->fetched = false;
+    CM_TRY(nn_device_average(self->cfg.device, lane, self->part->average, self->lane_weights,
+                             self->cfg.layout->ntotal, keep));
+    for (int op = 0; op < nn_plan_nops(self->plan); op++)
+        CM_TRY(nn_plan_prepare(self->plan, op, lane, self->lane_weights));
+    return tr_engine_sync_lanes(self);
 }
 
 const struct tr_engine_place tr_engine_device = {.lane_open = open_lane,
@@ -428,5 +446,6 @@ const struct tr_engine_place tr_engine_device = {.lane_open = open_lane,
                                                  .add = add,
                                                  .bucket = bucket,
                                                  .step = step_on_device,
+                                                 .look_ahead = look_ahead,
                                                  .prepare = prepare,
                                                  .fetch = fetch};

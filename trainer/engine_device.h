@@ -37,6 +37,8 @@ struct tr_device_part {
     struct nn_coefficients *coefficients; /* by span, of the step */
     double *momentum;                     /* by statistic */
     int nspans, nstatistics;
+    struct nn_muon_work *muon; /* NULL: no span is Muon's */
+    float *average;            /* look-ahead: layout->ntotal floats; NULL: none */
 
     /* pinned */
     struct tr_exchange *exchange;

@@ -64,7 +64,10 @@ static cm_status open_spans(struct tr_engine *self)
     cm_status st = put(self, &part->spans, spans, n * sizeof *spans, "spans");
     cm_free(&spans);
     CM_TRY(st);
-    size_t nbytes = n * sizeof *part->coefficients;
+    size_t nbytes = n * sizeof *part->coefficients, nmatrices;
+    const struct nn_muon_matrix *matrices = tr_optimizer_matrices(self->optimizer, &nmatrices);
+    if (nmatrices > 0)
+        CM_TRY(nn_device_muon_open(self->cfg.device, &part->muon, matrices, nmatrices));
     CM_TRY(take(self, &part->coefficients, nbytes, "coefficients"));
     return nn_device_pin(self->cfg.device, &part->host_coefficients, nbytes, "coefficients");
 }
@@ -105,6 +108,8 @@ static cm_status open_arenas(struct tr_engine *self)
     CM_TRY(nn_device_pin(device, &self->gradients, total, "gradients"));
     for (int s = 0; s < tr_optimizer_nslots(self->optimizer); s++)
         CM_TRY(take(self, &part->slot[s], layout->nparam * sizeof(float), "optimiser state"));
+    if (self->average)
+        CM_TRY(take(self, &part->average, total, "average weights"));
     CM_TRY(take(self, &part->values, sizeof *part->values, "a step's values"));
     CM_TRY(take(self, &part->sum, 3 * (size_t)self->nshards * sizeof *part->sum, "sums"));
     CM_TRY(take(self, &part->squares, 2 * sizeof *part->squares, "sums of squares"));
@@ -145,10 +150,12 @@ void tr_device_close(struct tr_engine *self)
         nn_device_graph_close(device, &part->captured[i].graph);
     ln_lane_close(&part->transfer);
     ln_event_close(&part->begun);
-    void *on_device[] = {&self->lane_weights, &self->lane_gradients, &part->images,  &part->labels,
-                         &part->id,           &part->values,         &part->sum,     &part->squares,
-                         &part->space,        &part->slot[0],        &part->slot[1], &part->spans,
-                         &part->statistics,   &part->coefficients,   &part->momentum};
+    nn_device_muon_close(&part->muon);
+    void *on_device[] = {
+        &self->lane_weights, &self->lane_gradients, &part->images,   &part->labels,
+        &part->id,           &part->values,         &part->sum,      &part->squares,
+        &part->space,        &part->slot[0],        &part->slot[1],  &part->spans,
+        &part->statistics,   &part->coefficients,   &part->momentum, &part->average};
     void *pinned[] = {&self->gradients, &part->exchange,   &part->host_coefficients,
                       &part->rows,      &part->row_labels, &part->augment};
     for (size_t i = 0; i < sizeof on_device / sizeof *on_device; i++)

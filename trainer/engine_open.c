@@ -167,6 +167,11 @@ cm_status tr_engine_open(struct tr_engine **out, const struct tr_engine_config *
     if (cfg->device)
         st = ar_group_agree(cfg->group, st, "making room for the network");
     CM_GOTO(st, st, out);
+    if (cfg->train->average_decay > 0)
+        CM_GOTO(
+            st,
+            cm_alloc_aligned(&self->average, cfg->layout->ntotal, sizeof(float), "average weights"),
+            out);
     CM_GOTO(st, self->place->open(self), out);
     CM_GOTO(st, open_plan(self), out);
     CM_GOTO(st, open_shards(self), out);
@@ -220,6 +225,7 @@ void tr_engine_close(struct tr_engine **e)
     self->place->close(self);
     nn_engines_release(&self->engines);
     cm_free(&self->weights);
+    cm_free(&self->average);
     cm_free(&self->times);
     tr_optimizer_close(&self->optimizer);
     cm_free(e);
@@ -228,6 +234,11 @@ void tr_engine_close(struct tr_engine **e)
 float *tr_engine_weights(struct tr_engine *e)
 {
     return e->weights;
+}
+
+float *tr_engine_average(struct tr_engine *e)
+{
+    return e->average;
 }
 
 struct tr_optimizer *tr_engine_optimizer(struct tr_engine *e)
@@ -253,6 +264,11 @@ int tr_engine_nlanes(const struct tr_engine *e)
 cm_status tr_engine_prepare(struct tr_engine *e)
 {
     return e->place->prepare(e);
+}
+
+cm_status tr_engine_look_ahead(struct tr_engine *e, double keep)
+{
+    return e->place->look_ahead(e, keep);
 }
 
 cm_status tr_engine_fetch(struct tr_engine *e)

@@ -55,6 +55,7 @@ struct tr_engine_place {
      * gets here. */
     void (*bucket)(struct tr_engine *e, size_t first, size_t n, struct ln_event *ready);
     cm_status (*step)(struct tr_engine *e, double lr, uint32_t raise, struct tr_outcome *outcome);
+    cm_status (*look_ahead)(struct tr_engine *e, double keep);
     cm_status (*prepare)(struct tr_engine *e);
     cm_status (*fetch)(struct tr_engine *e); /* gradients too */
 };
@@ -71,6 +72,7 @@ struct tr_engine {
     struct nn_plan *plan;
     struct tr_optimizer *optimizer;
     float *weights, *gradients;           /* layout->ntotal floats, the host's … */
+    float *average;                       /* look-ahead; NULL: none */
     float *lane_weights, *lane_gradients; /* … and the lanes': the same ones on a CPU */
     uint32_t all_shards;                  /* V */
     int nshards, nlanes, first_shard;     /* of this rank */

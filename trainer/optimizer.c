@@ -10,7 +10,9 @@
 /* A trained tensor's settings. */
 struct span {
     size_t begin, end; /* floats of the arena */
-    double lr_scale, weight_decay, until;
+    double lr_scale, weight_decay, momentum, until;
+    bool fade, muon;
+    size_t matrix; /* muon: its number */
 };
 
 struct tr_optimizer {
@@ -20,15 +22,24 @@ struct tr_optimizer {
     struct span *spans; /* in arena order */
     int nslots;
     float *slot[TR_OPTIMIZER_SLOTS]; /* nparam floats each */
+    size_t nmatrices;
+    struct nn_muon_matrix *matrices; /* in arena order */
+    float **space;                   /* of each matrix: they may be updated side by side */
 };
 
 /* ---- groups ---- */
 
-static cm_status read_group(const struct cm_json *group, int number, struct span *span,
+static struct span default_span(const struct tr_train_config *cfg)
+{
+    return (struct span){.lr_scale = 1,
+                         .weight_decay = cfg->weight_decay,
+                         .momentum = cfg->momentum,
+                         .until = (double)INFINITY};
+}
+
+static cm_status read_group(const struct cm_json *group, const char *where, struct span *span,
                             const char **match)
 {
-    char where[64];
-    snprintf(where, sizeof where, "train.groups[%d]", number);
     if (cm_json_type(group) != CM_JSON_OBJECT)
         return CM_FAIL(CM_ECONFIG, "%s: must be an object, is %s", where, cm_json_type_name(group));
     *match = NULL;
@@ -40,11 +51,18 @@ static cm_status read_group(const struct cm_json *group, int number, struct span
             CM_TRY(cm_json_as_f64(m, where, &span->lr_scale));
         else if (strcmp(key, "weight_decay") == 0)
             CM_TRY(cm_json_as_f64(m, where, &span->weight_decay));
+        else if (strcmp(key, "momentum") == 0)
+            CM_TRY(cm_json_as_f64(m, where, &span->momentum));
         else if (strcmp(key, "until") == 0)
             CM_TRY(cm_json_as_f64(m, where, &span->until));
+        else if (strcmp(key, "fade") == 0)
+            CM_TRY(cm_json_as_bool(m, where, &span->fade));
+        else if (strcmp(key, "muon") == 0)
+            CM_TRY(cm_json_as_bool(m, where, &span->muon));
         else
             return CM_FAIL(CM_ECONFIG,
-                           "%s: unknown key '%s' (it takes match, lr_scale, weight_decay, until)",
+                           "%s: unknown key '%s' (it takes match, lr_scale, weight_decay, "
+                           "momentum, until, fade, muon)",
                            where, key);
     }
     if (!*match)
@@ -52,19 +70,56 @@ static cm_status read_group(const struct cm_json *group, int number, struct span
     return CM_OK;
 }
 
-static cm_status settings_of(const struct tr_train_config *cfg, const char *tensor,
+/* What the optimiser or the group itself does not have would be left out silently. */
+static cm_status check_group(const struct tr_train_config *cfg, const struct cm_json *group,
+                             const char *where, const struct span *span)
+{
+    bool muon = cfg->optimizer == TR_MUON;
+    if (cm_json_get(group, "momentum") && !(span->momentum >= 0 && span->momentum < 1))
+        return CM_FAIL(CM_ECONFIG, "%s: momentum %g is not in 0 … 1", where, span->momentum);
+    if (cm_json_get(group, "momentum") &&
+        (cfg->momentum <= 0 || cfg->optimizer == TR_ADAM || cfg->optimizer == TR_ADAGRAD))
+        return CM_FAIL(CM_ECONFIG,
+                       "%s: momentum is for sgd, rmsprop and muon with train.momentum above 0",
+                       where);
+    if (span->fade && !(span->until > 0 && isfinite(span->until)))
+        return CM_FAIL(CM_ECONFIG, "%s: fade needs until: by when the rate is 0", where);
+    if (span->muon && !muon)
+        return CM_FAIL(CM_ECONFIG, "%s: muon needs train.optimizer \"muon\"", where);
+    if (span->muon && cm_json_get(group, "weight_decay"))
+        return CM_FAIL(CM_ECONFIG,
+                       "%s: weight_decay means nothing to muon, whose every step sets the norm",
+                       where);
+    return CM_OK;
+}
+
+/* Muon turns what is no matrix of several outputs into nonsense. */
+static cm_status check_muon(const struct nn_tensor *tensor, const char *where)
+{
+    if (tensor->role == NN_WEIGHT && tensor->ndim == 4)
+        return CM_OK;
+    return CM_FAIL(CM_ECONFIG,
+                   "%s: muon is for the weights of convolutions, and '%s' is none (a narrower "
+                   "'match', or another group for it in front)",
+                   where, tensor->name);
+}
+
+/* The tensor's group. */
+static cm_status settings_of(const struct tr_train_config *cfg, const struct nn_tensor *tensor,
                              struct span *span)
 {
     int number = 0;
+    *span = default_span(cfg);
     CM_JSON_EACH (group, cfg->groups) {
-        struct span found = {
-            .lr_scale = 1, .weight_decay = cfg->weight_decay, .until = (double)INFINITY};
+        struct span found = default_span(cfg);
         const char *match;
-        CM_TRY(read_group(group, number++, &found, &match));
-        if (fnmatch(match, tensor, 0) == 0) {
-            *span = found;
-            return CM_OK;
-        }
+        char where[64];
+        snprintf(where, sizeof where, "train.groups[%d]", number++);
+        CM_TRY(read_group(group, where, &found, &match));
+        if (fnmatch(match, tensor->name, 0) != 0)
+            continue;
+        *span = found;
+        return span->muon ? check_muon(tensor, where) : CM_OK;
     }
     return CM_OK;
 }
@@ -73,18 +128,26 @@ static cm_status settings_of(const struct tr_train_config *cfg, const char *tens
 static cm_status check_groups(const struct tr_train_config *cfg, const struct nn_layout *layout)
 {
     int number = 0;
+    bool muon = false;
     CM_JSON_EACH (group, cfg->groups) {
-        struct span unused = {0};
+        struct span span = default_span(cfg);
         const char *match;
-        CM_TRY(read_group(group, number, &unused, &match));
+        char where[64];
+        snprintf(where, sizeof where, "train.groups[%d]", number++);
+        CM_TRY(read_group(group, where, &span, &match));
+        CM_TRY(check_group(cfg, group, where, &span));
         bool fits = false;
         for (size_t t = 0; t < layout->ntensors && !fits; t++)
             fits = layout->tensors[t].trained && fnmatch(match, layout->tensors[t].name, 0) == 0;
         if (!fits)
-            return CM_FAIL(CM_ECONFIG, "train.groups[%d]: \"%s\" matches no trained tensor", number,
-                           match);
-        number++;
+            return CM_FAIL(CM_ECONFIG, "%s: \"%s\" matches no trained tensor", where, match);
+        muon |= span.muon;
     }
+    if (cfg->optimizer == TR_MUON && !(muon && cfg->momentum > 0))
+        return CM_FAIL(CM_ECONFIG, "train.optimizer \"muon\" needs %s",
+                       muon ? "train.momentum above 0"
+                            : "a group that says which tensors are Muon's: {\"match\": "
+                              "\"*.conv*.weight\", \"muon\": true}");
     return CM_OK;
 }
 
@@ -100,9 +163,40 @@ static int slots_of(const struct tr_train_config *cfg)
     case TR_RMSPROP:
         return cfg->momentum > 0 ? 2 : 1;
     case TR_ADAGRAD:
+    case TR_MUON:
         return 1;
     }
     return 0;
+}
+
+/* The spans, and which of them are Muon's. */
+static cm_status open_spans(struct tr_optimizer *self, const struct nn_layout *layout)
+{
+    size_t n = layout->ntensors;
+    CM_TRY(cm_alloc(&self->spans, n, sizeof *self->spans, "optimiser groups"));
+    CM_TRY(cm_alloc(&self->matrices, n, sizeof *self->matrices, "Muon's matrices"));
+    CM_TRY(cm_alloc(&self->space, n, sizeof *self->space, "Muon's matrices"));
+    for (size_t t = 0; t < n; t++) {
+        const struct nn_tensor *tensor = &layout->tensors[t];
+        if (!tensor->trained)
+            continue;
+        struct span *span = &self->spans[self->nspans++];
+        CM_TRY(settings_of(self->cfg, tensor, span));
+        span->begin = tensor->offset;
+        span->end = tensor->offset + tensor->n;
+        if (!span->muon)
+            continue;
+        span->matrix = self->nmatrices++;
+        size_t rows = (size_t)tensor->dim[0];
+        struct nn_muon_matrix *m = &self->matrices[span->matrix];
+        *m = (struct nn_muon_matrix){.offset = tensor->offset,
+                                     .rows = rows,
+                                     .cols = tensor->n / rows,
+                                     .span = (int)self->nspans - 1};
+        CM_TRY(cm_alloc_aligned(&self->space[span->matrix], nn_muon_space(m), sizeof(float),
+                                "Muon's products"));
+    }
+    return CM_OK;
 }
 
 cm_status tr_optimizer_open(struct tr_optimizer **out, const struct tr_train_config *cfg,
@@ -116,19 +210,7 @@ cm_status tr_optimizer_open(struct tr_optimizer **out, const struct tr_train_con
     self->nparam = layout->nparam;
     self->nslots = slots_of(cfg);
     cm_status st;
-    CM_GOTO(st, cm_alloc(&self->spans, layout->ntensors, sizeof *self->spans, "optimiser groups"),
-            out);
-    for (size_t t = 0; t < layout->ntensors; t++) {
-        const struct nn_tensor *tensor = &layout->tensors[t];
-        if (!tensor->trained)
-            continue;
-        struct span *span = &self->spans[self->nspans++];
-        *span = (struct span){
-            .lr_scale = 1, .weight_decay = cfg->weight_decay, .until = (double)INFINITY};
-        CM_GOTO(st, settings_of(cfg, tensor->name, span), out);
-        span->begin = tensor->offset;
-        span->end = tensor->offset + tensor->n;
-    }
+    CM_GOTO(st, open_spans(self, layout), out);
     for (int s = 0; s < self->nslots; s++)
         CM_GOTO(st,
                 cm_alloc_aligned(&self->slot[s], self->nparam, sizeof(float), "optimiser state"),
@@ -142,11 +224,16 @@ out:
 
 void tr_optimizer_close(struct tr_optimizer **o)
 {
-    if (!*o)
+    struct tr_optimizer *self = *o;
+    if (!self)
         return;
     for (int s = 0; s < TR_OPTIMIZER_SLOTS; s++)
-        cm_free(&(*o)->slot[s]);
-    cm_free(&(*o)->spans);
+        cm_free(&self->slot[s]);
+    for (size_t i = 0; i < self->nmatrices; i++)
+        cm_free(&self->space[i]);
+    cm_free(&self->space);
+    cm_free(&self->matrices);
+    cm_free(&self->spans);
     cm_free(o);
 }
 
@@ -162,6 +249,7 @@ const char *tr_optimizer_slot_name(const struct tr_optimizer *o, int slot)
         [TR_ADAM] = {"exp_avg", "exp_avg_sq"},
         [TR_RMSPROP] = {"square_avg", "momentum_buffer"},
         [TR_ADAGRAD] = {"sum", NULL},
+        [TR_MUON] = {"momentum_buffer", NULL},
     };
     return names[o->cfg->optimizer][slot];
 }
@@ -226,52 +314,66 @@ static void update_adagrad(float *restrict w, const float *restrict g, float *re
 static struct nn_coefficients coefficients_of(const struct tr_train_config *cfg,
                                               const struct span *span, const struct tr_update *u)
 {
-    double lr = u->lr * span->lr_scale;
+    double base = span->fade ? cfg->lr * (1 - u->epoch / span->until) : u->lr;
+    double lr = base * span->lr_scale, t = (double)(u->step + 1);
     bool decoupled = cfg->decay == TR_DECAY_DECOUPLED;
-    double t = (double)(u->step + 1);
     return (struct nn_coefficients){
         .lr = (float)lr,
         .decay = decoupled ? 0 : (float)span->weight_decay,
         .shrink = decoupled ? (float)(1 - lr * span->weight_decay) : 1,
         .l1 = (float)cfg->l1,
-        .momentum = (float)cfg->momentum,
+        .momentum = (float)span->momentum,
         .beta1 = (float)cfg->beta1,
         .beta2 = (float)(cfg->optimizer == TR_RMSPROP ? cfg->alpha : cfg->beta2),
         .eps = (float)cfg->eps,
         .correct1 = (float)(1 / (1 - pow(cfg->beta1, t))),
         .correct2 = (float)(1 / (1 - pow(cfg->beta2, t))),
         .nesterov = cfg->nesterov,
+        .frozen = u->epoch >= span->until,
+        .muon = span->muon,
     };
+}
+
+static void update_range(struct tr_optimizer *o, const struct nn_coefficients *c, float scale,
+                         float *weights, const float *gradients, size_t from, size_t to)
+{
+    float *w = weights + from;
+    const float *g = gradients + from;
+    float *first = o->slot[0] ? o->slot[0] + from : NULL;
+    float *second = o->slot[1] ? o->slot[1] + from : NULL;
+    switch ((enum tr_optimizer_kind)o->cfg->optimizer) {
+    case TR_SGD:
+    case TR_MUON:
+        update_sgd(w, g, first, to - from, *c, scale);
+        break;
+    case TR_ADAM:
+        update_adam(w, g, first, second, to - from, *c, scale);
+        break;
+    case TR_RMSPROP:
+        update_rmsprop(w, g, first, second, to - from, *c, scale);
+        break;
+    case TR_ADAGRAD:
+        update_adagrad(w, g, first, to - from, *c, scale);
+        break;
+    }
 }
 
 void tr_optimizer_apply(struct tr_optimizer *o, const struct tr_update *u, float *weights,
                         const float *gradients, size_t begin, size_t end)
 {
+    float scale = (float)u->scale;
     for (size_t s = 0; s < o->nspans; s++) {
         const struct span *span = &o->spans[s];
+        const struct nn_coefficients c = coefficients_of(o->cfg, span, u);
         size_t from = span->begin > begin ? span->begin : begin;
         size_t to = span->end < end ? span->end : end;
-        if (from >= to || u->epoch >= span->until)
+        if (from >= to || c.frozen)
             continue;
-        struct nn_coefficients c = coefficients_of(o->cfg, span, u);
-        float *w = weights + from;
-        const float *g = gradients + from;
-        float *first = o->slot[0] ? o->slot[0] + from : NULL;
-        float *second = o->slot[1] ? o->slot[1] + from : NULL;
-        switch ((enum tr_optimizer_kind)o->cfg->optimizer) {
-        case TR_SGD:
-            update_sgd(w, g, first, to - from, c, (float)u->scale);
-            break;
-        case TR_ADAM:
-            update_adam(w, g, first, second, to - from, c, (float)u->scale);
-            break;
-        case TR_RMSPROP:
-            update_rmsprop(w, g, first, second, to - from, c, (float)u->scale);
-            break;
-        case TR_ADAGRAD:
-            update_adagrad(w, g, first, to - from, c, (float)u->scale);
-            break;
-        }
+        if (!span->muon)
+            update_range(o, &c, scale, weights, gradients, from, to);
+        else if (from == span->begin)
+            nn_muon_step(&o->matrices[span->matrix], &c, scale, weights, gradients, o->slot[0],
+                         o->space[span->matrix]);
     }
 }
 
@@ -288,10 +390,14 @@ void tr_optimizer_span(const struct tr_optimizer *o, size_t span, size_t *begin,
     *end = o->spans[span].end;
 }
 
+const struct nn_muon_matrix *tr_optimizer_matrices(const struct tr_optimizer *o, size_t *n)
+{
+    *n = o->nmatrices;
+    return o->matrices;
+}
+
 struct nn_coefficients tr_optimizer_coefficients(const struct tr_optimizer *o, size_t span,
                                                  const struct tr_update *u)
 {
-    struct nn_coefficients c = coefficients_of(o->cfg, &o->spans[span], u);
-    c.frozen = u->epoch >= o->spans[span].until;
-    return c;
+    return coefficients_of(o->cfg, &o->spans[span], u);
 }

@@ -2,8 +2,16 @@
  * a range is cut does not matter.
  *
  * Groups: a JSON array in train.groups; the first whose "match" (a shell pattern on the tensor's
- * name) fits gives "lr_scale" (on the learning rate), "weight_decay" (instead of
- * train.weight_decay), "until" (epochs: frozen after). */
+ * name) fits gives
+ *   "lr_scale"      on the learning rate
+ *   "weight_decay"  instead of train.weight_decay
+ *   "momentum"      instead of train.momentum, where that is kept at all
+ *   "until"         epochs: frozen after
+ *   "fade"          true: until then the rate falls linearly to 0, whatever train.schedule says
+ *   "muon"          true: Muon trains the tensor (model/muon.h)
+ *
+ * train.optimizer "muon" is sgd but for the tensors that a group gives to Muon: weights of
+ * convolutions. Neither decay nor l1 is for those, as every step sets their norm. */
 #ifndef TRAINER_OPTIMIZER_H
 #define TRAINER_OPTIMIZER_H
 
@@ -12,14 +20,15 @@
 
 #include "common/status.h"
 #include "model/layout.h"
+#include "model/muon.h"
 #include "model/update.h"
 #include "trainer/train_config.h"
 
 struct tr_optimizer; /* read-only after open, but for its slots; apply on disjoint ranges from any
                         threads */
 
-/* Borrows cfg and layout. CM_ECONFIG: a group without match or with an unknown key, or one that
- * matches no tensor. */
+/* Borrows cfg and layout. CM_ECONFIG: a group without match or with an unknown key, one that
+ * matches no tensor, or one that asks for what its tensors or the optimiser have not. */
 CM_MUST_CHECK cm_status tr_optimizer_open(struct tr_optimizer **out,
                                           const struct tr_train_config *cfg,
                                           const struct nn_layout *layout);
@@ -38,7 +47,8 @@ struct tr_update {
     double epoch; /* for "until" */
     int64_t step; /* 0-based; adam's t is step + 1 */
 };
-/* Updates weights[begin, end) of the parameter part from gradients of the same places. */
+/* Updates weights[begin, end) of the parameter part from gradients of the same places; but Muon's
+ * tensors whole, in the range where they begin: all gradients are there before. */
 void tr_optimizer_apply(struct tr_optimizer *o, const struct tr_update *u, float *weights,
                         const float *gradients, size_t begin, size_t end);
 
@@ -46,6 +56,8 @@ void tr_optimizer_apply(struct tr_optimizer *o, const struct tr_update *u, float
  * tensors' ranges, in arena order, and what each of them takes in a step. */
 size_t tr_optimizer_nspans(const struct tr_optimizer *o);
 void tr_optimizer_span(const struct tr_optimizer *o, size_t span, size_t *begin, size_t *end);
+/* Muon's spans; *n may be 0. */
+const struct nn_muon_matrix *tr_optimizer_matrices(const struct tr_optimizer *o, size_t *n);
 struct nn_coefficients tr_optimizer_coefficients(const struct tr_optimizer *o, size_t span,
                                                  const struct tr_update *u);
 

@@ -8,7 +8,6 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "common/vec.h"
 #include "trainer/run_private.h"
 #include "trainer/stop.h"
 
@@ -23,7 +22,7 @@ struct tr_state tr_run_state(struct tr_runner *r)
                              .layout = r->session.layout,
                              .weights = tr_engine_weights(r->engine),
                              .optimizer = tr_engine_optimizer(r->engine),
-                             .average = r->average,
+                             .average = tr_engine_average(r->engine),
                              .progress = &r->progress};
 }
 
@@ -36,16 +35,14 @@ static cm_status look_ahead(struct tr_runner *r)
 {
     const struct tr_train_config *train = &r->session.train;
     bool last = r->progress.step == r->total;
-    if (!r->average || (!last && r->progress.step % train->average_every != 0))
+    if (train->average_decay <= 0 || (!last && r->progress.step % train->average_every != 0))
         return CM_OK;
-    CM_TRY(tr_engine_fetch(r->engine));
-    float *weights = tr_engine_weights(r->engine);
-    size_t n = r->session.layout->ntotal;
     double done = (double)r->progress.step / (double)r->total;
     double d = last ? 1 : pow(train->average_decay, (double)train->average_every) * pow(done, 3);
-    cm_vec_axpby(r->average, (float)(1 - d), weights, (float)d, n);
-    memcpy(weights, r->average, n * sizeof(float));
-    return tr_engine_prepare(r->engine);
+    int64_t began = cm_now_ns();
+    CM_TRY(tr_engine_look_ahead(r->engine, d));
+    r->seconds += (double)(cm_now_ns() - began) * 1e-9;
+    return CM_OK;
 }
 
 /* All ranks have the same loss, and come to the same verdict. An error injected at train.spike, on
@@ -159,7 +156,6 @@ static void release(struct tr_runner *r)
     tr_audit_close(&r->audit);
     tr_evaluator_close(&r->evaluator);
     tr_engine_close(&r->engine);
-    cm_free(&r->average);
     tr_session_release(&r->session);
 }
 

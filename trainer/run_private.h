@@ -40,7 +40,6 @@ struct tr_runner {
     struct tr_report report;
     struct tr_loss loss;
     struct tr_progress progress;
-    float *average; /* look-ahead: layout->ntotal floats; NULL when off */
     int64_t total, steps_per_epoch;
     struct tr_score test, holdout; /* of the last evaluation; count 0: none yet */
     int64_t evaluated_step;        /* -1: none */

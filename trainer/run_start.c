@@ -17,11 +17,9 @@ static cm_status open_engine(struct tr_runner *r)
     CM_TRY(tr_engine_open(&r->engine, &engine));
     CM_TRY(tr_fingerprint_engines(&s->fingerprint, tr_engine_engines(r->engine)));
     CM_TRY(tr_evaluator_open(&r->evaluator, &evaluator));
-    if (s->train.average_decay > 0)
-        CM_TRY(cm_alloc_aligned(&r->average, s->layout->ntotal, sizeof(float), "average weights"));
     r->steps_per_epoch = tr_order_steps_per_epoch(tr_engine_order(r->engine));
     r->total = tr_order_total_steps(tr_engine_order(r->engine), s->train.epochs);
-    if (r->average && r->total > 0 && r->total < s->train.average_every)
+    if (s->train.average_decay > 0 && r->total > 0 && r->total < s->train.average_every)
         return CM_FAIL(CM_ECONFIG,
                        "train.average_every is %lld, but the run has only %lld steps: it would end "
                        "with its initial weights",
@@ -53,11 +51,11 @@ cm_status tr_run_initialise(struct tr_runner *r)
     tr_plateau_init(&r->progress.plateau);
     for (int i = 0; i < tr_optimizer_nslots(optimizer); i++)
         memset(tr_optimizer_slot(optimizer, i), 0, s->layout->nparam * sizeof(float));
-    float *weights = tr_engine_weights(r->engine);
+    float *weights = tr_engine_weights(r->engine), *average = tr_engine_average(r->engine);
     CM_TRY(nn_init_weights(weights, s->layout, s->spec, (uint64_t)s->train.seed, s->data.set.images,
                            s->data.set.n_train));
-    if (r->average)
-        memcpy(r->average, weights, s->layout->ntotal * sizeof(float));
+    if (average)
+        memcpy(average, weights, s->layout->ntotal * sizeof(float));
     return CM_OK;
 }
 
@@ -130,8 +128,9 @@ cm_status tr_run_share(struct tr_runner *r)
     for (int i = 0; i < tr_optimizer_nslots(optimizer); i++)
         CM_TRY(ar_group_broadcast(g, tr_optimizer_slot(optimizer, i),
                                   layout->nparam * sizeof(float), 0));
-    if (r->average)
-        CM_TRY(ar_group_broadcast(g, r->average, layout->ntotal * sizeof(float), 0));
+    float *average = tr_engine_average(r->engine);
+    if (average)
+        CM_TRY(ar_group_broadcast(g, average, layout->ntotal * sizeof(float), 0));
     tr_engine_set_scaling(r->engine, &r->progress.scaling);
     return ar_group_agree(g, tr_engine_prepare(r->engine), "preparing the weights");
 }

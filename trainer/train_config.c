@@ -7,7 +7,7 @@
 
 static const char *const losses[] = {"cross-entropy", "mse", NULL};
 static const char *const reductions[] = {"mean", "sum", NULL};
-static const char *const optimizers[] = {"sgd", "adam", "rmsprop", "adagrad", NULL};
+static const char *const optimizers[] = {"sgd", "adam", "rmsprop", "adagrad", "muon", NULL};
 static const char *const decays[] = {"l2", "decoupled", NULL};
 static const char *const schedules[] = {"constant", "step",   "time",    "exponential",
                                         "cosine",   "linear", "plateau", NULL};
@@ -51,10 +51,11 @@ static const struct cm_key train_keys[] = {
     {"label_smoothing", CM_KEY_FLOAT, TRAIN(label_smoothing), "0", 0, 0.999, NULL, NULL,
      "share of a label's weight spread over all classes"},
     {"optimizer", CM_KEY_CHOICE, TRAIN(optimizer), "\"sgd\"", 0, 0, optimizers, NULL,
-     "how a gradient becomes a step"},
+     "how a gradient becomes a step; muon: by Muon for the convolutions that groups give to it, by "
+     "sgd for all else"},
     {"lr", CM_KEY_FLOAT, TRAIN(lr), "0.1", 0, 1e6, NULL, NULL, "learning rate"},
     {"momentum", CM_KEY_FLOAT, TRAIN(momentum), "0.9", 0, 0.999999, NULL, NULL,
-     "of sgd and rmsprop; 0: none"},
+     "of sgd, rmsprop and muon; 0: none"},
     {"nesterov", CM_KEY_BOOL, TRAIN(nesterov), "false", 0, 0, NULL, NULL, "Nesterov's momentum"},
     {"beta1", CM_KEY_FLOAT, TRAIN(beta1), "0.9", 0, 0.999999, NULL, NULL, "adam"},
     {"beta2", CM_KEY_FLOAT, TRAIN(beta2), "0.999", 0, 0.99999999, NULL, NULL, "adam"},
@@ -72,7 +73,8 @@ static const struct cm_key train_keys[] = {
      "largest norm of the whole gradient; 0: any"},
     {"groups", CM_KEY_JSON, TRAIN(groups), "null", 0, 0, NULL, NULL,
      "settings for tensors by name: [{\"match\": \"norm*.bias\", \"lr_scale\": 64, "
-     "\"weight_decay\": 0, \"until\": 3}], first match wins"},
+     "\"weight_decay\": 0, \"momentum\": 0.8, \"until\": 3, \"fade\": true}, {\"match\": "
+     "\"*.conv*.weight\", \"muon\": true}], first match wins"},
     {"schedule", CM_KEY_CHOICE, TRAIN(schedule), "\"constant\"", 0, 0, schedules, NULL,
      "how the learning rate goes"},
     {"warmup", CM_KEY_FLOAT, TRAIN(warmup), "0", 0, 1e6, NULL, "epochs",

@@ -16,7 +16,7 @@ struct tr_model_config {
 };
 extern const struct cm_section tr_model_section;
 
-enum tr_optimizer_kind { TR_SGD, TR_ADAM, TR_RMSPROP, TR_ADAGRAD };
+enum tr_optimizer_kind { TR_SGD, TR_ADAM, TR_RMSPROP, TR_ADAGRAD, TR_MUON };
 enum tr_decay_kind { TR_DECAY_L2, TR_DECAY_DECOUPLED };
 enum tr_schedule_kind {
     TR_CONSTANT,

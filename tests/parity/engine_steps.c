@@ -180,10 +180,15 @@ void test_losses_and_weights_are_the_cpus(void **state)
  * optimiser's state and groups reach the device. */
 void test_updates_are_the_cpus(void **state)
 {
-    static const char groups[] = "train.groups=[{\"match\": \"*.bias\", \"lr_scale\": 3}, "
-                                 "{\"match\": \"conv1.weight\", \"until\": 2}]";
-    static const char *const optimizers[] = {"sgd", "adam", "rmsprop", "adagrad"};
-    for (int i = 0; i < 4; i++) {
+    static const char usual[] = "train.groups=[{\"match\": \"*.bias\", \"lr_scale\": 3}, "
+                                "{\"match\": \"conv1.weight\", \"until\": 2}]";
+    static const char muon[] = "train.groups=[{\"match\": \"conv1.weight\", \"muon\": true, "
+                               "\"momentum\": 0.6, \"until\": 2}, {\"match\": \"conv*.weight\", "
+                               "\"muon\": true}, {\"match\": \"*.bias\", \"fade\": true, "
+                               "\"until\": 3}]";
+    static const char *const optimizers[] = {"sgd", "adam", "rmsprop", "adagrad", "muon"};
+    for (int i = 0; i < 5; i++) {
+        const char *groups = i < 4 ? usual : muon;
         char optimizer[64];
         snprintf(optimizer, sizeof optimizer, "train.optimizer=%s", optimizers[i]);
         const char *const sets[] = {optimizer,
@@ -211,6 +216,41 @@ void test_updates_are_the_cpus(void **state)
         steps_close(&cpu);
         steps_close(&gpu);
     }
+}
+
+/* Its arithmetic is test_device_step's; here: weights and average go there and come back, and the
+ * steps after it see them. */
+void test_look_aheads_are_the_cpus(void **state)
+{
+    static const char *const sets[] = {"train.batch=41",       "train.shards=4",
+                                       "train.lr=0.01",        "train.average_decay=0.9",
+                                       "model.precision=fp32", ""};
+    struct steps *cpu = steps_open(NULL, sets), *gpu = steps_open(*state, sets);
+    struct steps *both[] = {cpu, gpu};
+    const char *where;
+    size_t n = cpu->layout->ntotal;
+    for (int i = 0; i < 2; i++) {
+        float *average = tr_engine_average(both[i]->engine);
+        for (size_t k = 0; k < n; k++)
+            average[k] = 0.5f * tr_engine_weights(both[i]->engine)[k];
+        expect_ok(tr_engine_prepare(both[i]->engine));
+        steps_run(both[i], 0, 2);
+        expect_ok(tr_engine_look_ahead(both[i]->engine, 0.25));
+        steps_run(both[i], 2, 4);
+        expect_ok(tr_engine_fetch(both[i]->engine));
+    }
+    double distance = steps_distance(cpu, gpu, &where);
+    if (!(distance < 1e-4))
+        fail_msg("%s differs by %g", where, distance);
+    for (size_t k = 0; k < n; k++)
+        assert_true(fabs((double)tr_engine_average(cpu->engine)[k] -
+                         (double)tr_engine_average(gpu->engine)[k]) < 1e-4);
+    expect_ok(tr_engine_look_ahead(gpu->engine, 1)); /* the weights become the average */
+    expect_ok(tr_engine_fetch(gpu->engine));
+    assert_memory_equal(tr_engine_weights(gpu->engine), tr_engine_average(gpu->engine),
+                        n * sizeof(float));
+    steps_close(&cpu);
+    steps_close(&gpu);
 }
 
 /* ---- against itself ---- */
