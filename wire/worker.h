@@ -29,14 +29,17 @@
 #include "common/status.h"
 #include "wire/bytes.h"
 
-#define WI_WORKER_NAME  128 /* with its NUL */
-#define WI_SILENT_BEATS 3
+#define WI_WORKER_NAME   128 /* with its NUL */
+#define WI_WORKER_DEVICE 24  /* with its NUL */
+#define WI_SILENT_BEATS  3
 
-/* Body of READY and HEARTBEAT: u16 bytes of these numbers (16), u16 heartbeat ms, u32 max batch,
- * u32 pid, u16 bytes of the name, u16 zero, then the name. */
+/* Body of READY and HEARTBEAT: u16 bytes of these numbers (16, or 40 with a device), u16 heartbeat
+ * ms, u32 max batch, u32 pid, u16 bytes of the name, u16 zero, 24 bytes of the device, filled up
+ * with zeros; then the name. */
 struct wi_worker {
-    char name[WI_WORKER_NAME]; /* for people: "node03:1" */
-    uint32_t max_batch;        /* images; >= 1 */
+    char name[WI_WORKER_NAME];     /* for people: "node03:1" */
+    char device[WI_WORKER_DEVICE]; /* "cuda:1"; "": not said, as by older workers */
+    uint32_t max_batch;            /* images; >= 1 */
     uint32_t pid;
     uint16_t heartbeat_ms; /* >= 1 */
 };

@@ -172,6 +172,33 @@ static void test_worker(void **state)
     wi_buffer_release(&body);
 }
 
+static void test_worker_with_device(void **state)
+{
+    struct wi_worker in = {
+        .name = "node03:1", .device = "cuda:3", .max_batch = 64, .pid = 1, .heartbeat_ms = 1};
+    struct wi_worker out;
+    struct wi_buffer body = {0};
+    (void)state;
+
+    assert_int_equal(wi_worker_encode(&body, &in), CM_OK);
+    golden_expect("wire-1.0-worker-device.bin", body.data, body.n);
+    assert_int_equal(wi_worker_decode(&out, body.data, body.n), CM_OK);
+    assert_string_equal(out.device, "cuda:3");
+    assert_string_equal(out.name, "node03:1");
+    for (size_t cut = 0; cut < body.n; cut++) {
+        void *exact = malloc(cut ? cut : 1);
+        memcpy(exact, body.data, cut);
+        assert_int_equal(wi_worker_decode(&out, exact, cut), CM_EFORMAT);
+        free(exact);
+    }
+    body.data[17] = '\n';
+    assert_int_equal(wi_worker_decode(&out, body.data, body.n), CM_EFORMAT);
+    memset(body.data + 16, 'x', WI_WORKER_DEVICE); /* without an end */
+    assert_int_equal(wi_worker_decode(&out, body.data, body.n), CM_OK);
+    assert_int_equal(strlen(out.device), WI_WORKER_DEVICE - 1);
+    wi_buffer_release(&body);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +207,7 @@ int main(void)
         cmocka_unit_test(test_longer_item_header),
         cmocka_unit_test(test_buffer),
         cmocka_unit_test(test_worker),
+        cmocka_unit_test(test_worker_with_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
