@@ -17,6 +17,7 @@
 #include "common/socket.h"
 #include "serve/endpoints.h"
 #include "serve/model_shelf.h"
+#include "serve/serve_device.h"
 #include "wire/worker.h"
 
 #define PENDING      8 /* batches; a gateway sends one at a time, a restarted one may send more */
@@ -39,6 +40,7 @@ struct job { /* the compute lane's while it runs */
 
 struct worker {
     const struct sv_worker_config *cfg;
+    struct sv_device *device; /* NULL: the host */
     int batches[SV_BATCH_SIZES], nbatches;
     struct cm_socket_ctx *ctx;
     struct cm_socket *socket; /* NULL: the gateway's endpoint is not known */
@@ -97,6 +99,7 @@ static bool send_description(struct worker *w, enum wi_type type)
                              .pid = (uint32_t)getpid(),
                              .heartbeat_ms = (uint16_t)w->cfg->serve->heartbeat_ms};
     snprintf(self.name, sizeof self.name, "%s", w->cfg->name);
+    snprintf(self.device, sizeof self.device, "%s", sv_device_name(w->device));
     w->body.n = 0;
     if (wi_worker_encode(&w->body, &self) != CM_OK)
         return false;
@@ -129,14 +132,21 @@ static void send_loaded(struct worker *w, struct sv_version v)
     send_message(w, &h, NULL);
 }
 
+/* What failed because the GPU is lost says nothing about a version or a batch: the worker ends, and
+ * others take its place. */
+static bool is_lost(const struct worker *w)
+{
+    return sv_device_check(w->device) != CM_OK;
+}
+
 static void end_load(struct worker *w)
 {
     struct sv_load load;
-    if (!sv_shelf_take(w->shelf, &load))
+    if (!sv_shelf_take(w->shelf, &load) || is_lost(w))
         return;
     if (load.model) {
-        cm_log_info("version %lld is loaded (%s)", (long long)load.version.number,
-                    nn_dtype_name(sv_model_dtype(load.model)));
+        cm_log_info("version %lld is loaded (%s on %s)", (long long)load.version.number,
+                    nn_dtype_name(sv_model_dtype(load.model)), sv_device_name(w->device));
     } else {
         struct wi_header h = {.type = WI_REFUSED,
                               .status = load.passing ? WI_NOT_READY : WI_OK,
@@ -221,7 +231,7 @@ static void start_batch(struct worker *w)
 static void end_batch(struct worker *w)
 {
     struct job *job = &w->job;
-    if (!job->running || !atomic_load(&job->finished))
+    if (!job->running || !atomic_load(&job->finished) || is_lost(w))
         return;
     job->running = false;
     struct sv_version v = sv_model_version(job->model);
@@ -392,17 +402,35 @@ static cm_status check_batch(const struct worker *w)
     int64_t limit_ms = w->cfg->serve->batch_timeout_ms;
     if (!w->job.running || cm_now_ns() - w->job.began_ns < limit_ms * INT64_C(1000000))
         return CM_OK;
-    return CM_FAIL(CM_ETIMEDOUT, "a batch of %u images takes longer than %lld ms: ending",
-                   w->job.header.count, (long long)limit_ms);
+    return CM_FAIL(CM_ETIMEDOUT, "a batch of %u images takes longer than %lld ms on %s: ending",
+                   w->job.header.count, (long long)limit_ms, sv_device_name(w->device));
+}
+
+static cm_status open_device(struct worker *w)
+{
+    const struct sv_config *serve = w->cfg->serve;
+    char which[CM_CONFIG_STRING];
+    CM_TRY(sv_config_device(serve, w->cfg->number, which));
+    CM_TRY(sv_device_open(&w->device, which, w->cfg->number, serve->batch_timeout_ms));
+    cm_log_info("computing on %s", sv_device_describe(w->device));
+    return CM_OK;
+}
+
+static cm_status open_shelf(struct worker *w)
+{
+    const struct sv_config *serve = w->cfg->serve;
+    struct sv_model_config model = {.store_dir = w->cfg->store_dir,
+                                    .max_pixels = (int64_t)(serve->max_image_mpixel * 1e6),
+                                    .engine = {.device = w->device,
+                                               .batches = w->batches,
+                                               .nbatches = w->nbatches,
+                                               .threads = w->cfg->threads,
+                                               .precision = (enum nn_precision)serve->precision}};
+    return sv_shelf_open(&w->shelf, &model, (int)serve->load_retry_ms, w->done_fd);
 }
 
 static cm_status open_worker(struct worker *w, const struct sv_worker_config *cfg)
 {
-    struct sv_model_config model = {.store_dir = cfg->store_dir,
-                                    .threads = cfg->threads,
-                                    .max_pixels = (int64_t)(cfg->serve->max_image_mpixel * 1e6),
-                                    .precision = (enum nn_precision)cfg->serve->precision,
-                                    .batches = w->batches};
     struct ln_config lane = {.name = "compute", .core = -1};
     struct cm_uuid id = cm_uuid_make();
     w->cfg = cfg;
@@ -412,16 +440,17 @@ static cm_status open_worker(struct worker *w, const struct sv_worker_config *cf
     if (w->done_fd < 0)
         return CM_FAIL_ERRNO("eventfd");
     CM_TRY(sv_config_batches(cfg->serve, w->batches, &w->nbatches));
-    model.nbatches = w->nbatches;
+    CM_TRY(open_device(w));
     CM_TRY(cm_socket_ctx_open(&w->ctx));
     CM_TRY(ln_lane_open(&w->lane, &lane));
-    return sv_shelf_open(&w->shelf, &model, (int)cfg->serve->load_retry_ms, w->done_fd);
+    return open_shelf(w);
 }
 
 static void close_worker(struct worker *w)
 {
     ln_lane_close(&w->lane);
     sv_shelf_close(&w->shelf);
+    sv_device_close(&w->device);
     for (int i = 0; i < PENDING; i++)
         cm_message_release(&w->pending[i].message);
     cm_message_release(&w->job.message);
@@ -445,12 +474,14 @@ cm_status sv_worker_run(const struct sv_worker_config *cfg, bool *stuck)
         wait_for_something(w);
         end_batch(w);
         end_load(w);
-        st = check_batch(w);
+        st = sv_device_check(w->device);
+        if (st == CM_OK)
+            st = check_batch(w);
     }
     struct wi_header goodbye = {.type = WI_GOODBYE, .id = w->id};
     if (st == CM_OK)
         send_message(w, &goodbye, NULL);
-    if (w->shelf && is_at_work(w)) {
+    if (w->shelf && (is_at_work(w) || is_lost(w))) {
         *stuck = true;
         cm_socket_close(&w->socket);
         cm_socket_ctx_close(&w->ctx);

@@ -22,7 +22,14 @@ struct sv_loader {
     atomic_bool hurry;
     struct sv_load load; /* the lane's until finished */
     atomic_bool finished;
+    _Atomic(struct sv_engine *) spare; /* whoever exchanges it has it */
 };
+
+static void put_spare(struct sv_loader *l, struct sv_engine *e)
+{
+    struct sv_engine *before = e ? atomic_exchange(&l->spare, e) : NULL;
+    sv_engine_close(&before);
+}
 
 static void lower_priority(void *unused)
 {
@@ -37,15 +44,26 @@ bool sv_load_is_passing(cm_status st)
     return st == CM_ENOTFOUND || st == CM_EIO || st == CM_ENOMEM;
 }
 
+/* Memory that a device lacks is not asked for again at once, but when the gateway asks again: each
+ * try takes and gives back what there is, under the batches. */
+static bool may_try_again(const struct sv_loader *l, cm_status st)
+{
+    return sv_load_is_passing(st) && !(st == CM_ENOMEM && l->cfg.engine.device) &&
+           sv_device_check(l->cfg.engine.device) == CM_OK && !atomic_load(&l->hurry);
+}
+
 static cm_status open_model(struct sv_loader *l)
 {
     struct cm_deadline end = cm_deadline_in_ms(l->retry_ms);
     for (;;) {
         cm_status st = cm_fault("serve.load");
-        if (st == CM_OK)
+        if (st == CM_OK) {
+            struct sv_engine *spare = atomic_exchange(&l->spare, NULL);
             st = sv_model_open(&l->load.model, l->load.version.number, l->load.version.hash,
-                               &l->cfg);
-        if (!sv_load_is_passing(st) || cm_deadline_passed(end) || atomic_load(&l->hurry))
+                               &l->cfg, &spare);
+            put_spare(l, spare);
+        }
+        if (!may_try_again(l, st) || cm_deadline_passed(end))
             return st;
         cm_sleep_us(AGAIN_US);
     }
@@ -92,8 +110,15 @@ void sv_loader_close(struct sv_loader **l)
         return;
     sv_loader_hurry(*l);
     ln_lane_close(&(*l)->lane);
-    sv_model_close(&(*l)->load.model);
+    sv_loader_recycle(*l, &(*l)->load.model);
+    struct sv_engine *spare = atomic_load(&(*l)->spare);
+    sv_engine_close(&spare);
     cm_free(l);
+}
+
+void sv_loader_recycle(struct sv_loader *l, struct sv_model **m)
+{
+    put_spare(l, sv_model_detach(m));
 }
 
 void sv_loader_hurry(struct sv_loader *l)

@@ -19,6 +19,8 @@ cm_status sv_loader_open(struct sv_loader **out, const struct sv_model_config *c
                          int done_fd);
 /* Waits for a load under way, but for no retry; NULL is fine. */
 void sv_loader_close(struct sv_loader **l);
+/* Closes a model; a later load may take its engine over. NULL is fine. Also while busy. */
+void sv_loader_recycle(struct sv_loader *l, struct sv_model **m);
 /* A load under way is not tried again any more. */
 void sv_loader_hurry(struct sv_loader *l);
 

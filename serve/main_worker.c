@@ -16,7 +16,8 @@ struct options {
 
 static const struct cm_opt opts[] = {
     SV_PROGRAM_OPTS(struct options, common),
-    {"id", 0, CM_OPT_INT, offsetof(struct options, id), "K", "number of this worker, for people"},
+    {"id", 0, CM_OPT_INT, offsetof(struct options, id), "K",
+     "number of this worker on its host: of its GPU, and for people"},
     {"endpoint", 0, CM_OPT_STRING, offsetof(struct options, endpoint), "ENDPOINT",
      "of the gateway for workers; RUN/serve.json tells it otherwise"},
 };
@@ -58,6 +59,7 @@ static cm_status run_worker(const struct sv_program *p, const struct options *op
                                    .endpoint = options->endpoint,
                                    .store_dir = p->store_dir,
                                    .name = name,
+                                   .number = options->id,
                                    .threads = threads(p),
                                    .stop_fd = stop_fd};
     bool stuck;

@@ -36,9 +36,9 @@ void sv_shelf_close(struct sv_shelf **s)
 {
     if (!*s)
         return;
+    for (int i = 0; (*s)->loader && i < MODELS; i++)
+        sv_loader_recycle((*s)->loader, &(*s)->models[i]);
     sv_loader_close(&(*s)->loader);
-    for (int i = 0; i < MODELS; i++)
-        sv_model_close(&(*s)->models[i]);
     cm_free(s);
 }
 
@@ -74,7 +74,6 @@ bool sv_shelf_ask(struct sv_shelf *s, struct sv_version v)
     if (same(v, s->loading))
         return false;
     s->next = v;
-    begin(s);
     return false;
 }
 
@@ -86,7 +85,7 @@ static void keep(struct sv_shelf *s, struct sv_model *model)
             return;
         }
     }
-    sv_model_close(&model); /* cannot be: before a load all but three are closed */
+    sv_loader_recycle(s->loader, &model); /* cannot be: before a load there are at most three */
 }
 
 bool sv_shelf_take(struct sv_shelf *s, struct sv_load *out)
@@ -96,7 +95,6 @@ bool sv_shelf_take(struct sv_shelf *s, struct sv_load *out)
     s->loading = (struct sv_version){0};
     if (out->model)
         keep(s, out->model);
-    begin(s);
     return true;
 }
 
@@ -107,8 +105,9 @@ void sv_shelf_tidy(struct sv_shelf *s, const struct sv_model *in_use)
             continue;
         struct sv_version v = sv_model_version(s->models[i]);
         if (!same(v, s->served) && !same(v, s->wanted))
-            sv_model_close(&s->models[i]);
+            sv_loader_recycle(s->loader, &s->models[i]);
     }
+    begin(s);
 }
 
 bool sv_shelf_is_loading(const struct sv_shelf *s)

@@ -1,6 +1,10 @@
 /* Section "serve": the table is the parser, the check, the default and the help. */
 #include "serve/serve_config.h"
 
+#include <stdio.h>
+#include <string.h>
+
+#include "model/device.h"
 #include "model/plan.h"
 
 #define AT(field) offsetof(struct sv_config, field)
@@ -64,6 +68,10 @@ static const struct cm_key keys[] = {
      "between signs of life of a worker; three missing are its death"},
     {"intra_threads", CM_KEY_INT, AT(intra_threads), "0", 0, 1024, NULL, "threads",
      "inside one op of a worker; 0: cores divided by workers"},
+    {"device", CM_KEY_STRING, AT(device), "\"cpu\"", 0, 0, NULL, NULL,
+     "where workers compute: cpu; cuda:N; cuda, a host's GPUs in turn by the worker's number; "
+     "auto, "
+     "cuda where there is a GPU and else cpu; or several of these with commas, a worker each"},
     {"precision", CM_KEY_CHOICE, AT(precision), "\"auto\"", 0, 0, nn_precision_names, NULL,
      "arithmetic of inference"},
     {"capture", CM_KEY_BOOL, AT(capture), "false", 0, 0, NULL, NULL,
@@ -116,5 +124,31 @@ cm_status sv_config_batches(const struct sv_config *cfg, int sizes[SV_BATCH_SIZE
     for (int size = 1; size < cfg->max_batch; size *= 2)
         sizes[(*n)++] = size;
     sizes[(*n)++] = (int)cfg->max_batch;
+    return CM_OK;
+}
+
+/* The index-th name of the list, counted round; *n: how many there are. */
+static void pick(const char *list, int64_t index, char which[CM_CONFIG_STRING], int64_t *n)
+{
+    *n = 1;
+    for (const char *p = list; *p; p++)
+        *n += *p == ',';
+    for (index %= *n; index > 0; index--)
+        list = strchr(list, ',') + 1;
+    snprintf(which, CM_CONFIG_STRING, "%.*s", (int)strcspn(list, ","), list);
+}
+
+cm_status sv_config_device(const struct sv_config *cfg, int64_t number,
+                           char which[CM_CONFIG_STRING])
+{
+    int64_t n = 1;
+    for (int64_t i = 0; i < n; i++) {
+        pick(cfg->device, i, which, &n);
+        if (strcmp(which, "cpu") != 0 && !nn_device_is_name(which))
+            return CM_FAIL(
+                CM_ECONFIG,
+                "serve.device: '%s' is not one of cpu, auto, cuda, cuda:N (N below 1024)", which);
+    }
+    pick(cfg->device, number, which, &n);
     return CM_OK;
 }

@@ -37,7 +37,8 @@ struct sv_config {
     const struct cm_json *batch_sizes;
     int64_t heartbeat_ms;
     int64_t intra_threads; /* 0: cores / workers */
-    int precision;         /* enum nn_precision */
+    char device[CM_CONFIG_STRING];
+    int precision; /* enum nn_precision */
 
     /* capture */
     bool capture;
@@ -52,5 +53,12 @@ extern const struct cm_section sv_config_section;
  * or the powers of two. CM_ECONFIG says what is wrong with them. */
 CM_MUST_CHECK
 cm_status sv_config_batches(const struct sv_config *cfg, int sizes[SV_BATCH_SIZES], int *n);
+
+/* The device of the worker of that number: serve.device, or of its list the one whose turn it is.
+ * which (CM_CONFIG_STRING bytes): "cpu", "auto", "cuda", "cuda:1". CM_ECONFIG: one in the list is
+ * none of these. */
+CM_MUST_CHECK
+cm_status sv_config_device(const struct sv_config *cfg, int64_t number,
+                           char which[CM_CONFIG_STRING]);
 
 #endif

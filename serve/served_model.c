@@ -8,11 +8,9 @@
 #include "common/mem.h"
 #include "model/golden.h"
 #include "model/image.h"
-#include "model/layout.h"
 #include "model/preprocess.h"
 #include "parameter/agree.h"
 #include "parameter/store.h"
-#include "serve/serve_config.h"
 #include "serve/version_spec.h"
 #include "wire/classes.h"
 #include "wire/item.h"
@@ -22,15 +20,10 @@
 
 struct sv_model {
     struct sv_version version;
-    struct nn_spec *spec;
-    struct nn_layout *layout;
-    float *weights; /* the arena */
-    struct nn_plan *plan;
-    int batches[SV_BATCH_SIZES], nbatches;
+    struct sv_engine *engine;
+    const struct nn_spec *spec; /* the engine's */
     struct nn_image_limits limits;
     size_t image_nbytes;
-    uint8_t *images;    /* (largest batch, H, W, C) */
-    float *logits;      /* (largest batch, classes) */
     float *probability; /* (classes) */
     uint16_t *order;    /* (classes): scratch of the encoding */
     const char **names; /* (classes): of spec */
@@ -42,7 +35,8 @@ struct sv_model {
 
 static cm_status read_weights(struct sv_model *m, const struct ps_version *v)
 {
-    const struct nn_layout *layout = m->layout;
+    const struct nn_layout *layout = sv_engine_layout(m->engine);
+    float *weights = sv_engine_weights(m->engine);
     struct ps_tensor_file *file;
     struct ps_tensors want = {0};
     cm_status st;
@@ -55,7 +49,7 @@ static cm_status read_weights(struct sv_model *m, const struct ps_version *v)
     CM_GOTO(st, ps_agree_tensors(have, &want, true, "model.safetensors"), out);
     for (size_t i = 0; i < layout->ntensors; i++) {
         const struct nn_tensor *t = &layout->tensors[i];
-        memcpy(m->weights + t->offset, ps_tensors_find(have, t->name)->data, t->n * sizeof(float));
+        memcpy(weights + t->offset, ps_tensors_find(have, t->name)->data, t->n * sizeof(float));
     }
 out:
     ps_tensors_release(&want);
@@ -66,38 +60,14 @@ out:
 static cm_status allocate(struct sv_model *m)
 {
     const struct nn_spec *spec = m->spec;
-    size_t most = (size_t)m->batches[m->nbatches - 1], classes = (size_t)spec->nclasses;
-    if (spec->nclasses > MAX_CLASSES)
-        return CM_FAIL(CM_EUNSUPPORTED, "%d classes, at most %d can be answered", spec->nclasses,
-                       MAX_CLASSES);
+    size_t most = (size_t)sv_engine_largest(m->engine), classes = (size_t)spec->nclasses;
     m->image_nbytes = nn_shape_count(spec->input);
-    CM_TRY(cm_alloc_aligned(&m->images, most, m->image_nbytes, "images"));
-    CM_TRY(cm_alloc(&m->logits, most, classes * sizeof(float), "logits"));
     CM_TRY(cm_alloc(&m->probability, classes, sizeof(float), "probabilities"));
     CM_TRY(cm_alloc(&m->order, classes, sizeof(uint16_t), "classes"));
     CM_TRY(cm_alloc(&m->names, classes, sizeof(char *), "classes"));
     CM_TRY(cm_alloc(&m->row, most, sizeof(int), "items"));
     for (size_t i = 0; i < classes; i++)
         m->names[i] = spec->classes[i];
-    return CM_OK;
-}
-
-/* ---- computing ---- */
-
-/* Logits of the first n of m->images, padded up to the next size with what lies behind them. */
-static cm_status infer(struct sv_model *m, int n)
-{
-    int i = 0;
-    while (m->batches[i] < n)
-        i++;
-    struct nn_batch batch = {.n = m->batches[i], .images = m->images};
-    return nn_plan_infer(m->plan, &batch, m->logits);
-}
-
-static cm_status warm_up(struct sv_model *m)
-{
-    for (int i = 0; i < m->nbatches; i++)
-        CM_TRY(infer(m, m->batches[i]));
     return CM_OK;
 }
 
@@ -114,7 +84,7 @@ static cm_status check_golden_set(struct sv_model *m, const struct ps_tensors *s
     CM_TRY(ps_tensors_need(set, "logits", PS_F32, 2, logit_dim, &logits));
 
     size_t classes = (size_t)m->spec->nclasses;
-    int most = m->batches[m->nbatches - 1];
+    int most = sv_engine_largest(m->engine);
     float *want, *got = NULL; /* (n, classes) */
     cm_status st = CM_OK;
     CM_TRY(cm_alloc(&want, (size_t)n, classes * sizeof *want, "golden logits"));
@@ -122,13 +92,15 @@ static cm_status check_golden_set(struct sv_model *m, const struct ps_tensors *s
     memcpy(want, logits->data, logits->nbytes);
     for (int done = 0; done < n;) {
         int some = n - done < most ? (int)(n - done) : most;
-        memcpy(m->images, (const uint8_t *)images->data + (size_t)done * m->image_nbytes,
+        const float *some_logits;
+        memcpy(sv_engine_images(m->engine),
+               (const uint8_t *)images->data + (size_t)done * m->image_nbytes,
                (size_t)some * m->image_nbytes);
-        CM_GOTO(st, infer(m, some), out);
-        memcpy(got + (size_t)done * classes, m->logits, (size_t)some * classes * sizeof *got);
+        CM_GOTO(st, sv_engine_infer(m->engine, some, SV_WORK_LOAD, &some_logits), out);
+        memcpy(got + (size_t)done * classes, some_logits, (size_t)some * classes * sizeof *got);
         done += some;
     }
-    st = nn_golden_check(want, got, (int)n, m->spec->nclasses, nn_plan_dtype(m->plan));
+    st = nn_golden_check(want, got, (int)n, m->spec->nclasses, sv_engine_dtype(m->engine));
 out:
     cm_free(&want);
     cm_free(&got);
@@ -144,29 +116,48 @@ static cm_status check_golden(struct sv_model *m, const struct ps_version *v)
     return st;
 }
 
-static cm_status fill(struct sv_model *m, const struct ps_version *v,
-                      const struct sv_model_config *cfg)
+/* The version's engine: the spare one where it is of the same network, by the bytes of what
+ * describes it; else a new one, after the other is gone. */
+static cm_status take_engine(struct sv_model *m, const struct ps_version *v,
+                             const struct sv_engine_config *cfg, struct sv_engine **spare)
 {
-    struct nn_plan_config plan = {.backend = nn_backend_cpu(),
-                                  .precision = cfg->precision,
-                                  .nshards = 1,
-                                  .batches = m->batches,
-                                  .nbatches = m->nbatches,
-                                  .nlanes = 1,
-                                  .threads = cfg->threads};
-    CM_TRY(sv_version_spec(&m->spec, v));
+    const struct ps_file *file = ps_manifest_file(ps_version_manifest(v), "model.json");
+    struct nn_spec *spec;
+    CM_TRY(sv_version_spec(&spec, v));
+    if (spec->nclasses > MAX_CLASSES) {
+        cm_status st = CM_FAIL(CM_EUNSUPPORTED, "%d classes, at most %d can be answered",
+                               spec->nclasses, MAX_CLASSES);
+        nn_spec_close(&spec);
+        return st;
+    }
+    if (*spare && sv_engine_network(*spare) == file->hash) {
+        nn_spec_close(&spec);
+        m->engine = *spare;
+        *spare = NULL;
+    } else {
+        sv_engine_close(spare);
+        CM_TRY(sv_engine_open(&m->engine, &spec, file->hash, cfg));
+    }
+    m->spec = sv_engine_spec(m->engine);
+    return CM_OK;
+}
+
+static cm_status fill(struct sv_model *m, const struct ps_version *v,
+                      const struct sv_model_config *cfg, struct sv_engine **spare)
+{
+    m->limits = nn_image_limits_default;
+    m->limits.max_nbytes = WI_BODY_MAX; /* what the gateway takes is its own to say */
+    m->limits.max_pixels = cfg->max_pixels;
+    CM_TRY(take_engine(m, v, &cfg->engine, spare));
     CM_TRY(allocate(m));
-    CM_TRY(nn_layout_open(&m->layout, m->spec));
-    CM_TRY(cm_alloc_aligned(&m->weights, m->layout->ntotal, sizeof(float), "weights"));
     CM_TRY(read_weights(m, v));
-    CM_TRY(nn_plan_open(&m->plan, m->spec, m->layout, &plan));
-    CM_TRY(nn_plan_prepare_all(m->plan, m->weights));
+    CM_TRY(sv_engine_prepare(m->engine));
     CM_TRY(check_golden(m, v));
-    return warm_up(m);
+    return sv_engine_warm_up(m->engine);
 }
 
 cm_status sv_model_open(struct sv_model **out, int64_t version, uint64_t hash,
-                        const struct sv_model_config *cfg)
+                        const struct sv_model_config *cfg, struct sv_engine **spare)
 {
     struct ps_store *store = NULL;
     struct ps_version *v = NULL;
@@ -183,38 +174,37 @@ cm_status sv_model_open(struct sv_model **out, int64_t version, uint64_t hash,
     }
     CM_GOTO(st, cm_alloc(&m, 1, sizeof *m, "model"), out);
     m->version = (struct sv_version){version, manifest->hash};
-    m->nbatches = cfg->nbatches;
-    memcpy(m->batches, cfg->batches, (size_t)cfg->nbatches * sizeof *cfg->batches);
-    m->limits = nn_image_limits_default;
-    m->limits.max_nbytes = WI_BODY_MAX; /* what the gateway takes is its own to say */
-    m->limits.max_pixels = cfg->max_pixels;
-    CM_GOTO(st, fill(m, v, cfg), out);
+    CM_GOTO(st, fill(m, v, cfg, spare), out);
     *out = m;
     m = NULL;
 out:
+    if (m && m->engine)
+        *spare = sv_model_detach(&m);
     sv_model_close(&m);
     ps_version_close(&v);
     ps_store_close(&store);
     return st == CM_OK ? st : CM_CONTEXT(st, "version %lld", (long long)version);
 }
 
-void sv_model_close(struct sv_model **model)
+void sv_model_close(struct sv_model **m)
+{
+    struct sv_engine *engine = sv_model_detach(m);
+    sv_engine_close(&engine);
+}
+
+struct sv_engine *sv_model_detach(struct sv_model **model)
 {
     struct sv_model *m = *model;
     if (!m)
-        return;
-    nn_plan_close(&m->plan);
-    nn_layout_close(&m->layout);
-    nn_spec_close(&m->spec);
-    cm_free(&m->weights);
-    cm_free(&m->images);
-    cm_free(&m->logits);
+        return NULL;
+    struct sv_engine *engine = m->engine;
     cm_free(&m->probability);
     cm_free(&m->order);
     cm_free(&m->names);
     cm_free(&m->row);
     wi_buffer_release(&m->text);
     cm_free(model);
+    return engine;
 }
 
 struct sv_version sv_model_version(const struct sv_model *m)
@@ -229,7 +219,7 @@ const struct nn_spec *sv_model_spec(const struct sv_model *m)
 
 enum nn_dtype sv_model_dtype(const struct sv_model *m)
 {
-    return nn_plan_dtype(m->plan);
+    return sv_engine_dtype(m->engine);
 }
 
 /* ---- answering ---- */
@@ -285,11 +275,12 @@ static void softmax(float *probability, const float *logits, int n)
         probability[i] = (float)(exp((double)logits[i] - largest) / sum);
 }
 
+/* logits: of this image. */
 static cm_status add_result(struct sv_model *m, struct wi_buffer *answer,
-                            const struct wi_item *image, int row)
+                            const struct wi_item *image, const float *logits)
 {
     int classes = m->spec->nclasses;
-    softmax(m->probability, m->logits + (size_t)row * (size_t)classes, classes);
+    softmax(m->probability, logits, classes);
     m->text.n = 0;
     if (wi_classes_encode(&m->text, m->probability, m->names, classes, image->top_k, m->order) !=
         CM_OK)
@@ -302,11 +293,12 @@ static cm_status add_result(struct sv_model *m, struct wi_buffer *answer,
     return wi_item_add(answer, &item);
 }
 
-/* Good images move up to m->images, in order; bad ones have their answer at once. So results come
- * in two groups, each with its slots. */
+/* Good images move up to the engine's, in order; bad ones have their answer at once. So results
+ * come in two groups, each with its slots. */
 static cm_status decode_all(struct sv_model *m, struct wi_items items, int64_t received_ns,
                             struct wi_buffer *answer, int *ngood)
 {
+    uint8_t *images = sv_engine_images(m->engine);
     *ngood = 0;
     for (int i = 0; items.left > 0; i++) {
         struct wi_item item;
@@ -316,7 +308,7 @@ static cm_status decode_all(struct sv_model *m, struct wi_items items, int64_t r
         if (item.deadline_us && cm_now_ns() - received_ns >= item.deadline_us * INT64_C(1000))
             CM_TRY(add_failure(answer, item.slot, WI_TIMED_OUT,
                                "the deadline passed before the image was decoded"));
-        else if (decode(m, &image, m->images + (size_t)*ngood * m->image_nbytes) == CM_OK)
+        else if (decode(m, &image, images + (size_t)*ngood * m->image_nbytes) == CM_OK)
             m->row[i] = (*ngood)++;
         else
             CM_TRY(add_failure(answer, item.slot, WI_BAD_INPUT, cm_error_text()));
@@ -328,20 +320,21 @@ cm_status sv_model_answer(struct sv_model *m, const void *body, size_t nbody, ui
                           int64_t received_ns, struct wi_buffer *answer)
 {
     struct wi_items items = {body, nbody, count};
-    int ngood;
-    if (count < 1 || count > (uint32_t)m->batches[m->nbatches - 1])
-        return CM_FAIL(CM_EFORMAT, "a batch of %u images, 1 to %d are expected", count,
-                       m->batches[m->nbatches - 1]);
+    int ngood, most = sv_engine_largest(m->engine);
+    size_t classes = (size_t)m->spec->nclasses;
+    const float *logits;
+    if (count < 1 || count > (uint32_t)most)
+        return CM_FAIL(CM_EFORMAT, "a batch of %u images, 1 to %d are expected", count, most);
     CM_TRY(decode_all(m, items, received_ns, answer, &ngood));
     if (ngood == 0)
         return CM_OK;
-    cm_status st = infer(m, ngood);
+    cm_status st = sv_engine_infer(m->engine, ngood, SV_WORK_BATCH, &logits);
     for (int i = 0; items.left > 0; i++) {
         struct wi_item item;
         CM_TRY(wi_item_next(&items, &item));
         if (m->row[i] < 0)
             continue;
-        CM_TRY(st == CM_OK ? add_result(m, answer, &item, m->row[i])
+        CM_TRY(st == CM_OK ? add_result(m, answer, &item, logits + (size_t)m->row[i] * classes)
                            : add_failure(answer, item.slot, WI_FAILED, cm_error_text()));
     }
     return CM_OK;

@@ -21,12 +21,10 @@ struct shelf {
 
 static void open_shelf(struct shelf *t, const struct fixture *f, int retry_ms)
 {
-    struct sv_model_config cfg = {.store_dir = f->store,
-                                  .batches = batches,
-                                  .nbatches = 2,
-                                  .threads = 1,
-                                  .max_pixels = 1 << 20,
-                                  .precision = NN_PRECISION_FP32};
+    struct sv_model_config cfg = {
+        .store_dir = f->store,
+        .engine = {.batches = batches, .nbatches = 2, .threads = 1, .precision = NN_PRECISION_FP32},
+        .max_pixels = 1 << 20};
     struct model_fixture m = {0};
     int64_t number = 0;
     assert_ok(ps_store_open_writer(&m.store, f->store, 'v', NULL));
@@ -52,6 +50,14 @@ static void close_shelf(struct shelf *t)
     close(t->done_fd);
 }
 
+/* As a worker does: what is not wanted any more goes, then the load begins. */
+static bool ask(struct shelf *t, struct sv_version v)
+{
+    bool there = sv_shelf_ask(t->s, v);
+    sv_shelf_tidy(t->s, NULL);
+    return there;
+}
+
 /* The load under way ends. */
 static struct sv_load await_load(struct shelf *t)
 {
@@ -61,12 +67,13 @@ static struct sv_load await_load(struct shelf *t)
     assert_int_equal(poll(&p, 1, LONG_MS), 1);
     assert_int_equal(read(t->done_fd, &n, sizeof n), sizeof n);
     assert_true(sv_shelf_take(t->s, &load));
+    sv_shelf_tidy(t->s, NULL);
     return load;
 }
 
 static void load(struct shelf *t, int i)
 {
-    assert_false(sv_shelf_ask(t->s, t->v[i]));
+    assert_false(ask(t, t->v[i]));
     assert_non_null(await_load(t).model);
     sv_shelf_tidy(t->s, NULL);
     assert_non_null(sv_shelf_find(t->s, t->v[i]));
@@ -79,7 +86,7 @@ static void test_keeps_what_is_wanted(void **state)
     load(&t, 1);
     sv_shelf_serve(t.s, t.v[1]);
     load(&t, 2); /* the candidate */
-    assert_true(sv_shelf_ask(t.s, t.v[2]));
+    assert_true(ask(&t, t.v[2]));
     assert_non_null(sv_shelf_find(t.s, t.v[1]));
     sv_shelf_serve(t.s, (struct sv_version){0}); /* a gateway that has just started */
     sv_shelf_tidy(t.s, NULL);
@@ -99,16 +106,16 @@ static void test_loads_once(void **state)
     struct sv_load end;
     open_shelf(&t, *state, 0);
     setenv("FLYWHEEL_INJECT", "serve.load=delay:100", 1);
-    assert_false(sv_shelf_ask(t.s, t.v[1]));
-    assert_false(sv_shelf_ask(t.s, t.v[1])); /* asked again while it loads */
+    assert_false(ask(&t, t.v[1]));
+    assert_false(ask(&t, t.v[1])); /* asked again while it loads */
     assert_non_null(await_load(&t).model);
     assert_false(sv_shelf_is_loading(t.s));
     assert_false(sv_shelf_take(t.s, &end));
     /* The last wish counts: 3, not 2, follows when the present load ends. */
     setenv("FLYWHEEL_INJECT", "serve.load=delay:101", 1);
-    assert_false(sv_shelf_ask(t.s, t.v[3]));
-    assert_false(sv_shelf_ask(t.s, t.v[2]));
-    assert_false(sv_shelf_ask(t.s, t.v[3]));
+    assert_false(ask(&t, t.v[3]));
+    assert_false(ask(&t, t.v[2]));
+    assert_false(ask(&t, t.v[3]));
     assert_int_equal(await_load(&t).version.number, 3);
     assert_false(sv_shelf_is_loading(t.s));
     close_shelf(&t);
@@ -121,7 +128,7 @@ static void test_same_number_other_bytes(void **state)
     load(&t, 1);
     struct sv_version forged = {1, t.v[1].hash + 1};
     assert_null(sv_shelf_find(t.s, forged));
-    assert_false(sv_shelf_ask(t.s, forged));
+    assert_false(ask(&t, forged));
     struct sv_load end = await_load(&t);
     assert_null(end.model);
     assert_false(end.passing);
@@ -134,17 +141,17 @@ static void test_tries_again(void **state)
     struct shelf t;
     open_shelf(&t, *state, LONG_MS);
     setenv("FLYWHEEL_INJECT", "serve.load=eio@1,serve.load=eio@2", 1);
-    assert_false(sv_shelf_ask(t.s, t.v[1]));
+    assert_false(ask(&t, t.v[1]));
     assert_non_null(await_load(&t).model);
     /* A verdict is none to wait for. */
-    assert_false(sv_shelf_ask(t.s, (struct sv_version){2, 1}));
+    assert_false(ask(&t, (struct sv_version){2, 1}));
     assert_false(await_load(&t).passing);
     /* At the end nobody waits either. */
     setenv("FLYWHEEL_INJECT", "serve.load=eio@*", 1);
-    assert_false(sv_shelf_ask(t.s, t.v[3]));
+    assert_false(ask(&t, t.v[3]));
     sv_shelf_end(t.s);
     assert_true(await_load(&t).passing);
-    assert_false(sv_shelf_ask(t.s, t.v[2]));
+    assert_false(ask(&t, t.v[2]));
     assert_false(sv_shelf_is_loading(t.s));
     close_shelf(&t);
 }
@@ -153,7 +160,7 @@ static void test_says_that_it_could_not_read(void **state)
 {
     struct shelf t;
     open_shelf(&t, *state, 0);
-    assert_false(sv_shelf_ask(t.s, (struct sv_version){99, 0}));
+    assert_false(ask(&t, (struct sv_version){99, 0}));
     struct sv_load end = await_load(&t);
     assert_null(end.model);
     assert_true(end.passing);

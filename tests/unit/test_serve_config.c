@@ -69,11 +69,51 @@ static void test_bad_sizes(void **state)
             fail_msg("%s is taken", bad[i]);
 }
 
+static cm_status read_device(const char *list, int64_t number, char which[CM_CONFIG_STRING])
+{
+    struct sv_config serve = {0};
+    snprintf(serve.device, sizeof serve.device, "%s", list);
+    return sv_config_device(&serve, number, which);
+}
+
+static void test_devices(void **state)
+{
+    static const struct {
+        const char *list;
+        int64_t number;
+        const char *want; /* NULL: refused */
+    } cases[] = {{"cpu", 7, "cpu"},
+                 {"auto", 0, "auto"},
+                 {"cuda", 3, "cuda"},
+                 {"cuda:1023", 0, "cuda:1023"},
+                 {"cuda:0,cuda:1", 0, "cuda:0"},
+                 {"cuda:0,cuda:1", 3, "cuda:1"},
+                 {"cuda:0,cuda:0,cpu", 5, "cpu"},
+                 {"", 0, NULL},
+                 {"ref", 0, NULL},
+                 {"gpu", 0, NULL},
+                 {"cuda:", 0, NULL},
+                 {"cuda:1024", 0, NULL},
+                 {"cuda:0,", 0, NULL},
+                 {"cuda:0, cuda:1", 0, NULL},
+                 {"cuda:0,cuda:x", 0, NULL}};
+    char which[CM_CONFIG_STRING];
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        cm_status st = read_device(cases[i].list, cases[i].number, which);
+        if (st != (cases[i].want ? CM_OK : CM_ECONFIG))
+            fail_msg("'%s': %s", cases[i].list, cm_status_name(st));
+        if (cases[i].want)
+            assert_string_equal(which, cases[i].want);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_bad_sizes),
+        cmocka_unit_test(test_devices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,12 +13,10 @@ static const int batches[] = {1, 4};
 
 static struct sv_model_config config(const struct fixture *f)
 {
-    return (struct sv_model_config){.store_dir = f->store,
-                                    .batches = batches,
-                                    .nbatches = 2,
-                                    .threads = 1,
-                                    .max_pixels = 1 << 20,
-                                    .precision = NN_PRECISION_FP32};
+    return (struct sv_model_config){
+        .store_dir = f->store,
+        .engine = {.batches = batches, .nbatches = 2, .threads = 1, .precision = NN_PRECISION_FP32},
+        .max_pixels = 1 << 20};
 }
 
 static void write_versions(const struct fixture *f, struct model_fixture *m, int n,
@@ -47,21 +45,23 @@ static void test_opens_what_is_good(void **state)
     struct sv_model_config cfg = config(f);
     struct model_fixture m;
     struct sv_model *model;
+    struct sv_engine *spare = NULL;
     write_versions(f, &m, 3, kinds);
-    assert_ok(sv_model_open(&model, 1, 0, &cfg));
+    assert_ok(sv_model_open(&model, 1, 0, &cfg, &spare));
     uint64_t hash = sv_model_version(model).hash;
     sv_model_close(&model);
-    assert_ok(sv_model_open(&model, 1, hash, &cfg));
+    assert_ok(sv_model_open(&model, 1, hash, &cfg, &spare));
     assert_string_equal(sv_model_spec(model)->name, "lenet");
     sv_model_close(&model);
-    assert_fails(sv_model_open(&model, 1, hash + 1, &cfg), CM_EMISMATCH);
+    assert_fails(sv_model_open(&model, 1, hash + 1, &cfg, &spare), CM_EMISMATCH);
     assert_null(model);
-    assert_fails(sv_model_open(&model, 2, 0, &cfg), CM_EMISMATCH);
+    assert_fails(sv_model_open(&model, 2, 0, &cfg, &spare), CM_EMISMATCH);
     assert_says("golden");
-    assert_int_not_equal(sv_model_open(&model, 3, 0, &cfg), CM_OK);
+    assert_int_not_equal(sv_model_open(&model, 3, 0, &cfg, &spare), CM_OK);
     assert_says("nan");
-    assert_fails(sv_model_open(&model, 4, 0, &cfg), CM_ENOTFOUND);
+    assert_fails(sv_model_open(&model, 4, 0, &cfg, &spare), CM_ENOTFOUND);
     sv_model_close(&model);
+    sv_engine_close(&spare);
     release(&m);
 }
 
@@ -81,11 +81,12 @@ static void test_each_for_itself(void **state)
     struct nn_image large = {64, 64, 3, NULL};
     struct model_fixture m;
     struct sv_model *model;
+    struct sv_engine *spare = NULL;
     void *png;
     size_t npng;
     write_versions(f, &m, 1, &good);
     cfg.max_pixels = 64 * 64 - 1;
-    assert_ok(sv_model_open(&model, 1, 0, &cfg));
+    assert_ok(sv_model_open(&model, 1, 0, &cfg, &spare));
     assert_ok(cm_alloc(&large.pixels, 64 * 64 * 3, 1, "pixels"));
     assert_ok(nn_image_encode_png(&large, &png, &npng));
     struct wi_image pixels = {WI_IMAGE_PIXELS, 0, 0, 0, m.images, nn_shape_count(m.spec->input)};
@@ -118,28 +119,22 @@ static void test_each_for_itself(void **state)
     cm_free(&png);
     nn_image_release(&large);
     sv_model_close(&model);
+    sv_engine_close(&spare);
     release(&m);
 }
 
-/* What is answered is what the golden images say. */
-static void test_the_right_class(void **state)
+/* What m's golden images are answered is what its logits say. */
+static void expect_answers(struct sv_model *model, const struct model_fixture *m)
 {
-    const struct fixture *f = *state;
-    const enum model_kind good = MODEL_GOOD;
-    struct sv_model_config cfg = config(f);
     struct wi_buffer body = {0}, answer = {0};
-    struct model_fixture m;
-    struct sv_model *model;
-    write_versions(f, &m, 1, &good);
-    assert_ok(sv_model_open(&model, 1, 0, &cfg));
-    size_t nimage = nn_shape_count(m.spec->input), classes = (size_t)m.spec->nclasses;
+    size_t nimage = nn_shape_count(m->spec->input), classes = (size_t)m->spec->nclasses;
     for (uint32_t i = 0; i < 3; i++)
         add(&body, i, 0,
-            (struct wi_image){WI_IMAGE_PIXELS, 0, 0, 0, m.images + i * nimage, nimage});
+            (struct wi_image){WI_IMAGE_PIXELS, 0, 0, 0, m->images + i * nimage, nimage});
     assert_ok(sv_model_answer(model, body.data, body.n, 3, 0, &answer));
     struct wi_items items = {answer.data, answer.n, 3};
     for (uint32_t i = 0; i < 3; i++) {
-        const float *logits = m.logits + i * classes;
+        const float *logits = m->logits + i * classes;
         struct wi_classes list;
         struct wi_class top;
         struct wi_item item;
@@ -153,7 +148,62 @@ static void test_the_right_class(void **state)
     }
     wi_buffer_release(&body);
     wi_buffer_release(&answer);
+}
+
+static void test_the_right_class(void **state)
+{
+    const struct fixture *f = *state;
+    const enum model_kind good = MODEL_GOOD;
+    struct sv_model_config cfg = config(f);
+    struct sv_engine *spare = NULL;
+    struct model_fixture m;
+    struct sv_model *model;
+    write_versions(f, &m, 1, &good);
+    assert_ok(sv_model_open(&model, 1, 0, &cfg, &spare));
+    expect_answers(model, &m);
     sv_model_close(&model);
+    release(&m);
+}
+
+/* An engine goes from version to version of a network, through one that is refused, and not to
+ * another network. */
+static void test_takes_an_engine_over(void **state)
+{
+    const struct fixture *f = *state;
+    struct sv_model_config cfg = config(f);
+    struct model_fixture m = {0};
+    struct sv_engine *first, *spare = NULL;
+    struct sv_model *model;
+    int64_t version;
+    assert_ok(ps_store_open_writer(&m.store, f->store, 'v', NULL));
+    assert_ok(model_fixture_take(&m, "lenet"));
+    assert_ok(model_fixture_version(&m, 5, MODEL_GOOD, &version));
+    assert_ok(sv_model_open(&model, 1, 0, &cfg, &spare));
+    assert_null(spare);
+    first = spare = sv_model_detach(&model);
+    assert_null(model);
+
+    assert_ok(model_fixture_version(&m, 6, MODEL_WRONG, &version));
+    assert_fails(sv_model_open(&model, 2, 0, &cfg, &spare), CM_EMISMATCH);
+    assert_ptr_equal(spare, first);
+    assert_fails(sv_model_open(&model, 9, 0, &cfg, &spare), CM_ENOTFOUND);
+    assert_ptr_equal(spare, first);
+
+    assert_ok(model_fixture_version(&m, 7, MODEL_GOOD, &version));
+    assert_ok(sv_model_open(&model, 3, 0, &cfg, &spare));
+    assert_null(spare);
+    expect_answers(model, &m);
+    spare = sv_model_detach(&model);
+    assert_ptr_equal(spare, first);
+
+    model_fixture_release(&m);
+    assert_ok(model_fixture_take(&m, "convnet-gray"));
+    assert_ok(model_fixture_version(&m, 8, MODEL_GOOD, &version));
+    assert_ok(sv_model_open(&model, 4, 0, &cfg, &spare));
+    assert_null(spare);
+    expect_answers(model, &m);
+    sv_model_close(&model);
+    assert_null(sv_model_detach(&model));
     release(&m);
 }
 
@@ -163,6 +213,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_opens_what_is_good, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_each_for_itself, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_the_right_class, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_takes_an_engine_over, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
