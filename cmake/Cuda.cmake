@@ -101,7 +101,7 @@ macro(flywheel_find_cuda)
     set(FLYWHEEL_HAVE_CUDA ON)
     add_library(fw_cuda_libraries INTERFACE)
     target_include_directories(fw_cuda_libraries SYSTEM INTERFACE
-      ${CUDART_INCLUDE_DIR} ${CUDNN_INCLUDE_DIR} ${CUBLASLT_INCLUDE_DIR})
+      ${CUDART_INCLUDE_DIR} ${CUDNN_INCLUDE_DIR} ${CUBLASLT_INCLUDE_DIR} ${NCCL_INCLUDE_DIR})
     target_link_libraries(fw_cuda_libraries INTERFACE ${CUDNN_LIBRARY} ${CUBLASLT_LIBRARY} ${CUDART_LIBRARY} dl rt)
     target_compile_definitions(fw_cuda_libraries INTERFACE
       NN_CUDA_VERSION="${cuda_major}.${cuda_minor}" NN_CUDNN_VERSION="${cudnn_major}.${cudnn_minor}")

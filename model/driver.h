@@ -12,6 +12,7 @@
 #include "model/engines.h"
 #include "model/op.h"
 
+struct nn_comm_driver;
 struct nn_grid;
 
 struct nn_driver_info {
@@ -90,6 +91,9 @@ struct nn_driver {
     int (*capture_end)(void *stream, void **graph);
     int (*graph_launch)(void *graph, void *stream);
     int (*graph_close)(void *graph);
+
+    /* comm_driver.h: between the GPUs of several ranks; NULL: none. */
+    const struct nn_comm_driver *comm;
 };
 
 #endif

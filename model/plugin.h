@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "common/status.h"
+#include "model/comm_driver.h"
 #include "model/cuda/kernels_list.h"
 #include "model/driver.h"
 
@@ -28,7 +29,8 @@ struct nn_plugin {
      UINT64_C(1009) * sizeof(struct nn_driver) + UINT64_C(10007) * sizeof(struct nn_driver_info) + \
      UINT64_C(100003) * sizeof(struct nn_product) +                                                \
      UINT64_C(1000003) * sizeof(struct nn_product_plan) +                                          \
-     UINT64_C(10000019) * sizeof(struct nn_step_values))
+     UINT64_C(10000019) * sizeof(struct nn_step_values) +                                          \
+     UINT64_C(100000007) * sizeof(struct nn_comm_driver))
 
 /* path: a file; NULL: NN_PLUGIN_FILE beside this program or in ../lib. It stays open for the
  * process's life. CM_EUNSUPPORTED says which file or library is missing, CM_EVERSION that it is of

@@ -289,6 +289,7 @@ static const struct nn_driver driver = {
     .capture_end = capture_end,
     .graph_launch = graph_launch,
     .graph_close = graph_close,
+    .comm = &nn_cuda_comm,
 };
 
 __attribute__((visibility("default"))) const struct nn_plugin flywheel_plugin = {

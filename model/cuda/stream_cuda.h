@@ -6,6 +6,7 @@
 #include <cuda_runtime_api.h>
 #include <cudnn.h>
 
+#include "model/comm_driver.h"
 #include "model/driver.h"
 
 struct nn_cuda_stream {
@@ -40,6 +41,9 @@ int nn_cudnn_open(struct nn_cuda_stream *s, const struct nn_product *product, co
                   int rank, struct nn_product_plan *out);
 int nn_cublas_open(struct nn_cuda_stream *s, const struct nn_product *product, const char *engine,
                    int rank, struct nn_product_plan *out);
+
+/* nccl_cuda.c */
+extern const struct nn_comm_driver nn_cuda_comm;
 
 /* launch_cuda.cu */
 cudaError_t nn_cuda_launch(cudaStream_t stream, int kernel, const struct nn_grid *grid,
