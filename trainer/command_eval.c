@@ -22,7 +22,8 @@ static const struct cm_opt opts[] = {
     {"version", 0, CM_OPT_STRING, offsetof(struct values, version), "VERSION",
      "v000012, 12, latest (the default) or an alias such as champion"},
     {"views", 0, CM_OPT_FLAG, offsetof(struct values, views), NULL,
-     "average over six views of each image (mirrored, shifted by one pixel)"},
+     "also the accuracy of the average over six views of each image (mirrored, shifted by one "
+     "pixel)"},
     {"json", 0, CM_OPT_FLAG, offsetof(struct values, json), NULL, "one JSON object for programs"},
 };
 
@@ -36,13 +37,20 @@ static const struct cm_command command = {
     .nopts = sizeof opts / sizeof *opts,
 };
 
+static void print_text(const char *what, const struct tr_score *score)
+{
+    printf("%s accuracy %.2f %% (%lld of %lld), loss %.4f\n", what, 100 * score->accuracy,
+           (long long)score->correct, (long long)score->count, score->loss);
+}
+
 static void print_score(const struct values *v, const struct ps_version *version,
-                        const struct tr_score *score)
+                        const struct tr_score *score, const struct tr_score *views)
 {
     if (!v->json) {
-        printf("%s: accuracy %.2f %% (%lld of %lld), loss %.4f%s\n", ps_version_dir(version),
-               100 * score->accuracy, (long long)score->correct, (long long)score->count,
-               score->loss, v->views ? ", six views" : "");
+        printf("%s:", ps_version_dir(version));
+        print_text("", score);
+        if (v->views)
+            print_text("six views:", views);
         return;
     }
     struct cm_jw w = {0};
@@ -52,7 +60,13 @@ static void print_score(const struct values *v, const struct ps_version *version
     cm_jw_f64(&w, "loss", score->loss);
     cm_jw_i64(&w, "correct", score->correct);
     cm_jw_i64(&w, "count", score->count);
-    cm_jw_bool(&w, "views", v->views);
+    if (v->views) {
+        cm_jw_begin(&w, "views", '{');
+        cm_jw_f64(&w, "accuracy", views->accuracy);
+        cm_jw_f64(&w, "loss", views->loss);
+        cm_jw_i64(&w, "correct", views->correct);
+        cm_jw_end(&w);
+    }
     cm_jw_end(&w);
     char *text;
     size_t n;
@@ -79,27 +93,29 @@ static cm_status open_version(struct tr_session *s, const struct values *v, stru
     return ar_group_same(g, "version (is the run directory on shared storage?)", hash);
 }
 
-static cm_status prepare(struct tr_session *s, const struct values *v,
-                         const struct ps_version *version, float **weights,
+static cm_status prepare(struct tr_session *s, const struct ps_version *version, float **weights,
                          struct tr_evaluator **evaluator)
 {
     struct tr_evaluator_config cfg = tr_session_evaluator(s);
-    cfg.views = v->views;
     CM_TRY(cm_alloc_aligned(weights, s->layout->ntotal, sizeof(float), "weights"));
     CM_TRY(tr_checkpoint_get_weights(version, s->layout, *weights));
     return tr_evaluator_open(evaluator, &cfg);
 }
 
 static cm_status score_version(struct tr_session *s, const struct values *v,
-                               const struct ps_version *version, struct tr_score *score)
+                               const struct ps_version *version, struct tr_score *score,
+                               struct tr_score *views)
 {
+    const uint8_t *images = tr_session_test_images(s);
+    const int32_t *labels = tr_session_test_labels(s);
+    uint32_t n = (uint32_t)s->data.n_test;
     float *weights = NULL;
     struct tr_evaluator *evaluator = NULL;
-    cm_status st = prepare(s, v, version, &weights, &evaluator);
+    cm_status st = prepare(s, version, &weights, &evaluator);
     st = ar_group_agree(s->group, st, "preparing the evaluation");
     if (st == CM_OK)
-        st = tr_evaluate(evaluator, weights, tr_session_test_images(s), tr_session_test_labels(s),
-                         NULL, (uint32_t)s->data.n_test, NULL, score);
+        st = v->views ? tr_evaluate_views(evaluator, weights, images, labels, n, score, views)
+                      : tr_evaluate(evaluator, weights, images, labels, NULL, n, NULL, score);
     tr_session_leave_stuck(s, st, "evaluating");
     tr_evaluator_close(&evaluator);
     cm_free(&weights);
@@ -112,7 +128,7 @@ static cm_status evaluate_version(struct tr_session *s, const struct values *v)
     struct ps_store *store = NULL;
     struct ps_version *version = NULL;
     struct nn_spec *spec = NULL;
-    struct tr_score score;
+    struct tr_score score, views = {0};
     cm_status st;
     CM_GOTO(st,
             ar_group_agree(s->group, ps_store_open(&store, s->store_dir, 'v'), "opening the store"),
@@ -124,9 +140,9 @@ static cm_status evaluate_version(struct tr_session *s, const struct values *v)
     struct nn_spec *taken = spec;
     spec = NULL;
     CM_GOTO(st, tr_session_load(s, taken), out);
-    CM_GOTO(st, score_version(s, v, version, &score), out);
+    CM_GOTO(st, score_version(s, v, version, &score, &views), out);
     if (ar_group_rank(s->group) == 0)
-        print_score(v, version, &score);
+        print_score(v, version, &score, &views);
 out:
     nn_spec_close(&spec);
     ps_version_close(&version);

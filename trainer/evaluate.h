@@ -23,10 +23,11 @@ struct tr_evaluator_config {
     const struct nn_backend *backend;
     enum nn_precision precision;
     struct ar_group *group;
-    int nlanes;               /* 1 on a device */
+    int nlanes;
     struct nn_device *device; /* backend's; NULL: the host */
-    bool views; /* average over six views (airbench: the image and its mirror 1/4 each; both shifted
-                   by one pixel up-left and down-right, 1/8 each) */
+    /* Images that a device keeps, where tr_evaluate is given these very ones; 0: none. */
+    const uint8_t *resident;
+    size_t nresident;
 };
 
 /* Borrows all of cfg but the struct itself. */
@@ -48,5 +49,10 @@ CM_MUST_CHECK cm_status tr_evaluate(struct tr_evaluator *e, const float *weights
                                     const uint8_t *images, const int32_t *labels,
                                     const uint32_t *rows, uint32_t n, int32_t *predicted,
                                     struct tr_score *score);
+/* And of the mean logits of six views, in the same pass (airbench: the image and its mirror 1/4
+ * each; both shifted by one pixel up-left and down-right, 1/8 each). */
+CM_MUST_CHECK cm_status tr_evaluate_views(struct tr_evaluator *e, const float *weights,
+                                          const uint8_t *images, const int32_t *labels, uint32_t n,
+                                          struct tr_score *score, struct tr_score *views);
 
 #endif

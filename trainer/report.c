@@ -169,7 +169,8 @@ void tr_report_score(struct tr_report *r, const char *which, int64_t step,
     cm_log_info("%s accuracy %.2f %% (%lld of %lld), loss %.4f, after step %lld", which,
                 100 * score->accuracy, (long long)score->correct, (long long)score->count,
                 score->loss, (long long)step);
-    cm_metric_set(which[0] == 't' ? r->test_accuracy : r->holdout_accuracy, score->accuracy);
+    if (which[0] != 'v')
+        cm_metric_set(which[0] == 't' ? r->test_accuracy : r->holdout_accuracy, score->accuracy);
     struct cm_jw w = {0};
     cm_events_begin(r->events, &w, "evaluate");
     cm_jw_string(&w, "set", which);

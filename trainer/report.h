@@ -52,7 +52,7 @@ struct tr_place {
 void tr_report_step(struct tr_report *r, const struct tr_outcome *o, const struct tr_place *at);
 /* Ends the progress line, if one is open. */
 void tr_report_break(struct tr_report *r);
-/* which: "test", "holdout". */
+/* which: "test", "holdout", or "views", which has no metric. */
 void tr_report_score(struct tr_report *r, const char *which, int64_t step,
                      const struct tr_score *score);
 /* stall_s: of the seconds, those that training stood still. */

@@ -1,19 +1,35 @@
 /* When a run is measured, and what the holdout decides. */
+#include "common/clock.h"
 #include "common/log.h"
 #include "trainer/run_private.h"
+
+static cm_status score_test(struct tr_runner *r, const float *weights, bool views)
+{
+    const struct tr_session *s = &r->session;
+    const uint8_t *images = tr_session_test_images(s);
+    const int32_t *labels = tr_session_test_labels(s);
+    uint32_t n = (uint32_t)s->data.n_test;
+    int64_t began = cm_now_ns();
+    CM_TRY(views ? tr_evaluate_views(r->evaluator, weights, images, labels, n, &r->test, &r->views)
+                 : tr_evaluate(r->evaluator, weights, images, labels, NULL, n, NULL, &r->test));
+    r->evaluate_s = (double)(cm_now_ns() - began) * 1e-9;
+    tr_report_score(&r->report, "test", r->progress.step, &r->test);
+    if (views)
+        tr_report_score(&r->report, "views", r->progress.step, &r->views);
+    return CM_OK;
+}
 
 cm_status tr_run_evaluate(struct tr_runner *r)
 {
     struct tr_session *s = &r->session;
-    if (r->evaluated_step == r->progress.step)
+    bool views = s->train.eval_views && tr_run_is_over(r);
+    if (r->evaluated_step == r->progress.step && (!views || r->views.count > 0))
         return CM_OK;
     tr_report_break(&r->report);
     ar_group_set_phase(s->group, "evaluate", r->progress.step);
     const float *weights = tr_engine_weights(r->engine);
     CM_TRY(tr_engine_fetch(r->engine));
-    CM_TRY(tr_evaluate(r->evaluator, weights, tr_session_test_images(s), tr_session_test_labels(s),
-                       NULL, (uint32_t)s->data.n_test, NULL, &r->test));
-    tr_report_score(&r->report, "test", r->progress.step, &r->test);
+    CM_TRY(score_test(r, weights, views));
     if (s->data.split.n_holdout > 0) {
         CM_TRY(tr_evaluate(r->evaluator, weights, s->data.set.images, s->data.set.labels,
                            s->data.split.holdout, (uint32_t)s->data.split.n_holdout, NULL,

@@ -42,9 +42,11 @@ struct tr_runner {
     struct tr_progress progress;
     int64_t total, steps_per_epoch;
     struct tr_score test, holdout; /* of the last evaluation; count 0: none yet */
+    struct tr_score views;         /* of the final one, with train.eval_views */
     int64_t evaluated_step;        /* -1: none */
     int64_t images;                /* trained in this process, and in how many seconds */
     double seconds;
+    double initialise_s, evaluate_s; /* first weights; the last evaluation of the test images */
 };
 
 bool tr_run_is_root(const struct tr_runner *r);

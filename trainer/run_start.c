@@ -2,6 +2,7 @@
  * state. */
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "model/init.h"
@@ -52,8 +53,10 @@ cm_status tr_run_initialise(struct tr_runner *r)
     for (int i = 0; i < tr_optimizer_nslots(optimizer); i++)
         memset(tr_optimizer_slot(optimizer, i), 0, s->layout->nparam * sizeof(float));
     float *weights = tr_engine_weights(r->engine), *average = tr_engine_average(r->engine);
+    int64_t began = cm_now_ns();
     CM_TRY(nn_init_weights(weights, s->layout, s->spec, (uint64_t)s->train.seed, s->data.set.images,
                            s->data.set.n_train));
+    r->initialise_s = (double)(cm_now_ns() - began) * 1e-9;
     if (average)
         memcpy(average, weights, s->layout->ntotal * sizeof(float));
     return CM_OK;

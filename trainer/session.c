@@ -17,6 +17,8 @@ const struct cm_section *const tr_session_sections[] = {
     &tr_model_section, &tr_data_section, &tr_train_section, &ar_config_section, &ps_config_section};
 const size_t tr_session_nsections = sizeof tr_session_sections / sizeof *tr_session_sections;
 
+#define EVAL_STREAMS 4 /* on a device: a chunk alone fills no large GPU */
+
 /* ---- the config ---- */
 
 static cm_status read_sections(struct tr_session *s, const struct tr_session_options *options)
@@ -270,6 +272,8 @@ struct tr_evaluator_config tr_session_evaluator(const struct tr_session *s)
                                         .backend = tr_session_backend(s),
                                         .precision = (enum nn_precision)s->model.precision,
                                         .group = s->group,
-                                        .nlanes = s->device ? 1 : tr_session_nlanes(s),
-                                        .device = s->device};
+                                        .nlanes = s->device ? EVAL_STREAMS : tr_session_nlanes(s),
+                                        .device = s->device,
+                                        .resident = tr_session_test_images(s),
+                                        .nresident = (size_t)s->data.n_test};
 }

@@ -69,7 +69,7 @@ int tr_session_nlanes(const struct tr_session *s);
 struct tr_samples tr_session_samples(const struct tr_session *s);
 /* An engine for all of that. Borrows s. */
 struct tr_engine_config tr_session_engine(const struct tr_session *s);
-/* An evaluator for all of that, without views. Borrows s. */
+/* An evaluator for all of that; on a device the test images stay there. Borrows s. */
 struct tr_evaluator_config tr_session_evaluator(const struct tr_session *s);
 /* The test images and labels, (data.n_test, H, W, C) and (data.n_test). */
 const uint8_t *tr_session_test_images(const struct tr_session *s);

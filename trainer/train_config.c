@@ -105,6 +105,9 @@ static const struct cm_key train_keys[] = {
      "side of a random square set to the mean; 0: none"},
     {"eval_epochs", CM_KEY_FLOAT, TRAIN(eval_epochs), "1", 0, 1e6, NULL, "epochs",
      "between evaluations; 0: only at the end"},
+    {"eval_views", CM_KEY_BOOL, TRAIN(eval_views), "false", 0, 0, NULL, NULL,
+     "at the end, also score the test images by the average over six views of each (mirrored, "
+     "shifted by one pixel)"},
     {"early_stop", CM_KEY_INT, TRAIN(early_stop), "0", 0, 1000000, NULL, "evaluations",
      "without a better holdout accuracy before the run stops; 0: never"},
     {"on_spike", CM_KEY_CHOICE, TRAIN(on_spike), "\"stop\"", 0, 0, on_spikes, NULL,

@@ -68,6 +68,7 @@ struct tr_train_config {
     int64_t cutout;
 
     double eval_epochs; /* epochs between evaluations; 0: only at the end */
+    bool eval_views;    /* the last one of six views, too */
     int64_t early_stop; /* evaluations without a better holdout accuracy before the run stops; 0:
                            never */
 

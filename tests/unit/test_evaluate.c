@@ -155,12 +155,73 @@ static void lanes_change_no_bit_of_a_score(void **state)
     }
 }
 
+/* The mean by hand: each view made of bytes, and shown as it is. Rows and columns beyond the border
+ * are mirrored about it. */
+static uint8_t pixel(const uint8_t *image, int row, int column, int c)
+{
+    row = row < 0 ? -row : row > 5 ? 10 - row : row;
+    column = column < 0 ? -column : column > 5 ? 10 - column : column;
+    return image[(row * 6 + column) * 3 + c];
+}
+
+static void add_view(struct nn_plan *oracle, const uint8_t *image, int shift, bool mirror,
+                     double weight, double *sum)
+{
+    uint8_t shifted[PIXELS], shown[PIXELS];
+    float logits[CLASSES];
+    for (int i = 0; i < PIXELS; i++)
+        shifted[i] = pixel(image, i / 18 + shift, i / 3 % 6 + shift, i % 3);
+    for (int i = 0; i < PIXELS; i++)
+        shown[i] = mirror ? shifted[i / 18 * 18 + (5 - i / 3 % 6) * 3 + i % 3] : shifted[i];
+    const struct nn_batch batch = {.n = 1, .images = shown};
+    expect_ok(nn_plan_infer(oracle, &batch, logits));
+    for (int c = 0; c < CLASSES; c++)
+        sum[c] += weight * (double)logits[c];
+}
+
+static void views_are_averaged(void **state)
+{
+    (void)state;
+    enum { N = TR_EVAL_CHUNK + 3 };
+    struct bench *b = open_bench(2);
+    struct nn_plan *oracle = open_oracle(b);
+    struct tr_score plain, views, alone;
+    double loss = 0;
+    int64_t correct = 0;
+    expect_ok(tr_evaluate(b->evaluator, b->weights, b->images, b->labels, NULL, N, NULL, &alone));
+    expect_ok(tr_evaluate_views(b->evaluator, b->weights, b->images, b->labels, N, &plain, &views));
+    for (int i = 0; i < N; i++) {
+        const uint8_t *image = b->images + i * PIXELS;
+        double sum[CLASSES] = {0}, total = 0;
+        int top = 0;
+        for (int mirror = 0; mirror < 2; mirror++) {
+            add_view(oracle, image, 0, mirror, 0.25, sum);
+            add_view(oracle, image, -1, mirror, 0.125, sum);
+            add_view(oracle, image, 1, mirror, 0.125, sum);
+        }
+        for (int c = 0; c < CLASSES; c++) {
+            total += exp(sum[c]);
+            top = sum[c] > sum[top] ? c : top;
+        }
+        loss += log(total) - sum[b->labels[i]];
+        correct += top == b->labels[i];
+    }
+    assert_true(plain.loss == alone.loss && plain.correct == alone.correct);
+    assert_true(fabs(views.loss - loss / N) < 1e-5);
+    assert_int_equal(views.correct, correct);
+    assert_int_equal(views.count, N);
+    assert_true(views.loss != plain.loss);
+    nn_plan_close(&oracle);
+    close_bench(b);
+}
+
 int main(void)
 {
     cm_log_set_level(CM_LOG_ERROR);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_number_of_images_is_scored_exactly),
         cmocka_unit_test(lanes_change_no_bit_of_a_score),
+        cmocka_unit_test(views_are_averaged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
