@@ -265,6 +265,21 @@ void ar_group_on_loss(struct ar_group *g, ar_loss_fn fn, void *arg)
     ar_watch_on_loss(g->watch, fn, arg);
 }
 
+void ar_group_on_leave(struct ar_group *g, ar_leave_fn fn, void *arg)
+{
+    ar_watch_on_leave(g->watch, fn, arg);
+}
+
+void ar_group_wait_begin(struct ar_group *g, const char *doing)
+{
+    ar_watch_enter(g->watch, doing);
+}
+
+void ar_group_wait_end(struct ar_group *g)
+{
+    ar_watch_leave(g->watch);
+}
+
 /* ---- who and where ---- */
 
 int ar_group_rank(const struct ar_group *g)

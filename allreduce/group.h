@@ -27,14 +27,15 @@ enum ar_order {
 
 /* How a GPU's gradients reach the other ranks; on CPUs it is MPI. */
 enum ar_transport_kind {
-    AR_TRANSPORT_AUTO,     /* what is best for the device; a GPU belongs to one rank */
+    AR_TRANSPORT_AUTO, /* NCCL where all ranks have it, else staged; a GPU belongs to one rank */
     AR_TRANSPORT_CUDA_MPI, /* staged through pinned host memory; ranks may share a GPU */
+    AR_TRANSPORT_NCCL,     /* from GPU to GPU; MPI keeps start, agreement and the control word */
 };
 
 /* The config section "allreduce". */
 struct ar_config {
     int order;                     /* enum ar_order */
-    int64_t bucket_kib;            /* gradient buckets close at this size */
+    int64_t bucket_kib;            /* gradient buckets close at this size; 0: see ar_bucket_limit */
     int64_t start_timeout_ms;      /* until all ranks have met */
     int64_t collective_timeout_ms; /* of one collective: after it the job is aborted, the culprit
                                       named */
@@ -68,6 +69,17 @@ _Noreturn void ar_group_abort(struct ar_group *g, cm_status st, const char *doin
  * aborts), just before its process ends: on a thread of its own, while the others run on. It has a
  * second, and must not use the group. NULL: nobody. Without peers fn is never called. */
 void ar_group_on_loss(struct ar_group *g, ar_loss_fn fn, void *arg);
+
+/* fn is called on every rank whose process ends because the job is lost, before it ends: on a
+ * thread of its own, while the others run on. It has a second. NULL: nobody; that call does not
+ * return once fn is under way, so that what fn uses may be freed after it. */
+void ar_group_on_leave(struct ar_group *g, ar_leave_fn fn, void *arg);
+
+/* Around a wait for all ranks that something else than the group carries out, while none of the
+ * group's own is under way: a collective like any other, which the watchdog judges. doing: static
+ * text. */
+void ar_group_wait_begin(struct ar_group *g, const char *doing);
+void ar_group_wait_end(struct ar_group *g);
 
 /* ---- collectives at start-up and between steps; every rank calls the same ones in the same order
  * ---- */

@@ -13,5 +13,6 @@ struct ar_loss {                      /* texts live for the call */
 };
 
 typedef void (*ar_loss_fn)(const struct ar_loss *loss, void *arg);
+typedef void (*ar_leave_fn)(void *arg);
 
 #endif

@@ -1,6 +1,9 @@
 #include "allreduce/tree.h"
 
-#define CUT_ALIGN 16 /* elements */
+#include <math.h>
+
+#define CUT_ALIGN  16 /* elements */
+#define BUCKET_MIN ((size_t)16 << 10)
 
 bool ar_is_power_of_two(int x)
 {
@@ -56,4 +59,13 @@ size_t ar_bucket_cut(struct ar_bucket *buckets, const size_t *offset, size_t nte
         end = offset[i];
     }
     return n;
+}
+
+size_t ar_bucket_limit(size_t n, double latency_s, double rate)
+{
+    double best = sqrt((double)n * latency_s * rate);
+    if (!(best < (double)n)) /* NaN too */
+        return n;
+    size_t limit = best > (double)BUCKET_MIN ? (size_t)best : BUCKET_MIN;
+    return limit < n ? limit : n;
 }

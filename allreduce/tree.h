@@ -59,5 +59,10 @@ struct ar_bucket {
  * never split. Returns the number of buckets, at most ntensors, and fills as many. */
 size_t ar_bucket_cut(struct ar_bucket *buckets, const size_t *offset, size_t ntensors,
                      size_t limit);
+/* The limit for n elements whose sum costs latency_s, and one second for each `rate` elements: many
+ * buckets pay the latency often, and of a few the last one, which nothing hides, is long.
+ *     cost(b) = n / b * latency_s + b / rate, least at b = sqrt(n latency_s rate)
+ * At least 64 KiB of fp32, at most n; n where a number makes no sense. */
+size_t ar_bucket_limit(size_t n, double latency_s, double rate);
 
 #endif

@@ -51,9 +51,12 @@ struct ar_watch {
     int64_t heartbeat_ms, late_ms, timeout_ms;
     struct ar_phases phases; /* owner: who calls ar_watch_phase */
 
-    pthread_mutex_t lock; /* guards the two: a loss is told by one thread */
+    pthread_mutex_t lock; /* guards these: a loss is told, and a rank leaves, by one thread */
     ar_loss_fn on_loss;
     void *arg;
+    ar_leave_fn on_leave;
+    void *leave_arg;
+    bool leaving;           /* on_leave was taken */
     struct telling telling; /* owner: who took on_loss; then the thread that tells */
 
     /* Owner: the watchdog thread. Times are milliseconds of its own running. */
@@ -115,7 +118,20 @@ static void *tell(void *arg)
     return NULL;
 }
 
-/* Once. A thread that does not come back in time stays behind: the process is about to end. */
+/* On a thread of its own. One that does not come back in time stays behind: the process is about to
+ * end. */
+static bool run_briefly(void *(*fn)(void *), void *arg)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, fn, arg) != 0)
+        return true;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += TELL_S;
+    return pthread_timedjoin_np(thread, NULL, &until) == 0;
+}
+
+/* Once. */
 static void tell_loss(struct ar_watch *w, const struct ar_loss *loss)
 {
     struct telling *t = &w->telling;
@@ -132,14 +148,41 @@ static void tell_loss(struct ar_watch *w, const struct ar_loss *loss)
     t->loss.what = t->what;
     t->loss.phase = t->phase;
     t->loss.others = t->others;
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, tell, t) != 0)
-        return;
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += TELL_S;
-    if (pthread_timedjoin_np(thread, NULL, &until) != 0)
+    if (!run_briefly(tell, t))
         cm_log_warn("the end of the run could not be written down within %d s", TELL_S);
+}
+
+static void *leave(void *arg)
+{
+    const struct ar_watch *w = arg;
+    w->on_leave(w->leave_arg);
+    return NULL;
+}
+
+/* Once; who comes second is not held up, but finds the first one's process at its end. */
+static void prepare_to_leave(struct ar_watch *w)
+{
+    pthread_mutex_lock(&w->lock);
+    bool first = !w->leaving && w->on_leave;
+    w->leaving = true;
+    pthread_mutex_unlock(&w->lock);
+    if (first && !run_briefly(leave, w))
+        cm_log_warn("what this rank had under way could not be given up within %d s", TELL_S);
+}
+
+void ar_watch_on_leave(struct ar_watch *w, ar_leave_fn fn, void *arg)
+{
+    if (!w)
+        return;
+    pthread_mutex_lock(&w->lock);
+    bool late = w->leaving && w->on_leave;
+    if (!late) {
+        w->on_leave = fn;
+        w->leave_arg = arg;
+    }
+    pthread_mutex_unlock(&w->lock);
+    while (late) /* it is in use, and the process about to end */
+        cm_sleep_us(1000000);
 }
 
 void ar_watch_on_loss(struct ar_watch *w, ar_loss_fn fn, void *arg)
@@ -167,6 +210,7 @@ void ar_watch_last_words(struct ar_watch *w, const char *why)
                                  .others = ""};
     tell_loss(w, &loss);
     send_copies(w, &b);
+    prepare_to_leave(w);
 }
 
 /* ---- judging ---- */
@@ -256,6 +300,7 @@ static _Noreturn void give_up(struct ar_watch *w)
     struct ar_beat b = beat_of(w, AR_BEAT_LEAVING);
     snprintf(b.text, sizeof b.text, "%.*s", AR_BEAT_TEXT - 1, who);
     send_copies(w, &b);
+    prepare_to_leave(w);
     _exit(cm_status_exit_code(CM_ETIMEDOUT));
 }
 
@@ -323,6 +368,7 @@ static void take_news(struct ar_watch *w)
         return;
     cm_log_error("leaving: rank %d on %s left: %s", r, w->beacon.peers[r].host,
                  w->beacon.peers[r].beat.text);
+    prepare_to_leave(w);
     _exit(cm_status_exit_code(CM_EPEER));
 }
 

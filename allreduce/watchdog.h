@@ -43,10 +43,12 @@ void ar_watch_part(struct ar_watch *w);
 /* What this rank is at; phase is static text. One thread at a time. */
 void ar_watch_phase(struct ar_watch *w, const char *phase, int64_t step);
 
-/* Who is told of a loss; see ar_group_on_loss. */
+/* Who is told of a loss, and what each rank does before it leaves; see ar_group_on_loss and
+ * ar_group_on_leave. */
 void ar_watch_on_loss(struct ar_watch *w, ar_loss_fn fn, void *arg);
-/* This rank leaves, and why: tells who asked to be told, then the others. Returns within a second
- * or so. */
+void ar_watch_on_leave(struct ar_watch *w, ar_leave_fn fn, void *arg);
+/* This rank leaves, and why: tells who asked to be told, then the others, and does what was asked
+ * for before it leaves. Returns within two seconds or so. */
 void ar_watch_last_words(struct ar_watch *w, const char *why);
 
 #endif

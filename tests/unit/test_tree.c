@@ -95,6 +95,27 @@ static void test_buckets_come_from_the_end(void **state)
     assert_int_equal(ar_bucket_cut(b, offset, 0, 50), 0);
 }
 
+static double cost(size_t n, size_t b, double latency_s, double rate)
+{
+    return (double)n / (double)b * latency_s + (double)b / rate;
+}
+
+static void test_bucket_limits_are_the_best(void **state)
+{
+    (void)state;
+    size_t n = 8000000, b = ar_bucket_limit(n, 40e-6, 1e9);
+    assert_in_range(b, 565000, 566000);
+    assert_true(cost(n, b, 40e-6, 1e9) < cost(n, b / 2, 40e-6, 1e9));
+    assert_true(cost(n, b, 40e-6, 1e9) < cost(n, b * 2, 40e-6, 1e9));
+    assert_int_equal(ar_bucket_limit(n, 1e-9, 1e6), 16384);
+    assert_int_equal(ar_bucket_limit(100, 1e-9, 1e6), 100);
+    assert_int_equal(ar_bucket_limit(n, 1, 1e9), n); /* one bucket */
+    assert_int_equal(ar_bucket_limit(n, 1e-6, -1), n);
+    assert_int_equal(ar_bucket_limit(n, 0.0 / 0.0, 1e9), n);
+    assert_int_equal(ar_bucket_limit(n, 1e-6, 1 / 0.0), n);
+    assert_int_equal(ar_bucket_limit(0, 1e-6, 1e9), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -103,6 +124,7 @@ int main(void)
         cmocka_unit_test(test_ranges_are_as_drawn),
         cmocka_unit_test(test_shards_and_samples),
         cmocka_unit_test(test_buckets_come_from_the_end),
+        cmocka_unit_test(test_bucket_limits_are_the_best),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
