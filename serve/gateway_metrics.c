@@ -46,6 +46,7 @@ static const struct plain {
      "HTTP requests refused before they were looked at: too large, or too many."},
 };
 
+static const char *const devices[SV_DEVICES] = {"cpu", "cuda"};
 static const char *const transports[SV_TRANSPORTS] = {"zmq", "http"};
 static const char *const statuses[SV_STATUSES] = {[WI_OK] = "ok",
                                                   [WI_BAD_INPUT] = "bad_input",
@@ -80,6 +81,11 @@ cm_status sv_metrics_open(struct sv_metrics *m)
     char labels[64];
     CM_TRY(cm_metrics_open(&m->registry));
     CM_TRY(open_plain(m));
+    for (int d = 0; d < SV_DEVICES; d++) {
+        snprintf(labels, sizeof labels, "device=\"%s\"", devices[d]);
+        CM_TRY(cm_metric_gauge(&m->workers_on[d], m->registry, "flywheel_device_workers", labels,
+                               "Live workers, by where they compute."));
+    }
     for (int t = 0; t < SV_TRANSPORTS; t++) {
         for (int s = 0; s < SV_STATUSES; s++) {
             snprintf(labels, sizeof labels, "transport=\"%s\",status=\"%s\"", transports[t],

@@ -254,6 +254,7 @@ static void record(struct sv_gateway *g, const char *event, int w, const char *w
     cm_events_begin(g->events, &jw, event);
     cm_jw_string(&jw, "worker", g->backends[w].self.name);
     cm_jw_i64(&jw, "pid", g->backends[w].self.pid);
+    cm_jw_string(&jw, "device", g->backends[w].self.device);
     if (why)
         cm_jw_string(&jw, "why", why);
     cm_events_put(g->events, &jw);
@@ -298,7 +299,8 @@ static int join(struct sv_gateway *g, const struct wi_header *h, const struct cm
     backend->route.n = (uint8_t)m->frame[0].n;
     memcpy(backend->route.byte, m->frame[0].data, m->frame[0].n);
     sv_rollout_join(&g->rollout, w);
-    cm_log_info("worker %s (process %u) is there", self.name, self.pid);
+    cm_log_info("worker %s (process %u%s%s) is there", self.name, self.pid,
+                self.device[0] ? ", on " : "", self.device);
     record(g, "worker_joined", w, NULL);
     return w;
 }
@@ -395,6 +397,7 @@ static void excuse(struct sv_backend *backend, int64_t missed_ns, int64_t now_ns
 void sv_workers_tend(struct sv_gateway *g, int64_t now_ns)
 {
     int64_t missed_ns = now_ns - g->tended_ns;
+    int on[SV_DEVICES] = {0};
     g->tended_ns = now_ns;
     for (int w = 0; w < SV_WORKERS_MAX; w++) {
         struct sv_backend *backend = &g->backends[w];
@@ -410,8 +413,12 @@ void sv_workers_tend(struct sv_gateway *g, int64_t now_ns)
             part(g, w, true, "its batch takes too long");
         else if (now_ns - backend->beat_ns >= period_ns && !beat(g, w, now_ns))
             part(g, w, true, "its link is broken");
+        if (backend->used)
+            on[strncmp(backend->self.device, "cuda", 4) == 0 ? SV_ON_GPU : SV_ON_CPU]++;
     }
     cm_metric_set(g->metrics.workers, sv_rollout_live(&g->rollout));
+    cm_metric_set(g->metrics.workers_on[SV_ON_CPU], on[SV_ON_CPU]);
+    cm_metric_set(g->metrics.workers_on[SV_ON_GPU], on[SV_ON_GPU]);
 }
 
 cm_status sv_workers_open(struct sv_gateway *g)
