@@ -118,6 +118,30 @@ static int64_t failed_step(struct la_lives *l)
     return step;
 }
 
+bool la_lives_lost_a_rank(const char *run_dir, const char *job, int64_t number, char what[512])
+{
+    struct la_lives *l = NULL;
+    char path[CM_PATH];
+    struct cm_json *root = NULL;
+    const char *fault, *text;
+    if (la_lives_open(&l, run_dir) != CM_OK)
+        return false;
+    snprintf(l->job, sizeof l->job, "%s", job);
+    l->number = number;
+    const struct cm_json *failure = NULL;
+    if (summary_path(l, path) == CM_OK && cm_path_exists(path) &&
+        cm_json_parse_file(&root, path, SUMMARY_MAX_NBYTES) == CM_OK &&
+        is_of_this_life(l, root, true))
+        failure = cm_json_get(root, "failure");
+    bool lost = failure && cm_json_need_string(failure, path, "fault", &fault) == CM_OK &&
+                cm_json_need_string(failure, path, "what", &text) == CM_OK &&
+                strcmp(fault, "failed") != 0;
+    snprintf(what, 512, "%s", lost ? text : "");
+    cm_json_close(&root);
+    la_lives_close(&l);
+    return lost;
+}
+
 /* NULL when there is no run directory, or none that can be written: the log has it as well. */
 static struct cm_events *open_events(const struct la_lives *l)
 {

@@ -26,6 +26,9 @@ bool la_lives_is_lost(struct la_lives *lives);
 /* It has ended with this code. A signal (128 and more) leaves a life no word: then what happened
  * and when is put into RUN/summary.json for it, as "failure" without a step, and into an event. */
 void la_lives_end(struct la_lives *lives, int exit_code);
+/* Whether life `number` of job ended because a rank was lost: gone, silent, cut off or stuck, not
+ * failed by itself. what: what its summary says of it. */
+bool la_lives_lost_a_rank(const char *run_dir, const char *job, int64_t number, char what[512]);
 /* It has failed. False, with the reason logged: another would fail in the same step. */
 bool la_lives_try_again(struct la_lives *lives, int exit_code);
 /* Another begins after a wait. */

@@ -49,6 +49,8 @@ static const struct cm_key keys[] = {
         "submit: GPUs on each node; 0: none asked for"),
     KEY("warn_s", CM_KEY_INT, warn_s, "120", 1, 65535, "s",
         "submit: Slurm warns the run this long before the time limit, so that it can save"),
+    KEY("requeues", CM_KEY_INT, requeues, "20", 0, 10000, NULL,
+        "submit: a job that loses a rank is queued again unless it was restarted so often before"),
     KEY("partition", CM_KEY_STRING, partition, "\"\"", 0, 0, NULL,
         "submit: Slurm partition; empty: the default one"),
     KEY("time_limit", CM_KEY_STRING, time_limit, "\"\"", 0, 0, NULL,

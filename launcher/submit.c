@@ -34,6 +34,43 @@ static void directive(FILE *f, const char *option, const char *value)
         fprintf(f, "#SBATCH --%s=%s\n", option, value);
 }
 
+/* Only a shell that waits can trap, and a signal ends the wait. One that comes before there are
+ * ranks is kept for them; srun forgets what it is told before they run, so it is told again. */
+static void write_ranks(FILE *f, const struct la_job *job)
+{
+    fprintf(f, "srun --mpi=pmix --kill-on-bad-exit=1 '%s' train '%s'", job->program, job->config);
+    if (job->run)
+        fprintf(f, " --run '%s'", job->run);
+    fprintf(f, " &\nranks=$!\n"
+               "[ -n \"$asked\" ] || { wait $ranks; code=$?; }\n"
+               "if [ -n \"$asked\" ]; then\n"
+               "    while kill -USR1 $ranks 2>/dev/null; do sleep 1; done\n"
+               "    wait $ranks; ended=$?\n"
+               "    [ $ended -eq 127 ] || code=$ended # not waited for before\n"
+               "fi\n");
+}
+
+/* Ranks that the signal killed, since it found them before they could heed it, had nothing to lose.
+ * A job whose ranks are quicker than Slurm to see that a node is gone would end as failed, so it
+ * asks by itself. */
+static void write_end(FILE *f, const struct la_job *job, const struct la_cluster *cluster)
+{
+    fprintf(f,
+            "[ -z \"$asked\" ] || [ $code -le 128 ] || code=%d\n"
+            "again=\n"
+            "[ $code -ne %d ] || again=1\n"
+            "if [ $code -ne 0 ] && [ -z \"$again\" ] && [ \"$FLYWHEEL_LIFE\" -lt %lld ]; then\n"
+            "    '%s' submit --lost '%s'",
+            LA_EXIT_PREEMPTED, LA_EXIT_PREEMPTED, (long long)cluster->requeues, job->program,
+            job->config);
+    if (job->run)
+        fprintf(f, " --run '%s'", job->run);
+    fprintf(f, " && again=1\n"
+               "fi\n"
+               "[ -z \"$again\" ] || scontrol requeue \"$SLURM_JOB_ID\"\n"
+               "exit $code\n");
+}
+
 static void write_script(FILE *f, const struct la_job *job, const struct la_cluster *cluster)
 {
     fprintf(f, "#!/bin/sh\n");
@@ -47,6 +84,8 @@ static void write_script(FILE *f, const struct la_job *job, const struct la_clus
     fprintf(f, "#SBATCH --signal=B:USR1@%lld\n", (long long)cluster->warn_s);
     fprintf(f, "#SBATCH --requeue\n#SBATCH --open-mode=append\n#SBATCH --output=\"%s\"\n\n",
             job->log);
+    fprintf(f, "asked= ranks= code=\n"
+               "trap 'asked=1; [ -z \"$ranks\" ] || kill -USR1 $ranks 2>/dev/null' USR1 TERM\n");
     /* A job keeps its number when it is queued again: its next life may take over from one whose
      * node is lost. */
     fprintf(f, "export " LA_ENV_JOB "=\"slurm-$SLURM_JOB_ID\" " LA_ENV_LIFE
@@ -56,19 +95,8 @@ static void write_script(FILE *f, const struct la_job *job, const struct la_clus
             "    echo 'flywheel: this Slurm cannot start MPI ranks: srun --mpi=list has no pmix; '"
             "\\\n         'run mpirun inside the job instead' >&2\n    exit %d\n}\n",
             LA_EXIT_USAGE);
-    /* Only a shell that waits can trap; USR1 interrupts the wait, so it waits again for the ranks
-     * to save. */
-    fprintf(f, "srun --mpi=pmix --kill-on-bad-exit=1 '%s' train '%s'", job->program, job->config);
-    if (job->run)
-        fprintf(f, " --run '%s'", job->run);
-    fprintf(f, " &\nranks=$!\n");
-    fprintf(f,
-            "trap 'kill -USR1 $ranks' USR1 TERM\n"
-            "wait $ranks; code=$?\n"
-            "while kill -0 $ranks 2>/dev/null; do wait $ranks; code=$?; done\n"
-            "[ $code -ne %d ] || scontrol requeue \"$SLURM_JOB_ID\"\n"
-            "exit $code\n",
-            LA_EXIT_PREEMPTED);
+    write_ranks(f, job);
+    write_end(f, job, cluster);
 }
 
 cm_status la_submit_script(char **text, const struct la_job *job, const struct la_cluster *cluster)
@@ -98,7 +126,7 @@ cm_status la_submit_script(char **text, const struct la_job *job, const struct l
 
 struct options {
     const char *run;
-    bool dry_run;
+    bool dry_run, lost;
 };
 static const struct cm_opt opts[] = {
     {.name = "run",
@@ -110,6 +138,10 @@ static const struct cm_opt opts[] = {
      .type = CM_OPT_FLAG,
      .offset = offsetof(struct options, dry_run),
      .help = "print the batch script, queue nothing"},
+    {.name = "lost",
+     .type = CM_OPT_FLAG,
+     .offset = offsetof(struct options, lost),
+     .help = "for the batch script: 0 when the job's run has just lost a rank, else 1"},
 };
 static const struct cm_command command = {
     .name = "flywheel submit",
@@ -119,7 +151,7 @@ static const struct cm_command command = {
     .summary = "Queues 'flywheel train CONFIG' with Slurm, as section cluster says.",
     .details =
         "The run saves when Slurm warns it (cluster.warn_s before the limit, or preemption) and "
-        "is queued again until it is done.",
+        "is queued again until it is done. So is one that loses a rank, cluster.requeues times.",
     .opts = opts,
     .nopts = sizeof opts / sizeof *opts};
 
@@ -192,6 +224,20 @@ static cm_status queue_script(const char *text)
     return code ? CM_FAIL(CM_EIO, "sbatch ended with code %d", code) : CM_OK;
 }
 
+/* Is this job's life one that lost a rank? */
+static cm_status ask_lost(bool *lost, const char *config, const char *run)
+{
+    struct la_cluster cluster;
+    char run_dir[CM_PATH], what[512];
+    const char *job = getenv(LA_ENV_JOB), *life = getenv(LA_ENV_LIFE);
+    CM_TRY(read_config(&cluster, run_dir, config, run));
+    *lost = job && life && la_lives_lost_a_rank(run_dir, job, strtoll(life, NULL, 10), what);
+    if (*lost)
+        cm_log_warn("lost a rank: %s; queued again, restart %lld of at most %lld", what,
+                    strtoll(life, NULL, 10) + 1, (long long)cluster.requeues);
+    return CM_OK;
+}
+
 int la_command_submit(int argc, char **argv)
 {
     struct options opt = {0};
@@ -199,6 +245,11 @@ int la_command_submit(int argc, char **argv)
     int n = 0;
     bool helped = false;
     cm_status st = cm_args_parse(&command, argc, argv, &opt, &operands, &n, &helped);
+    if (st == CM_OK && !helped && opt.lost) {
+        bool lost = false;
+        st = ask_lost(&lost, operands[0], opt.run);
+        return st == CM_OK && !lost ? 1 : cm_main_end(st);
+    }
     if (st == CM_OK && !helped) {
         st = make_script(&text, logs, operands[0], opt.run);
         if (st == CM_OK && opt.dry_run) {

@@ -1,6 +1,6 @@
 # A private Slurm over the hosts of namespaces.bash: munge and slurmctld on node-1, a slurmd on each of node-2..node-N, all
 # with files under $work, no systemd, no cgroups. Source it after namespaces.bash.
-#   slurm_up: five hosts, partition "main" on nodes 2 and 3, "spare" on 4 and 5; clients run by "on 1 sbatch ..."
+#   slurm_up: five hosts, partition "main" on nodes 2 and 3, "spare" on 4 and 5, "all" on all of them; clients run by "on 1 sbatch ..."
 
 slurm_possible()
 {
@@ -52,6 +52,7 @@ BatchStartTimeout=10
 MailProg=/bin/true
 PartitionName=main Nodes=node-[2-3] Default=YES MaxTime=INFINITE State=UP
 PartitionName=spare Nodes=node-[4-5] MaxTime=INFINITE State=UP
+PartitionName=all Nodes=node-[2-5] MaxTime=INFINITE State=UP
 CONF
     for k in 2 3 4 5; do
         echo "NodeName=node-$k NodeAddr=10.77.0.$k CPUs=2 State=UNKNOWN" >>"$SLURM_CONF"
@@ -72,7 +73,7 @@ slurm_up()
         --log-file="$work/munged.log" --seed-file="$work/munged.seed" --num-threads=2
     on 1 slurmctld -i
     for k in 2 3 4 5; do on "$k" slurmd -N "node-$k"; done
-    until [ "$(on 1 sinfo -h -N -t idle 2>/dev/null | wc -l)" = 4 ]; do
+    until [ "$(on 1 sinfo -h -N -t idle -o %N 2>/dev/null | sort -u | wc -l)" = 4 ]; do
         [ $((tries -= 1)) -gt 0 ] || { echo "FAILED: Slurm has no 4 idle nodes"; on 1 sinfo -N; exit 1; }
         sleep 0.1
     done

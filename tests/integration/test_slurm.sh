@@ -1,7 +1,8 @@
 #!/bin/bash
 # A real Slurm (munge, slurmctld, four slurmd) over network namespaces: `flywheel submit` runs, is preempted, queued again
 # and resumed to the same bits; mpirun inside an allocation does too; too small an allocation is refused; a node that is cut
-# off keeps computing, but what it computes is fenced off by the job's next life.
+# off keeps computing, but what it computes is fenced off by the job's next life; a job that loses a node before Slurm
+# knows it is queued again, and so is one that is told to stop before its ranks run.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/namespaces.bash"
@@ -103,3 +104,32 @@ says "$work/cut/logs/slurm-$cut.log" "generation 2 .* has taken over from this p
 [ "$(sha_of "$work/cut")" = "$wanted" ] || fail "the job that lost its node has other bits"
 [ "$(jq -r .failure "$work/cut/summary.json")" = null ] || fail "the stranded rank wrote the summary"
 echo "ok: a rank on a node that is cut off cannot publish; the job goes on elsewhere to the same bits"
+
+# ---- a job of two nodes loses one, and its ranks know before Slurm does: queued again, and done on others ----
+# The steps are slow enough for a next life to have some left.
+sed 's/"collective_timeout_ms": 5000/"collective_timeout_ms": 2000, "late_ms": 1000, "heartbeat_ms": 200/
+    s/"nodes": 2/"nodes": 2, "partition": "all"/' "$config" >"$work/quick.json"
+lost=$(FLYWHEEL_INJECT=train.step=delay:100@* submit lost "$work/quick.json")
+await 60 has_version lost 2
+batch=$(on 1 scontrol show job "$lost" -o | sed 's/.* BatchHost=\(node-[0-9]\).*/\1/')
+node=$(on 1 squeue -h -j "$lost" -o %N | xargs -n1 scontrol show hostnames | grep -v "$batch")
+link "${node#node-}" down
+
+# ---- told to stop as soon as it runs, most likely before its ranks do: queued again, not failed ----
+is_running() { [ "$(state_of "$1")" = RUNNING ]; }
+early=$(FLYWHEEL_INJECT=train.step=delay:100@* submit early "$work/single.json")
+await 60 is_running "$early"
+while is_running "$early"; do on 1 scancel --batch --signal=USR1 "$early" 2>/dev/null || true; done
+await 60 is_over "$early"
+[ "$(state_of "$early")" = COMPLETED ] || fail "the job that was told to stop early ended as $(state_of "$early")"
+[ "$(sha_of "$work/early")" = "$wanted" ] || fail "the job that was told to stop early has other bits"
+on 1 scontrol show job "$early" -o | grep -q " Restarts=1 " || fail "the job that was told to stop early was not queued again"
+echo "ok: a signal before the first rank is kept"
+
+
+await 90 is_over "$lost"
+[ "$(state_of "$lost")" = COMPLETED ] || fail "the job that lost a node early ended as $(state_of "$lost")"
+says "$work/lost/logs/slurm-$lost.log" "leaving: .* for rank 1 on $node: silent"
+says "$work/lost/logs/slurm-$lost.log" "resuming from version"
+[ "$(sha_of "$work/lost")" = "$wanted" ] || fail "the job that lost a node early has other bits"
+echo "ok: a job that loses a node before Slurm knows is queued again: the same bits"

@@ -128,6 +128,39 @@ static void test_killed_lives(void **state)
     cm_free(&text);
 }
 
+/* What Slurm's batch script asks, in a process of its own. */
+static void test_lives_that_lost_a_rank(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *summary;
+        bool lost;
+    } cases[] = {
+        {"{\"failure\": {\"fault\": \"silent\", \"what\": \"rank 1\"}, \"job\": \"j\", \"life\": "
+         "2}",
+         true},
+        {"{\"failure\": {\"fault\": \"failed\", \"what\": \"rank 1\"}, \"job\": \"j\", \"life\": "
+         "2}",
+         false},
+        {"{\"failure\": {\"fault\": \"gone\", \"what\": \"rank 1\"}, \"job\": \"j\", \"life\": 1}",
+         false},
+        {"{\"failure\": {\"fault\": \"gone\", \"what\": \"rank 1\"}, \"job\": \"k\", \"life\": 2}",
+         false},
+        {"{\"failure\": {\"fault\": \"gone\", \"what\": \"rank 1\"}}", false},
+        {"{\"failure\": {\"fault\": 1}, \"job\": \"j\", \"life\": 2}", false},
+        {"{\"job\": \"j\", \"life\": 2}", false},
+        {"{", false},
+    };
+    char path[CM_PATH], what[512];
+    assert_false(la_lives_lost_a_rank(dir, "j", 2, what));
+    expect_ok(cm_path_join(path, dir, "summary.json"));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        expect_ok(cm_file_replace(path, cases[i].summary, strlen(cases[i].summary)));
+        assert_int_equal(la_lives_lost_a_rank(dir, "j", 2, what), cases[i].lost);
+        assert_string_equal(what, cases[i].lost ? "rank 1" : "");
+    }
+}
+
 static void test_progress_begins_anew(void **state)
 {
     struct la_lives *l = *state;
@@ -191,6 +224,7 @@ int main(void)
         IN_FOLDER(test_the_same_step_three_times),
         IN_FOLDER(test_lost_lives),
         IN_FOLDER(test_killed_lives),
+        IN_FOLDER(test_lives_that_lost_a_rank),
         IN_FOLDER(test_progress_begins_anew),
         IN_FOLDER(test_lives_that_say_nothing),
         IN_FOLDER(test_summaries_that_cannot_be_read),

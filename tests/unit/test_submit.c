@@ -17,7 +17,7 @@ static const struct la_job job = {.name = "flywheel",
 
 static struct la_cluster cluster_of(const char *partition, const char *time_limit)
 {
-    struct la_cluster c = {.nodes = 2, .ranks_per_node = 4, .warn_s = 90};
+    struct la_cluster c = {.nodes = 2, .ranks_per_node = 4, .warn_s = 90, .requeues = 7};
     strncpy(c.partition, partition, sizeof c.partition - 1);
     strncpy(c.time_limit, time_limit, sizeof c.time_limit - 1);
     return c;
@@ -39,7 +39,13 @@ static void test_what_it_asks_for(void **state)
     assert_non_null(strstr(text, "export FLYWHEEL_JOB=\"slurm-$SLURM_JOB_ID\" "
                                  "FLYWHEEL_LIFE=\"${SLURM_RESTART_COUNT:-0}\"\n"));
     assert_non_null(strstr(text, "srun --mpi=list 2>&1 | grep -q pmix || {\n"));
-    assert_non_null(strstr(text, "[ $code -ne 75 ] || scontrol requeue"));
+    assert_non_null(strstr(text, "[ $code -ne 75 ] || again=1\n"));
+    assert_non_null(strstr(text,
+                           "[ \"$FLYWHEEL_LIFE\" -lt 7 ]; then\n    '/opt/bin/flywheel' submit "
+                           "--lost '/data/my run/c.json' && again=1\n"));
+    assert_non_null(strstr(text, "[ -z \"$again\" ] || scontrol requeue \"$SLURM_JOB_ID\"\n"));
+    /* a signal may come first of all */
+    assert_true(strstr(text, "trap 'asked=1; ") < strstr(text, "srun --mpi=list"));
     cm_free(&text);
     struct la_job elsewhere = job;
     elsewhere.run = "/data/other";
@@ -49,6 +55,7 @@ static void test_what_it_asks_for(void **state)
     assert_null(strstr(text, "partition"));
     assert_null(strstr(text, "time="));
     assert_non_null(strstr(text, "c.json' --run '/data/other' &\n"));
+    assert_non_null(strstr(text, "c.json' --run '/data/other' && again=1\n"));
     cm_free(&text);
 }
 
