@@ -1,0 +1,59 @@
+#!/bin/bash
+# Learning from feedback on a GPU, with the host as the GPU (tests/parity/driver_host.c as the plug-in): a CPU's champion is
+# fine-tuned and judged there, to the same bits on two ranks and after a kill.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/online_lib.bash"
+
+# A program finds the plug-in beside itself.
+mkdir "$work/bin" "$work/bare"
+cp "$online" "$work/bin/flywheel-online"
+cp "$online" "$work/bare/flywheel-online"
+cp "$FLYWHEEL_BIN/../lib/libplugin_host.so" "$work/bin/libflywheel_cuda.so"
+bare=$work/bare/flywheel-online
+
+cat >"$work/network.json" <<'JSON'
+{"format": "1.0", "name": "tiny", "input": {"channels": 3, "height": 8, "width": 8},
+ "preprocess": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
+ "nodes": [{"name": "conv", "op": "conv", "out": 8, "kernel": 3, "pad": 1}, {"name": "norm", "op": "batchnorm"},
+           {"name": "act", "op": "relu"}, {"name": "pool", "op": "maxpool", "kernel": 2}, {"name": "flat", "op": "flatten"},
+           {"name": "fc", "op": "linear", "out": 10}]}
+JSON
+sed -i "s#\"zoo:lenet\"#\"$work/network.json\", \"precision\": \"fp32\"#; s/synthetic:10:3000:32x32x3/synthetic:10:900:8x8x3/; s/\"batch\": 50/\"batch\": 32/" "$config"
+
+# What becomes of it on the CPU is what becomes of it on the GPU, in other bits.
+make_worlds
+cpu_sha=$want_sha
+online=$work/bin/flywheel-online
+gpu=(online "$config" --drain --set model.device=cuda)
+
+world gpu
+want 0 "$online" "${gpu[@]}" --run "$run"
+says "new champion"
+want_sha=$(sha_of "$run" champion)
+want_versions=$("$store" ls "$run" --json | grep -o '"version"' | wc -l)
+[ "$want_sha" != "$cpu_sha" ] || fail "a GPU with the CPU's bits: it computed nothing"
+champion=$run/checkpoints/$(printf 'v%06d' "$(version_of "$run" champion)")
+grep -qF "device the host" "$champion/manifest.json" || fail "the fingerprint does not hold the device"
+[ "$(stat_of "$run" trained)" = "$want_trained" ] || fail "the gate judged otherwise than on the CPU"
+ends_right gpu
+echo "ok: fine-tuned on the GPU"
+
+world ranks
+want 0 mpirun -np 2 "$online" "${gpu[@]}" --run "$run" --set allreduce.transport=cuda+mpi
+ends_right "two ranks"
+for point in online.letters online.trained; do
+    world "$point"
+    FLYWHEEL_INJECT=$point=kill want 137 "$online" "${gpu[@]}" --run "$run"
+    want 0 "$online" "${gpu[@]}" --run "$run"
+    ends_right "killed at $point"
+done
+echo "ok: the same bits on two ranks, and after kills"
+
+world none
+want 1 "$bare" "${gpu[@]}" --run "$run"
+says "no libflywheel_cuda.so beside this program"
+want 0 "$bare" "${gpu[@]}" --run "$run" --set model.device=auto
+says "computing on the CPU: "
+want_sha=$cpu_sha
+ends_right "auto without a GPU"
+echo "ok: without a GPU"
