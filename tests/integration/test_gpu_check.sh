@@ -1,6 +1,7 @@
 #!/bin/bash
 # scripts/gpu-check without a GPU: what it skips, what it keeps, and what its exit code says. Scripts that pretend to be
-# nvidia-smi and the test programs show that parts pass, fail, run out of time and go on; what parts prove, a GPU must show.
+# nvidia-smi, the trainer and the test programs show that rows pass, fail, run out of time and go on; what they prove, a GPU
+# must show.
 set -euo pipefail
 command -v jq >/dev/null && command -v mpirun >/dev/null || { echo "skip: no jq or no mpirun"; exit 77; }
 
@@ -25,12 +26,13 @@ script() { # FILE, its body on stdin
 check() { # CODE OPTION...
     local want=$1 got=0
     shift
-    "$tree/scripts/gpu-check" --out "$out" "$@" >"$work/log" 2>&1 || got=$?
+    "$tree/scripts/gpu-check" --work "$work/own" --out "$out" "$@" >"$work/log" 2>&1 || got=$?
     [ "$got" = "$want" ] || fail "exit code $got instead of $want: $*"
 }
 is() { # JQ-CONDITION, of gpu-check.json
     jq -e "$1" "$out/gpu-check.json" >/dev/null || { cp "$out/gpu-check.json" "$work/log"; fail "not so: $1"; }
 }
+other_sources() { echo "$RANDOM $SECONDS" >"$tree/README.md"; }
 
 # ---- bad input ----
 check 2 --part no-such-part
@@ -42,60 +44,124 @@ check 2 --bundle "$work/broken.tar.xz"
 grep -q "cannot be unpacked" "$work/log" || fail "does not say that the bundle is broken"
 
 # ---- no GPU: every part but the build is skipped, with a reason ----
-gpu_parts=(device parity gradients sanitizer bits nccl train94 bench serve)
+gpu_parts=(device parity bits bench gradients sanitizer train94)
 some=()
 for part in "${gpu_parts[@]}"; do some+=(--part "$part"); done
 script "$work/path/nvidia-smi" <<<'echo "NVIDIA-SMI has failed: no driver"; exit 9'
 check 77 "${some[@]}"
-is '(.parts | length) == 9 and (.parts | all(.result == "skipped" and .reason == "no GPU: NVIDIA-SMI has failed: no driver"))'
+is '(.parts | length) == 7 and (.parts | all(.result == "skipped" and .reason == "no GPU: NVIDIA-SMI has failed: no driver"))'
 is '.gpu == null and .driver == null and .commit == "unknown"'
 echo 1234abc >"$tree/COMMIT"
-check 77 --part serve
-is '.commit == "1234abc" and (.parts | length) == 9'
-check 77 --part serve --commit 5678def
+check 77 --part bench
+is '.commit == "1234abc" and (.parts | length) == 7'
+check 77 --part bench --commit 5678def
 is '.commit == "5678def"'
+[ "$(ls -A "$out" | sort | xargs)" = "gpu-check.json gpu-check.log" ] || fail "--out holds: $(ls -A "$out")"
 
 # ---- a GPU that is only said to be there: nothing is passed that has no program ----
 script "$work/path/nvidia-smi" <<<'case "$*" in *memory.total*) echo "Some GPU, 1.2, 1024, 9.0, 1000" ;; *) echo "Some GPU, 1.2" ;; esac'
 script "$work/path/compute-sanitizer" <<<'exit 0'
 check 77 "${some[@]}"
-is '.gpu == "Some GPU" and .driver == "1.2" and .parts.device.result == "passed"'
-is '.parts.device.numbers.gpus == [{name: "Some GPU", driver: "1.2", memory_mib: 1024, compute: "9.0", sm_mhz: 1000}]'
-is '.parts | del(.device) | all(.result == "skipped")'
-is '.parts.parity.reason == "not there yet: no program test_ops_cuda"'
-is '.parts.bits.reason == "not there yet: no program flywheel-train"'
+is '.gpu == "Some GPU" and .driver == "1.2"'
+is '.parts.device.rows.gpus.gpus == [{name: "Some GPU", driver: "1.2", memory_mib: 1024, compute: "9.0", sm_mhz: 1000}]'
+is '.parts | all(.result == "skipped")'
+is '.parts.parity.rows.test_ops_cuda.reason == "not built" and .parts.bits.reason == "no program flywheel-train: its build failed"'
 
-# ---- passed once, not run again; run again for other sources or another GPU ----
-bin=$out/build/bin
-script "$bin/test_ops_cuda" <<<"echo run >>$work/runs; echo seed: \$FLYWHEEL_TEST_SEED; echo fp32: largest error 0.25 of it; echo fp16: largest error 0.5 of it"
+# ---- rows: passed once, not run again; run again for other sources or another GPU ----
+bin=$work/own/build/bin
+runs() { local n; n=$(wc -l <"$work/runs"); [ "$n" = "$1" ] || fail "$n runs instead of $1: $2"; }
+for test in test_ops_cuda test_device_step test_engine_cuda; do
+    script "$bin/$test" <<<"echo $test >>$work/runs; echo seed: \$FLYWHEEL_TEST_SEED; echo fp32: largest error 0.25 of it; echo fp16: largest error 0.5 of it"
+done
 check 0 --part parity
-is '.parts.parity.result == "passed" and .parts.parity.numbers.error_of_tolerance == 0.5 and (.parts.parity.numbers.seed | type) == "number"'
+is '.parts.parity.rows | length == 3 and all(.result == "passed" and .error_of_tolerance == 0.5 and (.seed | type) == "number")'
 check 0 --part parity
-[ "$(wc -l <"$work/runs")" = 1 ] || fail "a part that had passed was run again"
-echo "other sources" >"$tree/README.md"
+runs 3 "a part that had passed was run again"
+other_sources
+script "$bin/test_device_step" <<<"echo 'not on a GPU: none'"
+check 1 --part parity
+is '.parts.parity.result == "failed" and .parts.parity.reason == "test_device_step" and .parts.parity.rows.test_engine_cuda.result == "passed"'
+runs 5 "results of other sources were kept"
+script "$bin/test_device_step" <<<"echo fine"
 check 0 --part parity
-[ "$(wc -l <"$work/runs")" = 2 ] || fail "results of other sources were kept"
-is '.parts | keys == ["parity"]'
+runs 5 "rows that had passed were run again"
 sed -i 's/Some GPU/Other GPU/g' "$work/path/nvidia-smi"
 check 0 --part parity
-[ "$(wc -l <"$work/runs")" = 3 ] || fail "results of another GPU were kept"
+runs 7 "results of another GPU were kept"
+is '.parts | keys == ["parity"]'
 
 # ---- a failure stops no other part, and is run again ----
 script "$bin/test_gradients_cuda" <<<'echo "conv: off by 3"; exit 4'
 check 1 --part gradients --part parity
-is '.parts.gradients.result == "failed" and .parts.gradients.reason == "exit 4: conv: off by 3"'
+is '.parts.gradients.rows.test_gradients_cuda | .result == "failed" and .code == 4 and .reason == "conv: off by 3"'
 is '.parts.parity.result == "passed"'
-script "$bin/test_gradients_cuda" <<<'echo "skipped: no libcudnn"; exit 77'
-check 1 --part gradients
-is '.parts.gradients.reason == "test_gradients_cuda found nothing to test: no libcudnn"'
 script "$bin/test_gradients_cuda" <<<'echo fine'
 check 0 --part gradients
-is '.parts.gradients.numbers == {seed: null, error_of_tolerance: null}'
+is '.parts.gradients.rows.test_gradients_cuda | .result == "passed" and .seed == null'
 
-# ---- time: a part that is too slow is ended, later ones are not begun ----
-script "$bin/test_gradients_cuda" <<<'sleep 300'
-echo "newer sources" >"$tree/README.md"
-check 1 --seconds 1 --part gradients --part device
-is '.parts.gradients.result == "failed" and (.parts.gradients.reason | startswith("ended after 1 s"))'
-is '.parts.device.result == "skipped" and (.parts.device.reason | startswith("no time left"))'
+# ---- the sanitizer: what it finds fails, what it cannot do is skipped ----
+script "$work/path/compute-sanitizer" <<<'[[ "$*" != *racecheck*step* ]] || { echo "========= ERROR SUMMARY: 2 errors"; exit 9; }; [[ "$*" != *engine* ]] || { echo "Device not supported"; exit 1; }'
+check 1 --part sanitizer
+is '.parts.sanitizer.reason == "racecheck test_device_step" and (.parts.sanitizer.rows["racecheck test_device_step"].reason | test("2 errors"))'
+is '.parts.sanitizer.rows | .["memcheck test_ops_cuda"].result == "passed" and .["memcheck test_engine_cuda"].result == "skipped"'
+
+# ---- a trainer that only says what it should ----
+script "$work/path/mpirun" <<'RUN'
+while [[ $1 == -* ]]; do [[ $1 != -np && $1 != --bind-to ]] || shift; shift; done
+exec "$@"
+RUN
+script "$work/path/python3" <<<'[ "$1" = -c ] || echo "{\"images_per_s\": {\"pytorch\": 100}, \"pytorch\": \"2\"}"'
+script "$bin/flywheel-train" <<RUN
+echo "\$*" >>$work/calls
+args=" \$* " run=\$(sed -n 's/.*--run \([^ ]*\).*/\1/p' <<<"\$*")
+case \$1 in
+    train)
+        [ -z "\$FLYWHEEL_INJECT" ] || exit 137
+        [[ \$args != *transport=nccl* ]] || { echo "ranks 0 and 1 have one GPU (x)"; exit 2; }
+        mkdir -p "\$run"
+        sha=\$(printf %064d 16)
+        [[ \$args != *precision=fp32* ]] || sha=\$(printf %064d 32)
+        [[ \$args != *transport=cuda+mpi*fp32* && \$args != *fp32*transport=cuda+mpi* ]] || sha=\$(printf %064d \$(cat $work/odd))
+        echo "{\"sha256\": \"\$sha\", \"accuracy\": \$(cat $work/accuracy), \"train_seconds\": 2, \"images_per_s\": 7}" >"\$run/summary.json" ;;
+    bench) echo '{"images_per_s": 150, "products_share": 0.5, "products_tflop_per_s": 9, "ops_s": 1}' ;;
+    eval) echo '{"accuracy": 0.9, "views": {"accuracy": 0.95}}' ;;
+esac
+RUN
+echo 32 >"$work/odd"
+echo 0.94 >"$work/accuracy"
+check 1 --part bits # NCCL with one rank may not refuse
+is '.parts.bits.reason == "nccl, 1 rank" and .parts.bits.rows["nccl, 2 ranks"].result == "skipped"'
+is '[.parts.bits.rows[] | select(.result == "passed")] | length == 9'
+is '.parts.bits.rows["cuda+mpi, 2 ranks"].sha == .parts.bits.rows.fp32.sha and .parts.bits.rows.fp16.sha != .parts.bits.rows.fp32.sha'
+other_sources
+echo 33 >"$work/odd"
+check 1 --part bits
+is '.parts.bits.reason == "cuda+mpi, 2 ranks, cuda+mpi, 4 ranks, nccl, 1 rank"'
+is '.parts.bits.rows["cuda+mpi, 2 ranks"] | .sha != .want and (.want | length) == 64'
+
+check 0 --part bench
+is '.parts.bench.rows["resnet18 pytorch"].ratio.fast == 1.5'
+is '.parts.bench.rows["speednet fast"].data == "generated: CIFAR-10 has 0 of 6 files"'
+grep -q "bench.*order=fast" "$work/calls" && grep -q "bench.*order=fixed" "$work/calls" || fail "not both orders"
+
+check 77 --part train94
+is '.parts.train94.reason | startswith("CIFAR-10 is not whole: 0 of 6 files")'
+export CIFAR10_DIR=$work/cifar
+mkdir "$CIFAR10_DIR"
+for name in data_batch_{1,2,3,4,5} test_batch; do touch "$CIFAR10_DIR/$name.bin.xz"; done
+check 0 --part train94
+is '.parts.train94.rows | .mean.seeds == 20 and .mean.accuracy_views == 0.95 and .["seed 1 fixed"].train_seconds == 2'
+other_sources
+echo 0.93 >"$work/accuracy"
+check 1 --part train94
+is '.parts.train94.reason == "accuracy 0.93 of seed 1, below 0.935"'
+
+# ---- time: a part that is too slow is ended, and has its rows; later ones are not begun ----
+other_sources
+script "$bin/test_device_step" <<<'sleep 300'
+check 1 --seconds 12 --part parity
+is '.parts.parity.result == "failed" and (.parts.parity.reason | startswith("ended after "))'
+is '.parts.parity.rows.test_ops_cuda.result == "passed"'
+check 77 --seconds 0 --part gradients
+is '.parts.gradients.result == "skipped" and .parts.gradients.reason == "no time left of 0 s"'
 echo "skips, keeps, fails, ends and goes on as it says"
