@@ -189,18 +189,54 @@ out:
     return st;
 }
 
+/* Whether the plan of a smaller batch finds room; tried, since engines ask for what they like. */
+static bool has_room(const struct tr_engine *self, const struct nn_plan_config *like,
+                     uint32_t batch)
+{
+    struct nn_plan *plan = NULL;
+    struct nn_engines engines = {0};
+    struct tr_order order = self->order;
+    struct nn_plan_config cfg = *like;
+    int sizes[TR_SHARD_SIZES];
+    order.batch = batch;
+    cfg.batches = sizes;
+    cfg.nbatches = tr_shard_sizes(&order, self->all_shards, sizes);
+    cfg.engines = &engines;
+    bool fits = cfg.nbatches > 0 &&
+                nn_plan_open(&plan, self->cfg.spec, self->cfg.layout, &cfg) == CM_OK;
+    nn_plan_close(&plan);
+    nn_engines_release(&engines);
+    return fits;
+}
+
+/* Where memory ran out, which the fault tells: what would fit. */
+static cm_status open_plan(struct tr_engine *self, const struct nn_plan_config *cfg)
+{
+    cm_status st = nn_plan_open(&self->plan, self->cfg.spec, self->cfg.layout, cfg);
+    if (st != CM_ENOMEM)
+        return st;
+    struct cm_error why;
+    cm_error_save(&why);
+    uint32_t batch = self->order.batch / 2;
+    while (batch >= self->all_shards && !has_room(self, cfg, batch))
+        batch /= 2;
+    cm_error_restore(&why);
+    return batch < self->all_shards
+               ? CM_CONTEXT(st, "no train.batch fits beside the data set and the weights")
+               : CM_CONTEXT(st, "train.batch %u does not fit, %u would", self->order.batch, batch);
+}
+
 cm_status tr_device_plan(struct tr_engine *self, struct nn_plan_config *cfg)
 {
-    const struct tr_engine_config *engine = &self->cfg;
-    struct ar_group *group = engine->group;
+    struct ar_group *group = self->cfg.group;
     bool root = ar_group_rank(group) == 0;
     cfg->values = self->part->values;
     cfg->engines = &self->engines;
-    cm_status st = root ? nn_plan_open(&self->plan, engine->spec, engine->layout, cfg) : CM_OK;
+    cm_status st = root ? open_plan(self, cfg) : CM_OK;
     CM_TRY(ar_group_agree(group, st, "choosing engines"));
     if (ar_group_size(group) > 1)
         CM_TRY(share_engines(self));
     if (!root)
-        st = nn_plan_open(&self->plan, engine->spec, engine->layout, cfg);
+        st = open_plan(self, cfg);
     return ar_group_agree(group, st, "preparing the network");
 }

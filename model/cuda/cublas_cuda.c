@@ -101,6 +101,7 @@ static cublasStatus_t choose(struct nn_cuda_stream *s, struct matrices *m, int r
     cublasLtMatmulPreference_t wanted = NULL;
     cublasLtMatmulHeuristicResult_t found[MOST_WAYS];
     int nfound = 0, nworking = 0;
+    memset(found, 0, sizeof found); /* what it leaves alone is in the way's text, too */
     cublasStatus_t st = cublasLtMatmulPreferenceCreate(&wanted);
     if (st == CUBLAS_STATUS_SUCCESS)
         st = wish(wanted);

@@ -28,7 +28,7 @@ static inline int nn_code_of_cublas(cublasStatus_t st)
 }
 
 /* Bytes that an engine may ask for. */
-#define NN_MOST_WORKSPACE ((size_t)256 << 20)
+#define NN_MOST_WORKSPACE ((size_t)1 << 30)
 
 /* How each library implements nn_driver's product functions; a handle begins with this pointer. */
 struct nn_product_library {

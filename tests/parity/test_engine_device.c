@@ -115,6 +115,39 @@ static void no_memory_is_named_and_leaks_nothing(void **state)
     assert_int_equal(script.given, 0);
 }
 
+/* ---- room for a smaller batch ---- */
+
+static size_t most = SIZE_MAX, largest; /* bytes of one allocation */
+
+static int alloc_up_to(void **out, size_t nbytes)
+{
+    *out = NULL;
+    if (nbytes > most)
+        return driver_host.out_of_memory;
+    largest = nbytes > largest ? nbytes : largest;
+    return driver_host.alloc(out, nbytes);
+}
+
+static void the_batch_that_fits_is_named(void **state)
+{
+    static const char *const fits[] = {"train.batch=8", "train.shards=4", ""};
+    static const char *const wanted[] = {"train.batch=32", "train.shards=4", ""};
+    struct nn_driver driver = driver_host;
+    struct nn_device *device;
+    (void)state;
+    driver.alloc = alloc_up_to;
+    expect_ok(nn_gpu_open(&device, &driver, 0));
+    struct steps *s = steps_open(device, fits);
+    steps_close(&s);
+    most = largest;
+    s = steps_prepare(device, wanted);
+    expect_fault(CM_ENOMEM, "train.batch 32 does not fit, 8 would", steps_start(s));
+    expect_fault(CM_ENOMEM, "MiB for", steps_start(s)); /* how much, for what */
+    steps_close(&s);
+    most = SIZE_MAX;
+    nn_device_close(&device);
+}
+
 static void bad_labels_are_refused(void **state)
 {
     static const char *const sets[] = {""};
@@ -251,6 +284,7 @@ int main(void)
         cmocka_unit_test_prestate(bad_labels_are_refused, device),
         cmocka_unit_test(a_launch_that_fails_changes_nothing),
         cmocka_unit_test(no_memory_is_named_and_leaks_nothing),
+        cmocka_unit_test(the_batch_that_fits_is_named),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     nn_device_close(&device);
