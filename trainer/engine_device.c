@@ -7,8 +7,9 @@
  *   several        in ─► draw … backward ─► results ──┐            ┌─► decide … prepare ─► out
  *   transfer             buckets, pinned ─► reducer   └► sums, ────┘ uploaded
  *
- * With several ranks (transport "cuda+mpi") buckets go through pinned host memory to the same
- * reducer as a CPU's, hence the same tree; the host waits for it in the middle. Kernels compute
+ * Between ranks buckets go from GPU to GPU (transport "nccl", engine_nccl.h), and the host waits in
+ * the middle for the word of all that each did its part. With "cuda+mpi" they go through pinned host
+ * memory to the same reducer as a CPU's, hence the same tree, and are uploaded. Kernels compute
  * merges, norms, draws and updates with the CPU's bits; those of products and norms differ from
  * a CPU's, never between ranks or runs. */
 #include <math.h>
@@ -88,6 +89,10 @@ static void bucket(struct tr_engine *self, size_t first, size_t n, struct ln_eve
 {
     if (alone(self))
         return;
+    if (self->part->nccl) {
+        tr_nccl_bucket(self->part->nccl, first, n, ready);
+        return;
+    }
     struct ln_lane *transfer = self->part->transfer;
     ln_lane_wait(transfer, ready);
     if (n > 0)
@@ -250,6 +255,8 @@ static cm_status task_sums_back(void *ctx, int64_t unused, int64_t unused_too)
     struct tr_engine *self = ctx;
     const struct tr_exchange *exchange = self->part->exchange;
     CM_TRY(send(self, self->part->sum, exchange->sum, sizeof exchange->sum));
+    if (self->part->nccl)
+        return CM_OK;
     return send(self, self->lane_gradients, self->gradients,
                 self->cfg.layout->ntotal * sizeof(float));
 }
@@ -261,8 +268,11 @@ static cm_status sum_over_ranks(struct tr_engine *self, cm_status own, uint32_t 
     struct ar_tail tail = {.bits = own == CM_OK ? *bits : *bits | TR_BIT_FAILED};
     memcpy(tail.sum, exchange->sum, sizeof exchange->sum);
     CM_TRY(ar_step_end(self->cfg.group, &tail));
-    if (tail.bits & TR_BIT_FAILED)
+    if (tail.bits & TR_BIT_FAILED) {
+        tr_nccl_abort(self->part->nccl);
         return ar_group_agree(self->cfg.group, own, "computing a step");
+    }
+    CM_TRY(tr_nccl_wait(self->part->nccl));
     *bits = tail.bits;
     memcpy(exchange->sum, tail.sum, sizeof exchange->sum);
     ln_lane_run(self->lanes[0].run, task_sums_back, self, 0, 0);
@@ -279,7 +289,9 @@ static cm_status run_enqueued(struct tr_engine *self, uint32_t *bits)
     if (!alone(self))
         ln_lane_run(lane0, task_sums_to_host, self, 0, 0);
     cm_status own = tr_engine_sync_lanes(self);
-    if (!alone(self)) {
+    if (self->part->nccl)
+        own = own == CM_OK ? tr_nccl_enqueued(self->part->nccl) : own;
+    else if (!alone(self)) {
         cm_status transfer = ln_lane_sync(self->part->transfer, cm_deadline_in_ms(STEP_TIMEOUT_MS));
         own = own == CM_OK ? transfer : own;
     }

@@ -5,6 +5,7 @@
 
 #include "model/cuda/arena_kernel.h"
 #include "model/cuda/input_kernel.h"
+#include "trainer/engine_nccl.h"
 #include "trainer/engine_private.h"
 
 /* What a step exchanges with the host; pinned. Written by the host while the lanes are idle, and by
@@ -49,7 +50,8 @@ struct tr_device_part {
     struct nn_augment *augment;
     size_t largest; /* images of a shard */
 
-    struct ln_lane *transfer; /* gradients to the host, beside backward; NULL with one rank */
+    struct tr_nccl *nccl;     /* sums between ranks; NULL: one rank, or through the host … */
+    struct ln_lane *transfer; /* … to which gradients go beside backward */
     struct ln_event *begun;   /* a step's numbers are there */
     enum tr_graphs graphs;
     struct tr_captured captured[TR_CAPTURED];

@@ -117,6 +117,12 @@ static cm_status open_arenas(struct tr_engine *self)
     return nn_device_pin(device, &part->exchange, sizeof *part->exchange, "a step's values");
 }
 
+static bool is_staged(const struct tr_engine *self)
+{
+    return ar_group_size(self->cfg.group) > 1 &&
+           self->cfg.allreduce->transport != AR_TRANSPORT_NCCL;
+}
+
 static cm_status open_part(struct tr_engine *self)
 {
     struct tr_device_part *part;
@@ -129,14 +135,17 @@ static cm_status open_part(struct tr_engine *self)
     CM_TRY(open_spans(self));
     CM_TRY(open_statistics(self));
     CM_TRY(put_samples(self));
-    if (ar_group_size(self->cfg.group) > 1)
+    if (is_staged(self))
         CM_TRY(nn_device_lane_open(self->cfg.device, &part->transfer, "transfer", true));
     return nn_device_event_open(self->cfg.device, &part->begun);
 }
 
 cm_status tr_device_open(struct tr_engine *self)
 {
-    return ar_group_agree(self->cfg.group, open_part(self), "opening a device");
+    CM_TRY(ar_group_agree(self->cfg.group, open_part(self), "opening a device"));
+    if (ar_group_size(self->cfg.group) == 1 || is_staged(self))
+        return CM_OK;
+    return tr_nccl_open(&self->part->nccl, self);
 }
 
 void tr_device_close(struct tr_engine *self)
@@ -148,6 +157,7 @@ void tr_device_close(struct tr_engine *self)
         return;
     for (int i = 0; i < TR_CAPTURED; i++)
         nn_device_graph_close(device, &part->captured[i].graph);
+    tr_nccl_close(&part->nccl);
     ln_lane_close(&part->transfer);
     ln_event_close(&part->begun);
     nn_device_muon_close(&part->muon);

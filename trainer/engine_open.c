@@ -62,12 +62,16 @@ static cm_status open_lanes(struct tr_engine *self)
     return CM_OK;
 }
 
+#define BUCKET_KIB 1024 /* where nothing is measured */
+
 /* Buckets close from the front of the arena as backward finishes ops; the statistics are the last
  * one. */
 static cm_status open_buckets(struct tr_engine *self)
 {
     int nops = nn_plan_nops(self->plan);
-    size_t limit = (size_t)self->cfg.allreduce->bucket_kib * 1024 / sizeof(float);
+    size_t kib = (size_t)self->cfg.allreduce->bucket_kib, limit = self->bucket_limit;
+    if (limit == 0)
+        limit = (kib > 0 ? kib : BUCKET_KIB) * 1024 / sizeof(float);
     CM_TRY(cm_alloc(&self->buckets, (size_t)nops, sizeof *self->buckets, "buckets"));
     size_t begin = 0, end = 0;
     for (int op = nops - 1; op >= 0; op--) {

@@ -8,6 +8,7 @@
 #include "common/mem.h"
 #include "common/version.h"
 #include "model/backend.h"
+#include "model/device_comm.h"
 
 /* "model name" of /proc/cpuinfo, "unknown" where there is none. */
 static void cpu_name(char name[128])
@@ -59,6 +60,13 @@ cm_status tr_fingerprint_device(char **text, const struct nn_device *device)
     char line[256];
     const char *description = strchr(nn_device_describe(device), ' '); /* behind "cuda:0" */
     snprintf(line, sizeof line, "device%s\n", description ? description : "");
+    return add_line(text, line);
+}
+
+cm_status tr_fingerprint_sums(char **text, const struct nn_device *device)
+{
+    char line[96];
+    snprintf(line, sizeof line, "sums %s\n", nn_device_comm_library(device));
     return add_line(text, line);
 }
 

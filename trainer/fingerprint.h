@@ -16,6 +16,8 @@ CM_MUST_CHECK cm_status tr_fingerprint(char **text, const struct nn_backend *bac
 /* More lines: the GPU without its number, its libraries; the ways in which they compute products
  * (none: no line). */
 CM_MUST_CHECK cm_status tr_fingerprint_device(char **text, const struct nn_device *device);
+/* One more where ranks sum in the order of the device's library of collectives. */
+CM_MUST_CHECK cm_status tr_fingerprint_sums(char **text, const struct nn_device *device);
 CM_MUST_CHECK cm_status tr_fingerprint_engines(char **text, const struct nn_engines *engines);
 
 #endif

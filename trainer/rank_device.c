@@ -5,6 +5,7 @@
 
 #include "common/log.h"
 #include "common/mem.h"
+#include "model/device_comm.h"
 
 static bool is_on_host(const char *which)
 {
@@ -47,6 +48,26 @@ static cm_status check_shared(const struct nn_device *device, struct ar_group *g
     return st;
 }
 
+/* NCCL is the best of what there is, but not every host has it. */
+static cm_status choose_transport(const struct nn_device *device, struct ar_config *allreduce,
+                                  struct ar_group *group)
+{
+    if (allreduce->transport == AR_TRANSPORT_CUDA_MPI)
+        return CM_OK;
+    CM_TRY(check_shared(device, group));
+    cm_status st = ar_group_agree(group, nn_device_comm_check(device), "looking for NCCL");
+    if (st == CM_OK) {
+        allreduce->transport = AR_TRANSPORT_NCCL;
+        return CM_OK;
+    }
+    if (allreduce->transport == AR_TRANSPORT_NCCL || (st != CM_EUNSUPPORTED && st != CM_EPEER))
+        return st;
+    if (ar_group_rank(group) == 0)
+        cm_log_info("gradients go through host memory and MPI (cuda+mpi): %s", cm_error_text());
+    allreduce->transport = AR_TRANSPORT_CUDA_MPI;
+    return CM_OK;
+}
+
 /* Whether all ranks could; the reason of the first that could not is rank 0's to tell. */
 static cm_status all_or_none(struct nn_device **device, struct ar_group *group, cm_status st)
 {
@@ -62,18 +83,18 @@ static cm_status all_or_none(struct nn_device **device, struct ar_group *group, 
 }
 
 cm_status tr_rank_device_open(struct nn_device **out, const struct tr_model_config *model,
-                              const struct ar_config *allreduce, struct ar_group *group)
+                              struct ar_config *allreduce, struct ar_group *group)
 {
     char name[NN_DEVICE_NAME];
     bool automatic = strcmp(model->device, "auto") == 0;
-    bool staged = allreduce->transport == AR_TRANSPORT_CUDA_MPI;
     *out = NULL;
     if (is_on_host(model->device))
-        return staged ? CM_FAIL(CM_ECONFIG,
-                                "allreduce.transport \"cuda+mpi\" is for GPUs, and model.device is "
-                                "\"%s\"",
-                                model->device)
-                      : CM_OK;
+        return allreduce->transport == AR_TRANSPORT_AUTO
+                   ? CM_OK
+                   : CM_FAIL(CM_ECONFIG,
+                             "allreduce.transport \"%s\" is for GPUs, and model.device is \"%s\"",
+                             allreduce->transport == AR_TRANSPORT_NCCL ? "nccl" : "cuda+mpi",
+                             model->device);
     nn_device_name_nth(name, model->device, ar_group_local_rank(group), nn_device_count());
     cm_status st = nn_device_open(out, name);
     if (automatic)
@@ -82,8 +103,8 @@ cm_status tr_rank_device_open(struct nn_device **out, const struct tr_model_conf
         st = ar_group_agree(group, st, "opening a GPU");
     if (!*out)
         return automatic ? CM_OK : st;
-    if (st == CM_OK && !staged)
-        st = check_shared(*out, group);
+    if (st == CM_OK && ar_group_size(group) > 1)
+        st = choose_transport(*out, allreduce, group);
     if (st != CM_OK)
         nn_device_close(out);
     return st;

@@ -190,6 +190,9 @@ cm_status tr_session_load(struct tr_session *s, struct nn_spec *spec)
     cm_status st = tr_fingerprint(&s->fingerprint, backend, dtype);
     if (st == CM_OK && s->device)
         st = tr_fingerprint_device(&s->fingerprint, s->device);
+    if (st == CM_OK && s->allreduce.transport == AR_TRANSPORT_NCCL &&
+        s->allreduce.order == AR_ORDER_FAST)
+        st = tr_fingerprint_sums(&s->fingerprint, s->device);
     CM_TRY(ar_group_agree(s->group, st, "taking the fingerprint"));
     return agree_on_all(s);
 }

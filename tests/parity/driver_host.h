@@ -2,7 +2,7 @@
  * unevenly as events allow (host_streams.h), and a kernel's threads run one after the other, phase
  * by phase. So the GPU backend, its kernels, their launches and the order between streams are
  * tested where no GPU is. It proves what is computed, never the speed or what a compiler for GPUs
- * makes of it. */
+ * makes of it. FLYWHEEL_HOST_GPUS=n: it shows n GPUs, which ranks can tell apart. */
 #ifndef TESTS_PARITY_DRIVER_HOST_H
 #define TESTS_PARITY_DRIVER_HOST_H
 

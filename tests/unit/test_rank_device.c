@@ -38,9 +38,13 @@ static void a_transport_for_gpus_wants_one(void **state)
     (void)state;
     expect_fault(CM_ECONFIG, "cuda+mpi", tr_rank_device_open(&device, &model, &allreduce, NULL));
     assert_null(device);
+    allreduce.transport = AR_TRANSPORT_NCCL;
+    expect_fault(CM_ECONFIG, "\"nccl\" is for GPUs, and model.device is \"cpu\"",
+                 tr_rank_device_open(&device, &model, &allreduce, NULL));
     allreduce.transport = AR_TRANSPORT_AUTO;
     expect_ok(tr_rank_device_open(&device, &model, &allreduce, NULL));
     assert_null(device);
+    assert_int_equal(allreduce.transport, AR_TRANSPORT_AUTO);
 }
 
 static void engines_are_a_line_of_the_fingerprint(void **state)

@@ -1,0 +1,131 @@
+#!/bin/bash
+# Sums from GPU to GPU, with the host as several GPUs (tests/parity/driver_host.c, comm_host.c, as the plug-in): the bits of
+# one rank and of cuda+mpi on 2, 4 and 8 ranks, in buckets of any size; which transport is chosen, refused or fallen back
+# from; ranks that are killed, stopped or fail inside a sum.
+set -euo pipefail
+command -v mpirun >/dev/null || { echo "skip: no mpirun"; exit 77; }
+
+. "$(dirname "${BASH_SOURCE[0]}")/train_lib.bash"
+
+mkdir "$work/bin"
+cp "$train" "$work/bin/flywheel-train"
+cp "$FLYWHEEL_BIN/../lib/libplugin_host.so" "$work/bin/libflywheel_cuda.so"
+train=$work/bin/flywheel-train
+export FLYWHEEL_HOST_GPUS=8
+
+# 9 steps; the last layer's 10,240 weights go by halves, the others whole. Tensors' sizes are odd.
+cat >"$work/network.json" <<'JSON'
+{"format": "1.0", "name": "tiny", "input": {"channels": 3, "height": 8, "width": 8},
+ "preprocess": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
+ "nodes": [{"name": "conv", "op": "conv", "out": 64, "kernel": 3, "pad": 1}, {"name": "norm", "op": "batchnorm"},
+           {"name": "act", "op": "relu"}, {"name": "pool", "op": "maxpool", "kernel": 2}, {"name": "flat", "op": "flatten"},
+           {"name": "drop", "op": "dropout", "p": 0.1}, {"name": "fc", "op": "linear", "out": 10}]}
+JSON
+cat >"$work/config.json" <<JSON
+{"schema": 1,
+ "model": {"network": "$work/network.json", "device": "cuda", "precision": "fp32"},
+ "data": {"dataset": "synthetic:10:133:8x8x3", "test_limit": 40},
+ "train": {"epochs": 3, "batch": 50, "lr": 0.05, "shards": 8, "flip": "random", "crop_pad": 1, "clip_norm": 2,
+           "audit_every": 4},
+ "store": {"every_steps": 4, "keep_last": 100}}
+JSON
+config=$work/config.json
+ranks() { # W RUN SETTING...
+    local w=$1 run=$2 sets=()
+    shift 2
+    for s in "$@"; do sets+=(--set "$s"); done
+    want 0 mpirun --quiet -np "$w" "$train" train "$config" --run "$work/$run" "${sets[@]}"
+}
+
+# ---- the same bits ----
+want 0 "$train" train "$config" --run "$work/one" -q
+want_sha=$(sha_of "$work/one")
+for w in 2 4 8; do
+    ranks $w "ranks$w"
+    says "gradients are summed by NCCL of the host, in the fixed tree"
+    says "which sets the size of a bucket"
+    same "$work/ranks$w"
+done
+ranks 4 small allreduce.transport=nccl allreduce.bucket_kib=1
+! grep -qF "sets the size of a bucket" "$work/log" || fail "a bucket's size was measured though it is given"
+same "$work/small"
+ranks 4 staged allreduce.transport=cuda+mpi
+! grep -qF "NCCL" "$work/log" || fail "cuda+mpi came to NCCL"
+same "$work/staged"
+half=(model.precision=fp16 allreduce.compress=true)
+ranks 1 half1 "${half[@]}"
+ranks 4 half4 "${half[@]}"
+ranks 2 half2 "${half[@]}" allreduce.transport=cuda+mpi
+[ "$(sha_of "$work/half1")" = "$(sha_of "$work/half4")" ] || fail "compressed: other bits on 4 ranks"
+[ "$(sha_of "$work/half1")" = "$(sha_of "$work/half2")" ] || fail "compressed: other bits over MPI"
+[ "$(sha_of "$work/half1")" != "$want_sha" ] || fail "fp16 gives fp32's bits: it was not on"
+for run in 1 2; do ranks 3 "fast$run" allreduce.order=fast; done
+says "gradients are summed by NCCL of the host, in its own order"
+! grep -qF "sets the size of a bucket" "$work/log" || fail "a clock sets what changes the bits of order fast"
+[ "$(sha_of "$work/fast1")" = "$(sha_of "$work/fast2")" ] || fail "fast: other bits in a rerun"
+last=$(find "$work/fast1/checkpoints" -maxdepth 1 -name 'v*' | sort | tail -1)
+grep -qF "sums NCCL of the host" "$last/manifest.json" || fail "the fingerprint does not hold NCCL under order fast"
+echo "same bits over NCCL, over MPI and alone"
+
+# ---- which transport ----
+FLYWHEEL_HOST_NO_COMM=1 ranks 2 without
+says "gradients go through host memory and MPI (cuda+mpi): cuda:0: no NCCL: libnccl.so.2: the host is told to have none"
+same "$work/without"
+want 1 mpirun --quiet -np 1 "$train" train "$config" --run "$work/asked" -q --set allreduce.transport=nccl : \
+    -np 1 -x FLYWHEEL_HOST_NO_COMM=1 "$train" train "$config" --run "$work/asked" -q --set allreduce.transport=nccl
+says "looking for NCCL: rank 1: cuda:1: no NCCL"
+want 2 env FLYWHEEL_HOST_GPUS=1 mpirun --quiet -np 2 "$train" train "$config" --run "$work/shared" -q \
+    --set allreduce.transport=nccl
+says "ranks 0 and 1 have one GPU (host-0)"
+want 2 "$train" train "$config" --run "$work/cpu" -q --set model.device=cpu --set allreduce.transport=nccl
+says 'allreduce.transport "nccl" is for GPUs, and model.device is "cpu"'
+want 2 "$train" train "$config" --check --set allreduce.transport=ncll
+says "nccl"
+echo "the transport is chosen, fallen back from and refused"
+
+# ---- a rank is lost inside a sum: all leave within the deadline, having aborted, and name it ----
+alone=(--mca orte_abort_on_non_zero_status 0 --enable-recovery)
+soon="-q --set allreduce.collective_timeout_ms=2000 --set allreduce.late_ms=400 --set allreduce.heartbeat_ms=100"
+lose() { # RUN INJECTION: rank 2 of 4 has it; a stopped one is woken after the others have gone
+    local command="$train train $config --run $work/$1 $soon"
+    # shellcheck disable=SC2086 # words
+    mpirun --quiet "${alone[@]}" -np 2 $command : \
+        -np 1 -x FLYWHEEL_INJECT="$2" bash -c "echo \$\$ >$work/rank2; exec $command" : \
+        -np 1 $command >"$work/log" 2>&1 &
+    pid=$!
+    if [[ $2 = *stop* ]]; then
+        for r in 0 1 3; do
+            until grep -qF "rank $r aborts" "$work/log"; do
+                kill -0 "$pid" || fail "the job ended before rank $r had aborted"
+                sleep 0.05
+            done
+        done
+        kill -CONT "$(cat "$work/rank2")"
+    fi
+    wait "$pid" || true # with --enable-recovery mpirun's own code says nothing
+    pid=
+    ! grep -q "done: version" "$work/log" || fail "a job that lost a rank came to its end"
+}
+blames() { # RUN FAULT STEP: rank 2
+    local got
+    got=$(jq -r '[.failure.rank, .failure.fault, .failure.step] | join(" ")' "$work/$1/summary.json")
+    [ "$got" = "2 $2 $3" ] || fail "summary.json of $1 blames '$got' instead of '2 $2 $3'"
+}
+lose killed train.nccl.wait=kill@4
+says "(sum of the gradients over NCCL) at 'step' step 3 waited"
+for r in 0 1 3; do says "host communicator: rank $r aborts"; done
+blames killed gone 3
+lose stopped train.nccl.wait=stop@4
+says "(sum of the gradients over NCCL) at 'step' step 3 waited 2."
+blames stopped silent 3
+lose failed train.nccl.wait=eio@4
+says "rank 2 on $(hostname) left: training: injected at train.nccl.wait"
+blames failed failed 3
+lose unsent train.nccl.bucket=eio@3
+says "computing a step: rank 2: injected at train.nccl.bucket"
+for r in 0 1 2 3; do says "host communicator: rank $r aborts"; done
+[ "$(jq .failure.rank "$work/unsent/summary.json")" = 2 ] || fail "summary.json does not blame who enqueued nothing"
+ranks 4 killed
+says "resuming from version"
+same "$work/killed"
+echo "a rank that is lost inside a sum is named, and the run goes on to the same bits"

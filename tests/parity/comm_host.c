@@ -1,0 +1,277 @@
+#include "tests/parity/comm_host.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "tests/parity/host_streams.h"
+
+enum { MOST_RANKS = 8, BOX = 1 << 16, NO_ID = 5, ABORTED = 6 };
+
+struct box {
+    atomic_int full;
+    size_t nbytes; /* of this piece; written by who sends, before full */
+    char piece[BOX];
+};
+
+/* Zeroed memory of all ranks. */
+struct shared {
+    atomic_int here;                        /* ranks that have opened it */
+    atomic_int failed;                      /* 1 + the rank that gave up */
+    struct box box[MOST_RANKS][MOST_RANKS]; /* [from][to] */
+};
+
+struct comm {
+    struct shared *shared;
+    int rank, size;
+    _Atomic bool aborted;
+    _Atomic int users; /* work that names it, and its owner */
+};
+
+static const char *missing(void)
+{
+    return getenv("FLYWHEEL_HOST_NO_COMM") ? "libnccl.so.2: the host is told to have none" : NULL;
+}
+
+static const char *library(void)
+{
+    return "NCCL of the host";
+}
+
+static const char *text_of(int code)
+{
+    return code == ABORTED ? "aborted" : "no such memory";
+}
+
+/* ---- life ---- */
+
+static int make_id(unsigned char id[NN_COMM_ID])
+{
+    int file =
+        memfd_create("ranks", 0); /* open for the process's life: others come by its number */
+    if (file < 0 || ftruncate(file, sizeof(struct shared)) != 0)
+        return NO_ID;
+    memset(id, 0, NN_COMM_ID);
+    snprintf((char *)id, NN_COMM_ID, "/proc/%ld/fd/%d", (long)getpid(), file);
+    return 0;
+}
+
+static int open_comm(void **out, const unsigned char id[NN_COMM_ID], int rank, int size)
+{
+    struct comm *self = calloc(1, sizeof *self);
+    int file = open((const char *)id, O_RDWR);
+    *out = NULL;
+    if (self && file >= 0 && size <= MOST_RANKS)
+        self->shared =
+            mmap(NULL, sizeof *self->shared, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (file >= 0)
+        close(file);
+    if (!self || !self->shared || self->shared == MAP_FAILED) {
+        free(self);
+        return NO_ID;
+    }
+    self->rank = rank;
+    self->size = size;
+    self->users = 1;
+    atomic_fetch_add(&self->shared->here, 1);
+    *out = self;
+    return 0;
+}
+
+static enum nn_comm_state state(void *comm, char why[NN_COMM_WHY])
+{
+    struct comm *self = comm;
+    int failed = atomic_load(&self->shared->failed);
+    if (failed) {
+        snprintf(why, NN_COMM_WHY, "rank %d aborted", failed - 1);
+        return NN_COMM_PEER_FAILED;
+    }
+    return atomic_load(&self->shared->here) < self->size ? NN_COMM_BUSY : NN_COMM_READY;
+}
+
+static void let_go(struct comm *self)
+{
+    if (atomic_fetch_sub(&self->users, 1) > 1)
+        return;
+    munmap(self->shared, sizeof *self->shared);
+    free(self);
+}
+
+static int finish(void *comm)
+{
+    (void)comm;
+    return 0;
+}
+
+static void close_comm(void *comm)
+{
+    let_go(comm);
+}
+
+/* Said on stderr, where a test sees it. */
+static void abort_comm(void *comm)
+{
+    struct comm *self = comm;
+    int nobody = 0;
+    fprintf(stderr, "host communicator: rank %d aborts\n", self->rank);
+    atomic_compare_exchange_strong(&self->shared->failed, &nobody, 1 + self->rank);
+    atomic_store(&self->aborted, true);
+    let_go(self);
+}
+
+/* ---- work ---- */
+
+/* What goes one way; the pieces of a message follow each other through one box. */
+struct way {
+    struct box *box;
+    char *at;
+    size_t left;
+};
+
+static void push(struct way *w)
+{
+    while (w->left > 0 && !atomic_load(&w->box->full)) {
+        w->box->nbytes = w->left < BOX ? w->left : BOX;
+        memcpy(w->box->piece, w->at, w->box->nbytes);
+        w->at += w->box->nbytes;
+        w->left -= w->box->nbytes;
+        atomic_store(&w->box->full, 1);
+    }
+}
+
+static void pull(struct way *w)
+{
+    while (w->left > 0 && atomic_load(&w->box->full)) {
+        size_t n = w->box->nbytes < w->left ? w->box->nbytes : w->left;
+        memcpy(w->at, w->box->piece, n);
+        w->at += n;
+        w->left -= n;
+        atomic_store(&w->box->full, 0);
+    }
+}
+
+/* A swap; or one of the W - 1 rounds of a sum. Its own, as long as it is not done: a stream copies
+ * only the pointer. */
+struct work {
+    struct comm *comm;
+    struct way out, in;
+    /* a sum: the vectors of all ranks, and where their sum goes */
+    float *all, *buf;
+    size_t n;
+    int round;
+};
+
+static struct way way_to(struct comm *comm, int from, int to, void *at, size_t nbytes)
+{
+    return (struct way){&comm->shared->box[from][to], at, nbytes};
+}
+
+static void drop(struct work *w)
+{
+    let_go(w->comm);
+    free(w->all);
+    free(w);
+}
+
+/* In turn with every other rank: the whole vector to it, that of another one from it. */
+static void begin_round(struct work *w)
+{
+    int rank = w->comm->rank, size = w->comm->size;
+    int to = (rank + w->round) % size, from = (rank + size - w->round) % size;
+    size_t nbytes = w->n * sizeof(float);
+    w->out = way_to(w->comm, rank, to, w->buf, nbytes);
+    w->in = way_to(w->comm, from, rank, w->all + (size_t)from * w->n, nbytes);
+}
+
+static void add_all(struct work *w)
+{
+    memcpy(w->all + (size_t)w->comm->rank * w->n, w->buf, w->n * sizeof(float));
+    for (size_t i = 0; i < w->n; i++) {
+        w->buf[i] = w->all[i];
+        for (int r = 1; r < w->comm->size; r++)
+            w->buf[i] += w->all[(size_t)r * w->n + i];
+    }
+}
+
+/* Aborted work is over, whatever it has done. */
+static bool run(const void *args)
+{
+    struct work *w;
+    memcpy(&w, args, sizeof w);
+    bool aborted = atomic_load(&w->comm->aborted);
+    push(&w->out);
+    pull(&w->in);
+    bool done = w->out.left == 0 && w->in.left == 0;
+    if (!done && !aborted) {
+        sched_yield();
+        return false;
+    }
+    if (w->all && !aborted && ++w->round < w->comm->size) {
+        begin_round(w);
+        return false;
+    }
+    if (w->all && !aborted)
+        add_all(w);
+    drop(w);
+    return true;
+}
+
+static int put(void *stream, struct work *w)
+{
+    if (!w)
+        return HOST_NO_MEMORY;
+    atomic_fetch_add(&w->comm->users, 1);
+    int code = host_stream_put(stream, run, &w, sizeof w);
+    if (code)
+        drop(w);
+    return code;
+}
+
+static int swap(void *comm, void *stream, int peer, const void *out, size_t nout, void *in,
+                size_t nin)
+{
+    struct comm *self = comm;
+    struct work *w = calloc(1, sizeof *w);
+    union {
+        const void *in;
+        void *out;
+    } from = {.in = out}; /* a way has one type of pointer; this one is only read */
+    if (w)
+        *w = (struct work){.comm = self,
+                           .out = way_to(self, self->rank, peer, from.out, nout),
+                           .in = way_to(self, peer, self->rank, in, nin)};
+    return put(stream, w);
+}
+
+static int sum(void *comm, void *stream, float *buf, size_t n)
+{
+    struct comm *self = comm;
+    struct work *w = calloc(1, sizeof *w);
+    float *all = malloc((size_t)self->size * n * sizeof *all);
+    if (!w || !all) {
+        free(w);
+        free(all);
+        return HOST_NO_MEMORY;
+    }
+    *w = (struct work){.comm = self, .all = all, .buf = buf, .n = n, .round = 1};
+    begin_round(w);
+    return put(stream, w);
+}
+
+const struct nn_comm_driver comm_host = {.missing = missing,
+                                         .library = library,
+                                         .text_of = text_of,
+                                         .make_id = make_id,
+                                         .open = open_comm,
+                                         .state = state,
+                                         .swap = swap,
+                                         .sum = sum,
+                                         .finish = finish,
+                                         .close = close_comm,
+                                         .abort = abort_comm};

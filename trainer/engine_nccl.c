@@ -1,0 +1,286 @@
+#include "trainer/engine_nccl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "allreduce/tree.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "model/device_comm.h"
+
+#define SHORT_FLOATS ((size_t)4096) /* up to here latency counts, not bytes; as allreduce/sum.c */
+#define ROUNDS       5              /* of measuring; the median counts */
+#define GRACE_MS     2000           /* for the watchdog, whose deadline comes first, to speak */
+
+struct tr_nccl {
+    struct tr_engine *engine; /* borrowed */
+    struct nn_device_comm *comm;
+    struct ln_lane *lane;
+    int rank, levels;
+    bool fast, compress;
+    int64_t timeout_ms;
+    cm_status failed; /* the first fault of enqueueing in a step */
+    struct cm_error why;
+    /* on the device: what a partner sent; with compress both ways in bf16, too */
+    float *arrived;
+    uint16_t *leaves, *arrives;
+};
+
+/* ---- the tree ---- */
+
+static cm_status narrow(struct tr_nccl *self, uint16_t *dst, const float *src, size_t n)
+{
+    return nn_device_cast(self->engine->cfg.device, self->lane, NN_BF16, dst, NN_F32, src, n);
+}
+
+static cm_status widen(struct tr_nccl *self, float *dst, const uint16_t *src, size_t n)
+{
+    return nn_device_cast(self->engine->cfg.device, self->lane, NN_F32, dst, NN_BF16, src, n);
+}
+
+/* `out` goes to the partner and what it sends to in, n floats each way; nodes of a compressed tree
+ * are bf16 already, so that narrowing loses nothing. */
+static cm_status swap(struct tr_nccl *self, int partner, const float *out, size_t nout, float *in,
+                      size_t nin)
+{
+    if (!self->compress)
+        return nn_device_comm_swap(self->comm, self->lane, partner, out, nout * sizeof *out, in,
+                                   nin * sizeof *in);
+    CM_TRY(narrow(self, self->leaves, out, nout));
+    CM_TRY(nn_device_comm_swap(self->comm, self->lane, partner, self->leaves,
+                               nout * sizeof *self->leaves, self->arrives,
+                               nin * sizeof *self->arrives));
+    return widen(self, in, self->arrives, nin);
+}
+
+static cm_status add(struct tr_nccl *self, float *dst, const float *src, size_t n)
+{
+    return nn_device_merge(self->engine->cfg.device, self->lane, dst, src, n, self->compress);
+}
+
+static cm_status sum_short(struct tr_nccl *self, float *buf, size_t n)
+{
+    for (int level = 0; level < self->levels; level++) {
+        CM_TRY(swap(self, ar_tree_partner(self->rank, level), buf, n, self->arrived, n));
+        CM_TRY(add(self, buf, self->arrived, n));
+    }
+    return CM_OK;
+}
+
+static cm_status sum_long(struct tr_nccl *self, float *buf, size_t n)
+{
+    for (int level = 0; level < self->levels; level++) {
+        int partner = ar_tree_partner(self->rank, level);
+        struct ar_range mine = ar_tree_range(n, self->rank, level + 1);
+        struct ar_range theirs = ar_tree_range(n, partner, level + 1);
+        CM_TRY(swap(self, partner, buf + theirs.begin, ar_range_count(theirs), self->arrived,
+                    ar_range_count(mine)));
+        CM_TRY(add(self, buf + mine.begin, self->arrived, ar_range_count(mine)));
+    }
+    for (int level = self->levels - 1; level >= 0; level--) {
+        int partner = ar_tree_partner(self->rank, level);
+        struct ar_range mine = ar_tree_range(n, self->rank, level + 1);
+        struct ar_range theirs = ar_tree_range(n, partner, level + 1);
+        CM_TRY(swap(self, partner, buf + mine.begin, ar_range_count(mine), buf + theirs.begin,
+                    ar_range_count(theirs)));
+    }
+    return CM_OK;
+}
+
+/* In place, on the lane. */
+static cm_status sum(struct tr_nccl *self, float *buf, size_t n)
+{
+    if (self->fast)
+        return nn_device_comm_sum(self->comm, self->lane, buf, n);
+    if (self->compress)
+        CM_TRY(add(self, buf, NULL, n));
+    return n <= SHORT_FLOATS ? sum_short(self, buf, n) : sum_long(self, buf, n);
+}
+
+/* ---- a step ---- */
+
+static cm_status task_sum(void *ctx, int64_t first, int64_t n)
+{
+    struct tr_nccl *self = ctx;
+    self->failed = cm_fault("train.nccl.bucket");
+    if (self->failed == CM_OK)
+        self->failed = sum(self, self->engine->lane_gradients + first, (size_t)n);
+    if (self->failed != CM_OK)
+        cm_error_save(&self->why);
+    return self->failed;
+}
+
+void tr_nccl_bucket(struct tr_nccl *self, size_t first, size_t n, struct ln_event *ready)
+{
+    ln_lane_wait(self->lane, ready);
+    ln_lane_run(self->lane, task_sum, self, (int64_t)first, (int64_t)n);
+}
+
+cm_status tr_nccl_enqueued(const struct tr_nccl *self)
+{
+    if (self->failed != CM_OK)
+        cm_error_restore(&self->why);
+    return self->failed;
+}
+
+cm_status tr_nccl_wait(struct tr_nccl *self)
+{
+    if (!self)
+        return CM_OK;
+    struct ar_group *group = self->engine->cfg.group;
+    ar_group_wait_begin(group, "sum of the gradients over NCCL");
+    cm_status st = cm_fault("train.nccl.wait");
+    if (st == CM_OK)
+        st = nn_device_comm_sync(self->comm, self->lane, cm_deadline_in_ms(self->timeout_ms));
+    ar_group_wait_end(group);
+    if (st != CM_OK)
+        nn_device_comm_abort(self->comm);
+    return st;
+}
+
+void tr_nccl_abort(struct tr_nccl *self)
+{
+    if (self)
+        nn_device_comm_abort(self->comm);
+}
+
+/* ---- what a sum costs ---- */
+
+static int by_size(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+/* Median seconds of the sum of n gradients, which are zeros now. The first time connects. */
+static cm_status time_sum(struct tr_nccl *self, size_t n, double *median_s)
+{
+    double seconds[ROUNDS];
+    for (int i = -1; i < ROUNDS; i++) {
+        int64_t begin_ns = cm_now_ns();
+        CM_TRY(sum(self, self->engine->lane_gradients, n));
+        CM_TRY(nn_device_comm_sync(self->comm, self->lane, cm_deadline_in_ms(self->timeout_ms)));
+        if (i >= 0)
+            seconds[i] = (double)(cm_now_ns() - begin_ns) / 1e9;
+    }
+    qsort(seconds, ROUNDS, sizeof *seconds, by_size);
+    *median_s = seconds[ROUNDS / 2];
+    return CM_OK;
+}
+
+/* Rank 0's numbers are everybody's. Under `fast` a bucket's size changes bits, so there no clock
+ * may set it. */
+static cm_status choose_bucket(struct tr_nccl *self)
+{
+    struct tr_engine *e = self->engine;
+    size_t n = e->cfg.layout->nparam;
+    double least_s, all_s;
+    cm_status st = time_sum(self, n < SHORT_FLOATS ? n : SHORT_FLOATS, &least_s);
+    if (st == CM_OK)
+        st = time_sum(self, n, &all_s);
+    CM_TRY(ar_group_agree(e->cfg.group, st, "measuring NCCL"));
+    double rate = (double)n / (all_s - least_s);
+    uint64_t limit = ar_bucket_limit(n, least_s, rate);
+    CM_TRY(ar_group_broadcast(e->cfg.group, &limit, sizeof limit, 0));
+    bool measured = !self->fast && e->cfg.allreduce->bucket_kib == 0;
+    if (measured)
+        e->bucket_limit = (size_t)limit;
+    if (self->rank == 0)
+        cm_log_info("gradients are summed by %s, %s: %.0f us and %.2f GB/s%s",
+                    nn_device_comm_library(e->cfg.device),
+                    self->fast ? "in its own order" : "in the fixed tree", 1e6 * least_s,
+                    all_s > least_s ? rate * sizeof(float) / 1e9 : 0.0,
+                    measured ? ", which sets the size of a bucket" : "");
+    return CM_OK;
+}
+
+/* ---- life ---- */
+
+static void leave(void *arg)
+{
+    nn_device_comm_abort(arg);
+}
+
+static cm_status open_buffers(struct tr_nccl *self)
+{
+    struct tr_engine *e = self->engine;
+    const struct nn_backend *backend = e->backend;
+    size_t half = e->cfg.layout->ntotal / 2 + 16; /* tree.h cuts at multiples of 16 */
+    size_t most = half > SHORT_FLOATS ? half : SHORT_FLOATS;
+    CM_TRY(nn_device_lane_open(e->cfg.device, &self->lane, "nccl", true));
+    if (self->fast)
+        return CM_OK;
+    CM_TRY(backend->alloc(backend, &self->arrived, most * sizeof *self->arrived,
+                          "a partner's gradients"));
+    if (!self->compress)
+        return CM_OK;
+    CM_TRY(backend->alloc(backend, &self->leaves, most * sizeof *self->leaves,
+                          "gradients to a partner"));
+    return backend->alloc(backend, &self->arrives, most * sizeof *self->arrives,
+                          "a partner's gradients");
+}
+
+/* Each step of it on all ranks or on none: a rank that fails alone keeps nobody waiting. */
+static cm_status open_comm(struct tr_nccl *self)
+{
+    const struct tr_engine_config *cfg = &self->engine->cfg;
+    struct ar_group *group = cfg->group;
+    unsigned char id[NN_COMM_ID] = {0};
+    cm_status st = open_buffers(self);
+    if (st == CM_OK && self->rank == 0)
+        st = nn_device_comm_id(cfg->device, id);
+    CM_TRY(ar_group_agree(group, st, "preparing NCCL"));
+    CM_TRY(ar_group_broadcast(group, id, sizeof id, 0));
+    st = nn_device_comm_open(&self->comm, cfg->device, id, self->rank, ar_group_size(group),
+                             cfg->allreduce->start_timeout_ms);
+    CM_TRY(ar_group_agree(group, st, "opening NCCL"));
+    ar_group_on_leave(group, leave, self->comm);
+    CM_TRY(ar_group_agree(group, nn_device_comm_meet(self->comm), "opening NCCL"));
+    CM_TRY(choose_bucket(self));
+    nn_device_comm_set_timeout(self->comm, self->timeout_ms);
+    return CM_OK;
+}
+
+cm_status tr_nccl_open(struct tr_nccl **out, struct tr_engine *e)
+{
+    struct tr_nccl *self;
+    const struct ar_config *allreduce = e->cfg.allreduce;
+    *out = NULL;
+    CM_TRY(
+        ar_group_agree(e->cfg.group, cm_alloc(&self, 1, sizeof *self, "NCCL"), "preparing NCCL"));
+    self->engine = e;
+    self->rank = ar_group_rank(e->cfg.group);
+    self->levels = ar_tree_levels(ar_group_size(e->cfg.group));
+    self->fast = allreduce->order == AR_ORDER_FAST;
+    self->compress = allreduce->compress;
+    int64_t watched_ms = allreduce->collective_timeout_ms > allreduce->late_ms
+                             ? allreduce->collective_timeout_ms
+                             : allreduce->late_ms;
+    self->timeout_ms = watched_ms + 2 * allreduce->heartbeat_ms + GRACE_MS;
+    cm_status st = open_comm(self);
+    if (st == CM_OK) {
+        *out = self;
+        return CM_OK;
+    }
+    if (self->comm)
+        nn_device_comm_abort(self->comm);
+    tr_nccl_close(&self);
+    return st;
+}
+
+void tr_nccl_close(struct tr_nccl **nccl)
+{
+    struct tr_nccl *self = *nccl;
+    if (!self)
+        return;
+    const struct nn_backend *backend = self->engine->backend;
+    if (self->comm)
+        ar_group_on_leave(self->engine->cfg.group, NULL, NULL);
+    nn_device_comm_close(&self->comm);
+    ln_lane_close(&self->lane);
+    backend->release(backend, &self->arrived);
+    backend->release(backend, &self->leaves);
+    backend->release(backend, &self->arrives);
+    cm_free(nccl);
+}

@@ -1,0 +1,35 @@
+/* Sums of gradients from GPU to GPU (transport "nccl"), for the engine on a device. A bucket goes
+ * to a lane of its own, before all other work of the GPU, as soon as backward has finished it:
+ *
+ *   order fixed   the tree of allreduce/tree.h over sends and receives: halves are exchanged and
+ *                 added on the GPU, then gathered back; the bits of cuda+mpi and of a CPU's tree,
+ *                 whatever the buckets, the ranks' places and the library's version
+ *   order fast    the library's own all-reduce of a bucket; the same bits for reruns only
+ *
+ * Loss, counts and the control word stay with MPI, in the message that ends a step: the host has
+ * them by then. Nothing of this is in a captured graph. */
+#ifndef TRAINER_ENGINE_NCCL_H
+#define TRAINER_ENGINE_NCCL_H
+
+#include "trainer/engine_private.h"
+
+struct tr_nccl;
+
+/* Collective, on all ranks or on none. Meets the other ranks and measures what a sum costs, from
+ * which rank 0 sets the engine's bucket_limit, unless the config says it or the order is fast. */
+CM_MUST_CHECK cm_status tr_nccl_open(struct tr_nccl **out, struct tr_engine *e);
+/* After the engine's graphs, before its lanes. NULL is fine. */
+void tr_nccl_close(struct tr_nccl **nccl);
+
+/* As the row of tr_engine_place. */
+void tr_nccl_bucket(struct tr_nccl *nccl, size_t first, size_t n, struct ln_event *ready);
+/* Whether this rank has enqueued its part: else the others would wait for it. */
+CM_MUST_CHECK cm_status tr_nccl_enqueued(const struct tr_nccl *nccl);
+/* Until the step's buckets are summed; watched, so that a rank that is missing has a name. A fault
+ * aborts. NULL is fine. */
+CM_MUST_CHECK cm_status tr_nccl_wait(struct tr_nccl *nccl);
+/* A step that failed somewhere leaves sums that never end: after this the job can only be left.
+ * NULL is fine. */
+void tr_nccl_abort(struct tr_nccl *nccl);
+
+#endif
