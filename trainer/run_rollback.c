@@ -82,6 +82,8 @@ static void tell(struct tr_runner *r, const char *why)
 {
     const struct tr_skip *skip = &r->progress.skip[r->progress.nskips - 1];
     char to[32] = "the initial weights";
+    if (!tr_run_is_root(r))
+        return; /* the others do not know the versions */
     if (r->saves.base > 0)
         snprintf(to, sizeof to, "version %lld", (long long)r->saves.base);
     tr_report_break(&r->report);

@@ -133,6 +133,7 @@ last=$(find "$run/checkpoints" -maxdepth 1 -name 'v*' | sort | tail -1)
 grep -q '"kind": *"skip"' "$last/manifest.json" || fail "the manifest has no intervention"
 want_sha=$(sha_of "$run")
 want 0 mpirun -np 4 "$train" train "$config" --run "$run-ranks" "${spiky[@]}"
+[ "$(grep -c "rolled back to" "$work/log")" = "$(count "$run-ranks" rollback)" ] || fail "more than one rank tells of a rollback"
 same "$run-ranks"
 step=$(events "$run" rollback | sed 's/.*"last_step":\([0-9]*\).*/\1/' | head -1)
 # Measured where it goes on, as a resume from there would.
