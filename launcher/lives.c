@@ -153,14 +153,6 @@ static struct cm_events *open_events(const struct la_lives *l)
     return events;
 }
 
-/* The number of the signal and its name, and what may have sent it. */
-static void describe_signal(char *text, size_t n, int signal)
-{
-    const char *name = sigdescr_np(signal);
-    snprintf(text, n, "ended by signal %d (%s)%s", signal, name ? name : "unknown",
-             signal == SIGKILL ? ": somebody's kill -9, or the kernel's memory limit" : "");
-}
-
 static void put_killed(struct cm_jw *w, const char *what, int exit_code)
 {
     char host[64] = "";
@@ -193,12 +185,16 @@ static cm_status write_killed(const struct la_lives *l, const char *what, int ex
     return st;
 }
 
+/* mpirun has codes of its own above those of signals. */
 void la_lives_end(struct la_lives *l, int exit_code)
 {
     char what[128];
-    if (!l || exit_code <= SIGNAL_CODE || !cm_path_is_dir(l->run_dir) || has_failed(l, false))
+    int number = exit_code - SIGNAL_CODE;
+    const char *name = number > 0 ? sigdescr_np(number) : NULL;
+    if (!l || !name || !cm_path_is_dir(l->run_dir) || has_failed(l, false))
         return;
-    describe_signal(what, sizeof what, exit_code - SIGNAL_CODE);
+    snprintf(what, sizeof what, "ended by signal %d (%s)%s", number, name,
+             number == SIGKILL ? ": somebody's kill -9, or the kernel's memory limit" : "");
     if (write_killed(l, what, exit_code) != CM_OK)
         cm_error_report(CM_LOG_WARN, CM_EIO, "summary.json");
     struct cm_events *events = open_events(l);
