@@ -16,7 +16,7 @@ hosts_possible()
         { echo "namespaces, bridges or veth pairs are not allowed here (CAP_SYS_ADMIN, CAP_NET_ADMIN)"; return 1; }
 }
 
-# Called first by a test: runs the script again in process, mount and network namespaces of its own, and returns only
+# Called first by a test, NAME [ARGUMENT...]: runs the script again, with these arguments, in process, mount and network namespaces of its own, and returns only
 # there. They end with their first process, which ends with this one, killed or not: the kernel leaves no process,
 # namespace, bridge or mount behind, and two copies of a test do not see each other.
 hosts_contain()
@@ -32,7 +32,7 @@ hosts_contain()
     work=$(mktemp -d "${TMPDIR:-/tmp}/$1.XXXXXX")
     # A background job starts with SIGINT ignored, which the test would inherit.
     env --default-signal=INT,QUIT FW_CONTAINED="$work" setpriv --pdeathsig KILL \
-        unshare --kill-child --fork --pid --mount --net --mount-proc bash "$0" &
+        unshare --kill-child --fork --pid --mount --net --mount-proc bash "$0" "${@:2}" &
     inner=$!
     trap 'pkill -KILL -P $inner || kill -KILL $inner; wait $inner || true; rm -rf "$work"; exit 143' INT TERM HUP
     wait $inner || code=$?
