@@ -22,7 +22,7 @@ static const struct cm_opt opts[] = {
     {"steps", 'n', CM_OPT_INT, offsetof(struct values, steps), "N", "steps that count (5)"},
     {"warmup", 0, CM_OPT_INT, offsetof(struct values, warmup), "N", "steps before them (1)"},
     {"ops", 0, CM_OPT_FLAG, offsetof(struct values, ops), NULL,
-     "time by op and its share of the machine's limit (needs train.threads 1)"},
+     "time by op and, on a CPU, its share of the machine's limit (needs train.threads 1)"},
 };
 
 static const struct cm_command command = {
@@ -68,28 +68,39 @@ static cm_status run_steps(struct bench *b, const struct values *v)
     return CM_OK;
 }
 
-/* Milliseconds per 1,000 images of this rank, and the share of the limit that arithmetic reaches.
- */
+/* Milliseconds per 1,000 images of this rank, and the share of the limit that arithmetic reaches;
+ * limit 0: not known. */
 static void print_op(const char *name, const char *kind, const struct tr_op_time *t, double images,
                      double flops, double limit)
 {
     double forward = t->forward_s * 1e6 / images, backward = t->backward_s * 1e6 / images;
     printf("%-24s %-8s %9.2f %9.2f", name, kind, forward, backward);
-    if (flops > 0 && t->forward_s + t->backward_s > 0)
-        printf(" %8.3f %6.1f %%", flops * 3e3 / ((forward + backward) * 1e-3) * 1e-12,
-               100 * flops * 3e3 / ((forward + backward) * 1e-3) / limit);
+    if (flops > 0 && t->forward_s + t->backward_s > 0) {
+        double flops_per_s = flops * 3e3 / ((forward + backward) * 1e-3);
+        printf(" %8.3f", flops_per_s * 1e-12);
+        if (limit > 0)
+            printf(" %6.1f %%", 100 * flops_per_s / limit);
+    }
     printf("\n");
+}
+
+static double images_of(const struct bench *b, int64_t steps) /* of this rank */
+{
+    return (double)b->session.train.batch / ar_group_size(b->session.group) * (double)steps;
 }
 
 static cm_status print_ops(const struct bench *b, int64_t steps)
 {
     const struct nn_plan *plan = tr_engine_plan(b->engine);
-    double flops_per_s, bytes_per_s;
-    CM_TRY(nn_cpu_measure_limits(nn_plan_dtype(plan), &flops_per_s, &bytes_per_s));
-    double images =
-        (double)b->session.train.batch / ar_group_size(b->session.group) * (double)steps;
-    printf("limits of one thread: %.3f TFLOP/s (%s), copy %.1f GB/s\n", flops_per_s * 1e-12,
-           nn_dtype_name(nn_plan_dtype(plan)), bytes_per_s * 1e-9);
+    double flops_per_s = 0, bytes_per_s, images = images_of(b, steps);
+    if (b->session.device) {
+        printf("%s, %s; each op waited for\n", nn_device_describe(b->session.device),
+               nn_dtype_name(nn_plan_dtype(plan)));
+    } else {
+        CM_TRY(nn_cpu_measure_limits(nn_plan_dtype(plan), &flops_per_s, &bytes_per_s));
+        printf("limits of one thread: %.3f TFLOP/s (%s), copy %.1f GB/s\n", flops_per_s * 1e-12,
+               nn_dtype_name(nn_plan_dtype(plan)), bytes_per_s * 1e-9);
+    }
     printf("%-24s %-8s %9s %9s %8s %8s\n", "op", "kind", "fwd ms", "bwd ms", "TFLOP/s", "limit");
     int nops = nn_plan_nops(plan);
     for (int op = 0; op < nops; op++) {
@@ -103,6 +114,24 @@ static cm_status print_ops(const struct bench *b, int64_t steps)
         print_op(extra[i], "", &b->sum[nops + i], images, 0, 0);
     printf("(milliseconds per 1,000 images of one rank)\n");
     return CM_OK;
+}
+
+/* What products with weights (conv, linear) take of all ops' time, and reach. */
+static void put_ops(struct cm_jw *w, const struct bench *b, int64_t steps)
+{
+    const struct nn_plan *plan = tr_engine_plan(b->engine);
+    double all_s = 0, products_s = 0, flops = 0;
+    for (int row = 0; row < b->nrows; row++) {
+        double s = b->sum[row].forward_s + b->sum[row].backward_s;
+        all_s += s;
+        if (row >= nn_plan_nops(plan) || nn_plan_flops(plan, row) <= 0)
+            continue;
+        products_s += s;
+        flops += nn_plan_flops(plan, row) * 3 * images_of(b, steps);
+    }
+    cm_jw_f64(w, "ops_s", all_s / (double)steps);
+    cm_jw_f64(w, "products_share", all_s > 0 ? products_s / all_s : 0);
+    cm_jw_f64(w, "products_tflop_per_s", products_s > 0 ? flops / products_s * 1e-12 : 0);
 }
 
 static void print_json(const struct bench *b, const struct values *v)
@@ -122,6 +151,8 @@ static void print_json(const struct bench *b, const struct values *v)
     cm_jw_f64(&w, "images_per_s_max", b->rates[v->steps - 1]);
     cm_jw_f64(&w, "allreduce_busy_s", comm.busy_s);
     cm_jw_f64(&w, "allreduce_exposed_s", comm.exposed_s);
+    if (v->ops)
+        put_ops(&w, b, v->steps);
     cm_jw_end(&w);
     char *text;
     size_t n;

@@ -13,9 +13,11 @@
 #include "common/clock.h"
 #include "common/hash.h"
 #include "common/mem.h"
+#include "common/vec.h"
 #include "model/plan.h"
 #include "trainer/commands.h"
 #include "trainer/fingerprint.h"
+#include "trainer/rank_device.h"
 
 #define GIB          (1024.0 * 1024.0 * 1024.0)
 #define SUM_NBYTES   ((size_t)16 << 20) /* larger than the caches of a core */
@@ -69,6 +71,8 @@ static cm_status look_around(struct doctor *d, struct finding *f)
     const struct nn_backend *backend = tr_session_backend(s);
     CM_TRY(tr_fingerprint(&s->fingerprint, backend,
                           nn_precision_dtype((enum nn_precision)s->model.precision, backend)));
+    if (s->device)
+        CM_TRY(tr_fingerprint_device(&s->fingerprint, s->device));
     (void)gethostname(f->host, sizeof f->host - 1);
     line_of(s->fingerprint, "cpu ", f->cpu, sizeof f->cpu);
     f->pid = getpid();
@@ -120,6 +124,56 @@ static cm_status map_ranks(struct doctor *d)
             f->shm_free_gib, f->shm_gib);
     }
     return CM_OK;
+}
+
+/* ---- the GPUs ---- */
+
+/* A sum on the GPU, where one is asked for, is what the host makes of it: driver, plug-in, memory
+ * and a kernel work. */
+static cm_status try_device(struct nn_device *device, double *off)
+{
+    enum { N = 1 << 16 };
+    const struct nn_backend *backend = nn_device_backend(device);
+    float *host = NULL, *x = NULL;
+    double *space = NULL, sum = 0;
+    cm_status st;
+    CM_GOTO(st, cm_alloc_aligned(&host, N, sizeof *host, "numbers"), out);
+    ar_pattern_integers(host, N, 0);
+    CM_GOTO(st, backend->alloc(backend, &x, N * sizeof *x, "numbers"), out);
+    CM_GOTO(st, backend->alloc(backend, &space, (N / 4096 + 1) * sizeof *space, "sums"), out);
+    CM_GOTO(st, nn_device_copy(device, NULL, x, host, N * sizeof *x), out);
+    CM_GOTO(st, nn_device_sum_squares(device, NULL, space + N / 4096, x, N, space), out);
+    CM_GOTO(st, nn_device_copy(device, NULL, &sum, space + N / 4096, sizeof sum), out);
+    *off = sum - cm_vec_sum_squares(host, N);
+out:
+    backend->release(backend, &x);
+    backend->release(backend, &space);
+    cm_free(&host);
+    return st;
+}
+
+static cm_status check_devices(struct doctor *d)
+{
+    struct tr_session *s = &d->session;
+    char mine[192] = "", (*all)[192];
+    double off = 0;
+    cm_status st = tr_rank_device_open(&s->device, &s->model, &s->allreduce, d->group);
+    if (st == CM_OK && s->device)
+        st = ar_group_agree(d->group, try_device(s->device, &off), "trying the GPU");
+    if (st != CM_OK) {
+        say(d, false, "device", "%s: %s", s->model.device, cm_error_text());
+        return CM_OK;
+    }
+    if (s->device)
+        snprintf(mine, sizeof mine, "%s%s", nn_device_describe(s->device),
+                 off != 0 ? ": WRONG SUM" : "");
+    CM_TRY(ar_group_agree(d->group, cm_alloc(&all, (size_t)d->size, sizeof *all, "devices"),
+                          "asking for devices"));
+    st = ar_group_gather(d->group, mine, sizeof mine, all);
+    for (int r = 0; r < d->size && st == CM_OK; r++)
+        say(d, !strstr(all[r], "WRONG"), "device", "rank %d: %s", r, *all[r] ? all[r] : "the CPU");
+    cm_free(&all);
+    return st;
 }
 
 static void compare_findings(struct doctor *d)
@@ -261,7 +315,7 @@ static const struct cm_command command = {
     .operands = "CONFIG",
     .min_operands = 1,
     .max_operands = 1,
-    .summary = "Checks what the ranks of a run find: each other, the disk, the clocks, the cores.",
+    .summary = "Checks what the ranks of a run find: each other, GPUs, cores, clocks, the disk.",
     .details = "Exit: 0 all is well, 1 something is not, 2 usage or config.",
     .opts = opts,
     .nopts = sizeof opts / sizeof *opts,
@@ -270,6 +324,7 @@ static const struct cm_command command = {
 static cm_status examine(struct doctor *d)
 {
     CM_TRY(cm_alloc(&d->all, (size_t)d->size, sizeof *d->all, "findings"));
+    CM_TRY(check_devices(d)); /* first: what computes is in the fingerprint */
     CM_TRY(map_ranks(d));
     compare_findings(d);
     CM_TRY(check_run_dir(d));

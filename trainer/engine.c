@@ -19,15 +19,19 @@ static int lane_of(const struct tr_engine *self, int shard)
     return shard / (self->nshards / self->nlanes);
 }
 
-static void note_time(struct tr_engine *self, int row, bool backward, int64_t since_ns)
+cm_status tr_engine_note_time(struct tr_engine *self, struct ln_lane *lane, int row, bool backward,
+                              int64_t since_ns)
 {
     if (!self->timing)
-        return;
+        return CM_OK;
+    if (self->cfg.device) /* what the task enqueued */
+        CM_TRY(ln_lane_sync(lane, cm_deadline_in_ms(STEP_TIMEOUT_MS)));
     double s = (double)(cm_now_ns() - since_ns) * 1e-9;
     if (backward)
         self->times[row].backward_s += s;
     else
         self->times[row].forward_s += s;
+    return CM_OK;
 }
 
 /* Functions of the step and the position, so every lane works out its own. */
@@ -70,8 +74,7 @@ static cm_status task_input(void *ctx, int64_t shard, int64_t unused)
     CM_TRY(self->place->fill(self, (int)shard));
     CM_TRY(nn_plan_input(self->plan, (int)shard, self->lanes[lane].run, lane, &s->batch,
                          (uint32_t)self->step, s->first));
-    note_time(self, nn_plan_nops(self->plan), false, t);
-    return CM_OK;
+    return tr_engine_note_time(self, self->lanes[lane].run, nn_plan_nops(self->plan), false, t);
 }
 
 static cm_status task_forward(void *ctx, int64_t op, int64_t shard)
@@ -80,8 +83,7 @@ static cm_status task_forward(void *ctx, int64_t op, int64_t shard)
     int lane = lane_of(self, (int)shard);
     int64_t t = cm_now_ns();
     CM_TRY(nn_plan_forward(self->plan, (int)op, (int)shard, self->lanes[lane].run, lane));
-    note_time(self, (int)op, false, t);
-    return CM_OK;
+    return tr_engine_note_time(self, self->lanes[lane].run, (int)op, false, t);
 }
 
 static cm_status task_loss(void *ctx, int64_t shard, int64_t unused)
@@ -92,8 +94,7 @@ static cm_status task_loss(void *ctx, int64_t shard, int64_t unused)
     int64_t t = cm_now_ns();
     CM_TRY(
         nn_plan_loss(self->plan, (int)shard, self->lanes[lane].run, lane, &self->results[shard]));
-    note_time(self, nn_plan_nops(self->plan) + 1, false, t);
-    return CM_OK;
+    return tr_engine_note_time(self, self->lanes[lane].run, nn_plan_nops(self->plan) + 1, false, t);
 }
 
 static cm_status add_on_host(struct tr_engine *self, struct ln_lane *lane, float *dst,
@@ -122,15 +123,14 @@ static cm_status task_backward(void *ctx, int64_t op, int64_t shard)
     int64_t t = cm_now_ns();
     CM_TRY(nn_plan_backward(self->plan, (int)op, (int)shard, run, lane,
                             n ? sums->level[depth] : NULL));
-    note_time(self, (int)op, true, t);
+    CM_TRY(tr_engine_note_time(self, run, (int)op, true, t));
     if (n == 0)
         return CM_OK;
     t = cm_now_ns();
     CM_TRY(self->place->add(self, run, sums->level[depth], NULL, n));
     for (uint32_t rest = position; rest & 1; rest >>= 1, depth--)
         CM_TRY(self->place->add(self, run, sums->level[depth - 1], sums->level[depth], n));
-    note_time(self, nn_plan_nops(self->plan) + 2, true, t);
-    return CM_OK;
+    return tr_engine_note_time(self, run, nn_plan_nops(self->plan) + 2, true, t);
 }
 
 /* Adds the subtree of lane `from` to that of the lane it pairs with; runs on the latter. */
@@ -150,8 +150,7 @@ static cm_status task_finish(void *ctx, int64_t op, int64_t unused)
     int64_t t = cm_now_ns();
     CM_TRY(nn_plan_finish(self->plan, (int)op, self->lanes[0].run,
                           self->lanes[0].sums[op & 1].level[0], self->lane_gradients));
-    note_time(self, nn_plan_nops(self->plan) + 2, true, t);
-    return CM_OK;
+    return tr_engine_note_time(self, self->lanes[0].run, nn_plan_nops(self->plan) + 2, true, t);
 }
 
 /* Share `part` of the parameters, cut at blocks of 4,096 elements. */
@@ -164,8 +163,7 @@ static cm_status task_update(void *ctx, int64_t part, int64_t unused)
     size_t end = blocks * (size_t)(part + 1) / (size_t)self->nlanes * CM_VEC_BLOCK;
     int64_t t = cm_now_ns();
     tr_optimizer_apply(self->optimizer, &self->update, self->weights, self->gradients, begin, end);
-    note_time(self, nn_plan_nops(self->plan) + 3, true, t);
-    return CM_OK;
+    return tr_engine_note_time(self, self->lanes[part].run, nn_plan_nops(self->plan) + 3, true, t);
 }
 
 static cm_status task_prepare(void *ctx, int64_t op, int64_t unused)
@@ -174,8 +172,8 @@ static cm_status task_prepare(void *ctx, int64_t op, int64_t unused)
     struct tr_engine *self = ctx;
     int64_t t = cm_now_ns();
     CM_TRY(nn_plan_prepare(self->plan, (int)op, self->lanes[op % self->nlanes].run, self->weights));
-    note_time(self, nn_plan_nops(self->plan) + 3, true, t);
-    return CM_OK;
+    return tr_engine_note_time(self, self->lanes[op % self->nlanes].run,
+                               nn_plan_nops(self->plan) + 3, true, t);
 }
 
 /* ---- the step ---- */

@@ -125,7 +125,7 @@ CM_MUST_CHECK cm_status tr_engine_look_ahead(struct tr_engine *e, double keep);
 const char *tr_engine_steepest(struct tr_engine *e);
 
 /* Seconds of the last step by op, summed over this rank's shards, when timing is on (flywheel bench
- * train). */
+ * train) and there is one lane. On a device each is waited for, which takes longer than a step. */
 struct tr_op_time {
     double forward_s, backward_s;
 };

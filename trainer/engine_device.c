@@ -225,6 +225,7 @@ static cm_status task_end(void *ctx, int64_t unused, int64_t unused_too)
                                             .spans = part->statistics,
                                             .momentum = part->momentum,
                                             .values = part->values};
+    int64_t began = cm_now_ns();
     CM_TRY(judge(self, lane));
     CM_TRY(nn_device_update(device, lane, &update));
     if (part->muon)
@@ -233,8 +234,9 @@ static cm_status task_end(void *ctx, int64_t unused, int64_t unused_too)
         CM_TRY(nn_device_statistics(device, lane, &statistics));
     for (int op = 0; op < nn_plan_nops(self->plan); op++)
         CM_TRY(nn_plan_prepare(self->plan, op, lane, self->lane_weights));
-    return nn_device_copy(device, lane, &part->exchange->values, part->values,
-                          sizeof *part->values);
+    CM_TRY(nn_device_copy(device, lane, &part->exchange->values, part->values,
+                          sizeof *part->values));
+    return tr_engine_note_time(self, lane, nn_plan_nops(self->plan) + 3, true, began);
 }
 
 /* ---- several ranks ---- */

@@ -212,8 +212,8 @@ static bool has_room(const struct tr_engine *self, const struct nn_plan_config *
     cfg.batches = sizes;
     cfg.nbatches = tr_shard_sizes(&order, self->all_shards, sizes);
     cfg.engines = &engines;
-    bool fits = cfg.nbatches > 0 &&
-                nn_plan_open(&plan, self->cfg.spec, self->cfg.layout, &cfg) == CM_OK;
+    bool fits =
+        cfg.nbatches > 0 && nn_plan_open(&plan, self->cfg.spec, self->cfg.layout, &cfg) == CM_OK;
     nn_plan_close(&plan);
     nn_engines_release(&engines);
     return fits;

@@ -119,7 +119,7 @@ static cm_status open_plan(struct tr_engine *self)
     return self->place->plan(self, &plan);
 }
 
-#define DEVICE_LANES 4 /* streams: a shard alone fills no large GPU */
+#define DEVICE_LANES 4 /* streams, unless train.threads says: a shard alone fills no large GPU */
 
 static void choose_place(struct tr_engine *self)
 {
@@ -152,7 +152,7 @@ static cm_status make(struct tr_engine **out, const struct tr_engine_config *cfg
     self->all_shards = shards;
     self->nshards = (int)shards / ranks;
     self->first_shard = ar_group_rank(cfg->group) * self->nshards;
-    int nlanes = cfg->device ? DEVICE_LANES : cfg->nlanes;
+    int nlanes = cfg->device && cfg->train->threads == 0 ? DEVICE_LANES : cfg->nlanes;
     self->nlanes = power_of_two_up_to(nlanes < self->nshards ? nlanes : self->nshards);
     if (self->nlanes < power_of_two_up_to(nlanes) && !cfg->device)
         cm_log_info("this rank has %d of %u shards: it uses %d of its %d threads", self->nshards,
@@ -297,7 +297,7 @@ enum tr_graphs tr_engine_graphs(const struct tr_engine *e)
 
 void tr_engine_set_timing(struct tr_engine *e, bool on)
 {
-    e->timing = on && e->nlanes == 1 && !e->cfg.device; /* on a device tasks only enqueue */
+    e->timing = on && e->nlanes == 1;
 }
 
 const struct tr_op_time *tr_engine_times(const struct tr_engine *e)

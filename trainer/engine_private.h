@@ -97,6 +97,11 @@ void tr_engine_enqueue_backward(struct tr_engine *e);
 /* Waits for all lanes; the first fault. */
 CM_MUST_CHECK cm_status tr_engine_sync_lanes(struct tr_engine *e);
 
+/* At the end of a task on lane that began at since_ns: its time, when timing is on. On a device it
+ * waits for what the task has enqueued. */
+CM_MUST_CHECK cm_status tr_engine_note_time(struct tr_engine *e, struct ln_lane *lane, int row,
+                                            bool backward, int64_t since_ns);
+
 /* CM_ENUMERIC, on all ranks alike for they hold the same sums: loss or a gradient is not finite;
  * names the tensor where it began. */
 CM_MUST_CHECK cm_status tr_gradient_check(const struct tr_engine *e, double loss);

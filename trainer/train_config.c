@@ -41,7 +41,7 @@ static const struct cm_key train_keys[] = {
      "virtual shards of a batch, a power of two: each has its own batch statistics, and ranks and "
      "threads are places where they run"},
     {"threads", CM_KEY_INT, TRAIN(threads), "0", 0, 1024, NULL, "threads",
-     "lanes of a rank; 0: the cores of the host divided by its ranks"},
+     "lanes of a rank; 0: the cores of the host divided by its ranks, on a GPU 4 streams"},
     {"drop_last", CM_KEY_BOOL, TRAIN(drop_last), "false", 0, 0, NULL, NULL,
      "leave out an epoch's last, smaller batch"},
     {"loss", CM_KEY_CHOICE, TRAIN(loss), "\"cross-entropy\"", 0, 0, losses, NULL,

@@ -98,6 +98,21 @@ says "making room for the network: rank 1: injected at train.engine"
 ! grep -q "leaving: " "$work/log" || fail "a start that failed on all ranks alike is taken for a loss"
 echo "a start that fails on one rank ends on all"
 
+# ---- what it says of itself ----
+jq -e '.graphs == "on" and (.device | startswith("cuda:0 the host"))' "$work/one/summary.json" >/dev/null || fail "summary.json"
+jq -e '.graphs == "off"' "$work/ranks2/summary.json" >/dev/null || fail "summary.json of two ranks"
+want 0 "$train" train "$config" --run "$work/plain" -q --set model.graphs=false
+same "$work/plain"
+jq -e '.graphs == "off"' "$work/plain/summary.json" >/dev/null || fail "summary.json without graphs"
+want 0 "$train" doctor "$config" --run "$work/doctor"
+says "ok       device               rank 0: cuda:0 the host"
+want 1 "$train" doctor "$config" --run "$work/doctor" --set model.device=cuda:7
+says "no cuda:7: this process sees"
+want 0 "$train" bench train "$config" --steps 2 --ops --set allreduce.order=fast
+tail -1 "$work/log" | jq -e '.products_share > 0.01 and .products_share < 1 and .ops_s > 0' >/dev/null ||
+    fail "bench --ops: $(tail -1 "$work/log")"
+echo "summary, doctor and bench say what computed"
+
 # ---- a weight goes bad ----
 want 1 "$train" train "$config" --run "$work/nan" -q --set train.lr=1e6 --set train.reduction=sum --set train.clip_norm=0
 says "not finite"
