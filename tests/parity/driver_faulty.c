@@ -56,11 +56,19 @@ static int pin(void **out, size_t nbytes)
     return driver_host.pin(out, nbytes);
 }
 
+static int stream_open(void **out, bool urgent)
+{
+    int code = driver_host.stream_open(out, urgent);
+    driver_faults.newest = *out;
+    return code;
+}
+
 static int stream_idle(void *stream, bool *idle)
 {
-    int code = driver_host.stream_idle(stream, idle);
-    *idle = *idle && !driver_faults.hangs;
-    return code;
+    *idle = false;
+    if (driver_faults.hangs || driver_faults.stuck == stream)
+        return 0;
+    return driver_host.stream_idle(stream, idle);
 }
 
 static int launch(void *stream, int kernel, const struct nn_grid *grid, const void *args)
@@ -102,6 +110,7 @@ const struct nn_driver *driver_faulty(void)
     driver.alloc = take;
     driver.release = give;
     driver.pin = pin;
+    driver.stream_open = stream_open;
     driver.stream_idle = stream_idle;
     driver.launch = launch;
     driver.product_open = product_open;

@@ -12,7 +12,9 @@ struct driver_faults {
     atomic_long limit;      /* bytes of its memory; 0: as much as the host's */
     atomic_long used, made; /* bytes now; allocations ever: its memory and pinned */
     atomic_int launch_code; /* of every launch from now on; 0: none fails */
-    atomic_bool hangs;      /* no stream gets idle any more */
+    atomic_bool hangs;      /* no stream gets idle any more … */
+    _Atomic(void *) stuck;  /* … or only this one */
+    void *newest;           /* the stream that was opened last */
     bool no_capture, no_products;
     bool no_driver;
 };

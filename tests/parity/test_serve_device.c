@@ -4,12 +4,10 @@
 
 #include "common/lane.h"
 #include "model/cuda/gpu.h"
-#include "serve/loader.h"
-#include "serve/served_model.h"
 #include "tests/parity/driver_faulty.h"
 #include "tests/unit/model_fixture.h"
-#include "wire/classes.h"
-#include "wire/item.h"
+
+#include "tests/unit/answer_fixture.h"
 
 #define TIMEOUT_MS 300
 #define MOST       4
@@ -57,45 +55,10 @@ static void close_world(struct world *w)
     assert_int_equal(driver_faults.used, 0);
 }
 
-/* n of the golden images, in one batch; *good: how many are answered as m's logits say. */
-static cm_status ask(struct sv_model *model, const struct model_fixture *m, uint32_t n, int *good)
-{
-    struct wi_buffer body = {0}, answer = {0};
-    size_t nimage = nn_shape_count(m->spec->input), classes = (size_t)m->spec->nclasses;
-    for (uint32_t i = 0; i < n; i++) {
-        struct wi_image image = {WI_IMAGE_PIXELS, 0, 0, 0, m->images + i * nimage, nimage};
-        struct wi_item item = {.slot = i, .top_k = 1};
-        assert_ok(wi_item_add_image(&body, item, &image));
-    }
-    cm_status st = sv_model_answer(model, body.data, body.n, n, 0, &answer);
-    struct wi_items items = {answer.data, answer.n, st == CM_OK ? n : 0};
-    *good = 0;
-    for (uint32_t i = 0; items.left > 0; i++) {
-        const float *logits = m->logits + i * classes;
-        struct wi_classes list;
-        struct wi_class top;
-        struct wi_item item;
-        int best = 0;
-        for (int c = 1; c < (int)classes; c++)
-            best = logits[c] > logits[best] ? c : best;
-        assert_ok(wi_item_next(&items, &item));
-        if (item.status != WI_OK)
-            continue;
-        assert_ok(wi_classes_open(&list, item.data, item.n));
-        *good += wi_classes_next(&list, &top) && top.index == best;
-    }
-    wi_buffer_release(&body);
-    wi_buffer_release(&answer);
-    return st;
-}
-
 static void expect_answers(struct sv_model *model, const struct model_fixture *m)
 {
-    for (int n = 1; n <= MOST; n++) {
-        int good;
-        assert_ok(ask(model, m, (uint32_t)n, &good));
-        assert_int_equal(good, n);
-    }
+    for (int n = 1; n <= MOST; n++)
+        assert_int_equal(answer_fixture_ask(model, m, (uint32_t)n), n);
 }
 
 static void answers_as_the_host(void **state)
@@ -221,7 +184,6 @@ static void loses_the_device(void **state)
         struct sv_engine *spare = NULL;
         struct sv_model *model, *next;
         struct world w;
-        int good;
         open_world(&w, *state, NN_PRECISION_FP32);
         int64_t version = publish(&w, 5, MODEL_GOOD);
         assert_ok(sv_model_open(&model, version, 0, &w.cfg, &spare));
@@ -230,8 +192,7 @@ static void loses_the_device(void **state)
         if (cases[i].loading) {
             assert_fails(sv_model_open(&next, version, 0, &w.cfg, &spare), cases[i].st);
         } else {
-            assert_ok(ask(model, &w.m, MOST, &good));
-            assert_int_equal(good, 0);
+            assert_int_equal(answer_fixture_ask(model, &w.m, MOST), 0);
         }
         assert_fails(sv_device_check(w.device), cases[i].st);
         assert_says("cuda:0 is lost: ");
@@ -244,39 +205,54 @@ static void loses_the_device(void **state)
 
 /* ---- a version is loaded while another one serves ---- */
 
-static cm_status task_load(void *ctx, int64_t version, int64_t unused)
+struct loading {
+    struct world *w;
+    int64_t version;
+    atomic_bool ended;
+};
+
+/* On a new engine, on one that it takes over, and on a new one again. */
+static cm_status task_load(void *ctx, int64_t unused, int64_t unused2)
 {
-    struct world *w = ctx;
+    struct loading *l = ctx;
     struct sv_engine *spare = NULL;
     struct sv_model *model;
     (void)unused;
+    (void)unused2;
     for (int i = 0; i < 3; i++) {
-        CM_TRY(sv_model_open(&model, version, 0, &w->cfg, &spare));
-        spare = i == 1 ? NULL : spare;
+        CM_TRY(sv_model_open(&model, l->version, 0, &l->w->cfg, &spare));
         if (i == 1)
             sv_model_close(&model);
         else
             spare = sv_model_detach(&model);
     }
     sv_engine_close(&spare);
+    atomic_store(&l->ended, true);
     return CM_OK;
 }
 
+/* Batches are answered while a load goes on, and while its lane does not. */
 static void loads_beside_batches(void **state)
 {
     struct sv_engine *spare = NULL;
-    struct ln_config lane = {.name = "load", .core = -1};
+    struct ln_config config = {.name = "load", .core = -1};
     struct ln_lane *loader;
     struct sv_model *model;
     struct world w;
     open_world(&w, *state, NN_PRECISION_FP32);
-    int64_t version = publish(&w, 6, MODEL_GOOD), serving = publish(&w, 5, MODEL_GOOD);
-    assert_ok(sv_model_open(&model, serving, 0, &w.cfg, &spare));
-    assert_ok(ln_lane_open(&loader, &lane));
-    ln_lane_run(loader, task_load, &w, version, 0);
-    for (int i = 0; i < 25; i++)
+    struct loading loading = {.w = &w, .version = publish(&w, 6, MODEL_GOOD)};
+    assert_ok(sv_model_open(&model, publish(&w, 5, MODEL_GOOD), 0, &w.cfg, &spare));
+    assert_ok(ln_lane_open(&loader, &config));
+    driver_faults.stuck = driver_faults.newest; /* the last lane to be opened */
+    ln_lane_run(loader, task_load, &loading, 0, 0);
+    for (int i = 0; i < 10; i++)
+        expect_answers(model, &w.m);
+    assert_false(atomic_load(&loading.ended));
+    driver_faults.stuck = NULL;
+    for (int i = 0; i < 10; i++)
         expect_answers(model, &w.m);
     assert_ok(ln_lane_sync(loader, cm_deadline_in_ms(60000)));
+    assert_true(atomic_load(&loading.ended));
     ln_lane_close(&loader);
     sv_model_close(&model);
     close_world(&w);

@@ -4,10 +4,9 @@
 
 #include "common/clock.h"
 #include "model/image.h"
-#include "serve/served_model.h"
 #include "tests/unit/model_fixture.h"
-#include "wire/classes.h"
-#include "wire/item.h"
+
+#include "tests/unit/answer_fixture.h"
 
 static const int batches[] = {1, 4};
 
@@ -65,12 +64,6 @@ static void test_opens_what_is_good(void **state)
     release(&m);
 }
 
-static void add(struct wi_buffer *body, uint32_t slot, uint32_t deadline_us, struct wi_image image)
-{
-    struct wi_item item = {.slot = slot, .top_k = 1, .deadline_us = deadline_us};
-    assert_ok(wi_item_add_image(body, item, &image));
-}
-
 /* Of four: one good, one that is no image, one of too many pixels, one too late. */
 static void test_each_for_itself(void **state)
 {
@@ -93,10 +86,10 @@ static void test_each_for_itself(void **state)
     struct wi_image bomb = {WI_IMAGE_FILE, 0, 0, 0, png, npng};
     struct wi_image none = {WI_IMAGE_FILE, 0, 0, 0, "\xff\xd8\xff nothing", 11};
     int64_t received_ns = cm_now_ns() - 2000000;
-    add(&body, 10, 0, pixels);
-    add(&body, 11, 60000000, bomb);
-    add(&body, 12, 1000, pixels); /* 1 ms after it was received, 2 ms ago */
-    add(&body, 13, 60000000, none);
+    answer_fixture_add(&body, 10, 0, pixels);
+    answer_fixture_add(&body, 11, 60000000, bomb);
+    answer_fixture_add(&body, 12, 1000, pixels); /* 1 ms after it was received, 2 ms ago */
+    answer_fixture_add(&body, 13, 60000000, none);
     assert_ok(sv_model_answer(model, body.data, body.n, 4, received_ns, &answer));
     static const struct {
         uint32_t slot;
@@ -123,33 +116,6 @@ static void test_each_for_itself(void **state)
     release(&m);
 }
 
-/* What m's golden images are answered is what its logits say. */
-static void expect_answers(struct sv_model *model, const struct model_fixture *m)
-{
-    struct wi_buffer body = {0}, answer = {0};
-    size_t nimage = nn_shape_count(m->spec->input), classes = (size_t)m->spec->nclasses;
-    for (uint32_t i = 0; i < 3; i++)
-        add(&body, i, 0,
-            (struct wi_image){WI_IMAGE_PIXELS, 0, 0, 0, m->images + i * nimage, nimage});
-    assert_ok(sv_model_answer(model, body.data, body.n, 3, 0, &answer));
-    struct wi_items items = {answer.data, answer.n, 3};
-    for (uint32_t i = 0; i < 3; i++) {
-        const float *logits = m->logits + i * classes;
-        struct wi_classes list;
-        struct wi_class top;
-        struct wi_item item;
-        int best = 0;
-        for (int c = 1; c < (int)classes; c++)
-            best = logits[c] > logits[best] ? c : best;
-        assert_ok(wi_item_next(&items, &item));
-        assert_ok(wi_classes_open(&list, item.data, item.n));
-        assert_true(wi_classes_next(&list, &top));
-        assert_int_equal(top.index, best);
-    }
-    wi_buffer_release(&body);
-    wi_buffer_release(&answer);
-}
-
 static void test_the_right_class(void **state)
 {
     const struct fixture *f = *state;
@@ -160,7 +126,7 @@ static void test_the_right_class(void **state)
     struct sv_model *model;
     write_versions(f, &m, 1, &good);
     assert_ok(sv_model_open(&model, 1, 0, &cfg, &spare));
-    expect_answers(model, &m);
+    assert_int_equal(answer_fixture_ask(model, &m, 3), 3);
     sv_model_close(&model);
     release(&m);
 }
@@ -192,7 +158,7 @@ static void test_takes_an_engine_over(void **state)
     assert_ok(model_fixture_version(&m, 7, MODEL_GOOD, &version));
     assert_ok(sv_model_open(&model, 3, 0, &cfg, &spare));
     assert_null(spare);
-    expect_answers(model, &m);
+    assert_int_equal(answer_fixture_ask(model, &m, 3), 3);
     spare = sv_model_detach(&model);
     assert_ptr_equal(spare, first);
 
@@ -201,7 +167,7 @@ static void test_takes_an_engine_over(void **state)
     assert_ok(model_fixture_version(&m, 8, MODEL_GOOD, &version));
     assert_ok(sv_model_open(&model, 4, 0, &cfg, &spare));
     assert_null(spare);
-    expect_answers(model, &m);
+    assert_int_equal(answer_fixture_ask(model, &m, 3), 3);
     sv_model_close(&model);
     assert_null(sv_model_detach(&model));
     release(&m);
