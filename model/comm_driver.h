@@ -19,6 +19,14 @@ enum nn_comm_state {
     NN_COMM_PEER_FAILED, /* elsewhere, as far as the library can tell; the same */
 };
 
+/* What goes to a peer, and what comes from it. An empty half is left out there, too. */
+struct nn_comm_part {
+    int peer;
+    const void *out;
+    void *in;
+    size_t nout, nin; /* bytes */
+};
+
 struct nn_comm_driver {
     /* NULL: the library is there, and library says which ("NCCL 2.28.9"). Else what is missing. */
     const char *(*missing)(void);
@@ -31,10 +39,8 @@ struct nn_comm_driver {
     int (*open)(void **out, const unsigned char id[NN_COMM_ID], int rank, int size);
     enum nn_comm_state (*state)(void *comm, char why[NN_COMM_WHY]); /* why: after a failure */
 
-    /* On stream: nout bytes to peer, nin from it, at once. An empty half is left out on both sides.
-     */
-    int (*swap)(void *comm, void *stream, int peer, const void *out, size_t nout, void *in,
-                size_t nin);
+    /* On stream: n parts, all at once. */
+    int (*swap)(void *comm, void *stream, const struct nn_comm_part *parts, int n);
     /* On stream, in place: the sum over all ranks, in an order of the library's own. */
     int (*sum)(void *comm, void *stream, float *buf, size_t n);
 

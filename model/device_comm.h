@@ -34,10 +34,9 @@ CM_MUST_CHECK cm_status nn_device_comm_meet(struct nn_device_comm *comm);
 /* From now on. */
 void nn_device_comm_set_timeout(struct nn_device_comm *comm, int64_t timeout_ms);
 
-/* Bytes: out goes to peer, in comes from it; either may be empty, as it is there. */
+/* All n parts at once: with each peer at most one. */
 CM_MUST_CHECK cm_status nn_device_comm_swap(struct nn_device_comm *comm, struct ln_lane *lane,
-                                            int peer, const void *out, size_t nout, void *in,
-                                            size_t nin);
+                                            const struct nn_comm_part *parts, int n);
 /* In place, the sum over the ranks in an order of the library's own: the same bits on all of them,
  * and in a rerun. */
 CM_MUST_CHECK cm_status nn_device_comm_sum(struct nn_device_comm *comm, struct ln_lane *lane,

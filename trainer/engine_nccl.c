@@ -9,7 +9,7 @@
 #include "common/mem.h"
 #include "model/device_comm.h"
 
-#define SHORT_FLOATS ((size_t)4096) /* up to here latency counts, not bytes; as allreduce/sum.c */
+#define SHORT_FLOATS ((size_t)4096) /* of a sum that shows the latency */
 #define ROUNDS       5              /* of measuring; the median counts */
 #define GRACE_MS     2000           /* for the watchdog, whose deadline comes first, to speak */
 
@@ -17,12 +17,15 @@ struct tr_nccl {
     struct tr_engine *engine; /* borrowed */
     struct nn_device_comm *comm;
     struct ln_lane *lane;
-    int rank, levels;
+    int rank, size, levels;
     bool fast, compress;
     int64_t timeout_ms;
     cm_status failed; /* the first fault of enqueueing in a step */
     struct cm_error why;
-    /* on the device: what a partner sent; with compress both ways in bf16, too */
+    struct nn_comm_part *parts; /* (size): of the exchange that is being enqueued */
+    float **node;               /* (size): of the tree, likewise */
+    /* On the device: the other ranks' numbers for this one's share (size, share); with compress
+     * both ways in bf16, too: a bucket, and the larger of that and the former. */
     float *arrived;
     uint16_t *leaves, *arrives;
 };
@@ -39,53 +42,84 @@ static cm_status widen(struct tr_nccl *self, float *dst, const uint16_t *src, si
     return nn_device_cast(self->engine->cfg.device, self->lane, NN_F32, dst, NN_BF16, src, n);
 }
 
-/* `out` goes to the partner and what it sends to in, n floats each way; nodes of a compressed tree
- * are bf16 already, so that narrowing loses nothing. */
-static cm_status swap(struct tr_nccl *self, int partner, const float *out, size_t nout, float *in,
-                      size_t nin)
-{
-    if (!self->compress)
-        return nn_device_comm_swap(self->comm, self->lane, partner, out, nout * sizeof *out, in,
-                                   nin * sizeof *in);
-    CM_TRY(narrow(self, self->leaves, out, nout));
-    CM_TRY(nn_device_comm_swap(self->comm, self->lane, partner, self->leaves,
-                               nout * sizeof *self->leaves, self->arrives,
-                               nin * sizeof *self->arrives));
-    return widen(self, in, self->arrives, nin);
-}
-
 static cm_status add(struct tr_nccl *self, float *dst, const float *src, size_t n)
 {
     return nn_device_merge(self->engine->cfg.device, self->lane, dst, src, n, self->compress);
 }
 
-static cm_status sum_short(struct tr_nccl *self, float *buf, size_t n)
+/* The elements whose sum a rank makes. */
+static struct ar_range share(const struct tr_nccl *self, size_t n, int rank)
 {
-    for (int level = 0; level < self->levels; level++) {
-        CM_TRY(swap(self, ar_tree_partner(self->rank, level), buf, n, self->arrived, n));
-        CM_TRY(add(self, buf, self->arrived, n));
+    return ar_tree_range(n, rank, self->levels);
+}
+
+/* Everyone's share goes to its owner: of mine, rank r's lies at r * m in `arrived`. */
+static cm_status scatter(struct tr_nccl *self, const float *buf, size_t n, size_t m)
+{
+    const char *from = (const char *)buf;
+    char *to = (char *)self->arrived;
+    size_t width = sizeof *buf;
+    int nparts = 0;
+    if (self->compress) {
+        CM_TRY(narrow(self, self->leaves, buf, n));
+        from = (const char *)self->leaves;
+        to = (char *)self->arrives;
+        width = sizeof *self->leaves;
     }
+    for (int r = 0; r < self->size; r++) {
+        struct ar_range theirs = share(self, n, r);
+        if (r != self->rank)
+            self->parts[nparts++] = (struct nn_comm_part){.peer = r,
+                                                          .out = from + theirs.begin * width,
+                                                          .nout = ar_range_count(theirs) * width,
+                                                          .in = to + (size_t)r * m * width,
+                                                          .nin = m * width};
+    }
+    CM_TRY(nn_device_comm_swap(self->comm, self->lane, self->parts, nparts));
+    return self->compress ? widen(self, self->arrived, self->arrives, (size_t)self->size * m)
+                          : CM_OK;
+}
+
+/* The tree over the ranks, for my share: neighbours first, as everywhere. Each sum takes the place
+ * of its left side, but the one that holds my own numbers stays where they are. */
+static cm_status join(struct tr_nccl *self, float *own, size_t m)
+{
+    float **node = self->node;
+    for (int r = 0; r < self->size; r++)
+        node[r] = r == self->rank ? own : self->arrived + (size_t)r * m;
+    for (int step = 1; step < self->size; step *= 2)
+        for (int left = 0; left < self->size; left += 2 * step) {
+            int right = left + step;
+            bool mine = self->rank >= right && self->rank < right + step;
+            float *dst = mine ? node[right] : node[left], *src = mine ? node[left] : node[right];
+            CM_TRY(add(self, dst, src, m));
+            node[left] = dst;
+        }
     return CM_OK;
 }
 
-static cm_status sum_long(struct tr_nccl *self, float *buf, size_t n)
+/* My share goes to everyone. */
+static cm_status gather(struct tr_nccl *self, float *buf, size_t n, struct ar_range mine)
 {
-    for (int level = 0; level < self->levels; level++) {
-        int partner = ar_tree_partner(self->rank, level);
-        struct ar_range mine = ar_tree_range(n, self->rank, level + 1);
-        struct ar_range theirs = ar_tree_range(n, partner, level + 1);
-        CM_TRY(swap(self, partner, buf + theirs.begin, ar_range_count(theirs), self->arrived,
-                    ar_range_count(mine)));
-        CM_TRY(add(self, buf + mine.begin, self->arrived, ar_range_count(mine)));
+    char *base = (char *)buf;
+    size_t width = sizeof *buf, m = ar_range_count(mine);
+    int nparts = 0;
+    if (self->compress) {
+        CM_TRY(narrow(self, self->arrives + mine.begin, buf + mine.begin, m));
+        base = (char *)self->arrives;
+        width = sizeof *self->arrives;
     }
-    for (int level = self->levels - 1; level >= 0; level--) {
-        int partner = ar_tree_partner(self->rank, level);
-        struct ar_range mine = ar_tree_range(n, self->rank, level + 1);
-        struct ar_range theirs = ar_tree_range(n, partner, level + 1);
-        CM_TRY(swap(self, partner, buf + mine.begin, ar_range_count(mine), buf + theirs.begin,
-                    ar_range_count(theirs)));
+    for (int r = 0; r < self->size; r++) {
+        struct ar_range theirs = share(self, n, r);
+        if (r != self->rank)
+            self->parts[nparts++] = (struct nn_comm_part){.peer = r,
+                                                          .out = base + mine.begin * width,
+                                                          .nout = m * width,
+                                                          .in = base + theirs.begin * width,
+                                                          .nin = ar_range_count(theirs) * width};
     }
-    return CM_OK;
+    CM_TRY(nn_device_comm_swap(self->comm, self->lane, self->parts, nparts));
+    return self->compress ? widen(self, buf, self->arrives, n) : CM_OK;
 }
 
 /* In place, on the lane. */
@@ -93,9 +127,12 @@ static cm_status sum(struct tr_nccl *self, float *buf, size_t n)
 {
     if (self->fast)
         return nn_device_comm_sum(self->comm, self->lane, buf, n);
+    struct ar_range mine = share(self, n, self->rank);
     if (self->compress)
         CM_TRY(add(self, buf, NULL, n));
-    return n <= SHORT_FLOATS ? sum_short(self, buf, n) : sum_long(self, buf, n);
+    CM_TRY(scatter(self, buf, n, ar_range_count(mine)));
+    CM_TRY(join(self, buf + mine.begin, ar_range_count(mine)));
+    return gather(self, buf, n, mine);
 }
 
 /* ---- a step ---- */
@@ -202,23 +239,26 @@ static void leave(void *arg)
     nn_device_comm_abort(arg);
 }
 
+/* A share is less than 32 floats larger than its part of a bucket: tree.h cuts at multiples of 16.
+ */
 static cm_status open_buffers(struct tr_nccl *self)
 {
     struct tr_engine *e = self->engine;
     const struct nn_backend *backend = e->backend;
-    size_t half = e->cfg.layout->ntotal / 2 + 16; /* tree.h cuts at multiples of 16 */
-    size_t most = half > SHORT_FLOATS ? half : SHORT_FLOATS;
+    size_t size = (size_t)self->size, total = e->cfg.layout->ntotal, shares = total + 32 * size;
     CM_TRY(nn_device_lane_open(e->cfg.device, &self->lane, "nccl", true));
     if (self->fast)
         return CM_OK;
-    CM_TRY(backend->alloc(backend, &self->arrived, most * sizeof *self->arrived,
-                          "a partner's gradients"));
+    CM_TRY(cm_alloc(&self->parts, size, sizeof *self->parts, "ranks' parts"));
+    CM_TRY(cm_alloc(&self->node, size, sizeof *self->node, "ranks' sums"));
+    CM_TRY(backend->alloc(backend, &self->arrived, shares * sizeof *self->arrived,
+                          "gradients of other ranks"));
     if (!self->compress)
         return CM_OK;
-    CM_TRY(backend->alloc(backend, &self->leaves, most * sizeof *self->leaves,
-                          "gradients to a partner"));
-    return backend->alloc(backend, &self->arrives, most * sizeof *self->arrives,
-                          "a partner's gradients");
+    CM_TRY(backend->alloc(backend, &self->leaves, total * sizeof *self->leaves,
+                          "gradients to other ranks"));
+    return backend->alloc(backend, &self->arrives, shares * sizeof *self->arrives,
+                          "gradients of other ranks");
 }
 
 /* Each step of it on all ranks or on none: a rank that fails alone keeps nobody waiting. */
@@ -232,7 +272,7 @@ static cm_status open_comm(struct tr_nccl *self)
         st = nn_device_comm_id(cfg->device, id);
     CM_TRY(ar_group_agree(group, st, "preparing NCCL"));
     CM_TRY(ar_group_broadcast(group, id, sizeof id, 0));
-    st = nn_device_comm_open(&self->comm, cfg->device, id, self->rank, ar_group_size(group),
+    st = nn_device_comm_open(&self->comm, cfg->device, id, self->rank, self->size,
                              cfg->allreduce->start_timeout_ms);
     CM_TRY(ar_group_agree(group, st, "opening NCCL"));
     ar_group_on_leave(group, leave, self->comm);
@@ -251,7 +291,8 @@ cm_status tr_nccl_open(struct tr_nccl **out, struct tr_engine *e)
         ar_group_agree(e->cfg.group, cm_alloc(&self, 1, sizeof *self, "NCCL"), "preparing NCCL"));
     self->engine = e;
     self->rank = ar_group_rank(e->cfg.group);
-    self->levels = ar_tree_levels(ar_group_size(e->cfg.group));
+    self->size = ar_group_size(e->cfg.group);
+    self->levels = ar_tree_levels(self->size);
     self->fast = allreduce->order == AR_ORDER_FAST;
     self->compress = allreduce->compress;
     int64_t watched_ms = allreduce->collective_timeout_ms > allreduce->late_ms
@@ -282,5 +323,7 @@ void tr_nccl_close(struct tr_nccl **nccl)
     backend->release(backend, &self->arrived);
     backend->release(backend, &self->leaves);
     backend->release(backend, &self->arrives);
+    cm_free(&self->parts);
+    cm_free(&self->node);
     cm_free(nccl);
 }

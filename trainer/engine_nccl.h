@@ -1,9 +1,11 @@
 /* Sums of gradients from GPU to GPU (transport "nccl"), for the engine on a device. A bucket goes
  * to a lane of its own, before all other work of the GPU, as soon as backward has finished it:
  *
- *   order fixed   the tree of allreduce/tree.h over sends and receives: halves are exchanged and
- *                 added on the GPU, then gathered back; the bits of cuda+mpi and of a CPU's tree,
- *                 whatever the buckets, the ranks' places and the library's version
+ *   order fixed   each rank gets its share of the bucket from all others in one exchange, adds
+ *                 the W of them as the tree of allreduce/tree.h does, and sends the sum to all in
+ *                 a second one: the bits of cuda+mpi and of a CPU's tree, whatever the buckets, the
+ *                 ranks' places and the library's version. As many bytes leave a rank as by halves
+ *                 (2 (W - 1) / W of the bucket), in 2 exchanges instead of 2 log2 W
  *   order fast    the library's own all-reduce of a bucket; the same bits for reruns only
  *
  * Loss, counts and the control word stay with MPI, in the message that ends a step: the host has

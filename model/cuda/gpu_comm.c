@@ -179,20 +179,21 @@ void nn_device_comm_close(struct nn_device_comm **comm_)
 
 /* ---- what is enqueued ---- */
 
-cm_status nn_device_comm_swap(struct nn_device_comm *comm, struct ln_lane *lane, int peer,
-                              const void *out, size_t nout, void *in, size_t nin)
+cm_status nn_device_comm_swap(struct nn_device_comm *comm, struct ln_lane *lane,
+                              const struct nn_comm_part *parts, int n)
 {
-    char what[48];
-    if (nout == 0 && nin == 0)
+    size_t nbytes = 0;
+    for (int i = 0; i < n; i++)
+        nbytes += parts[i].nout + parts[i].nin;
+    if (nbytes == 0)
         return CM_OK;
     if (!enter(comm))
         return fail_aborted(comm);
     void *stream = nn_gpu_stream(&comm->gpu->backend, lane);
-    int code = comm->driver->swap(comm->handle, stream, peer, out, nout, in, nin);
+    int code = comm->driver->swap(comm->handle, stream, parts, n);
     leave(comm);
-    snprintf(what, sizeof what, "exchanging with rank %d", peer);
-    CM_TRY(check(comm, code, what));
-    return settle(comm, what, "");
+    CM_TRY(check(comm, code, "exchanging"));
+    return settle(comm, "exchanging", "");
 }
 
 cm_status nn_device_comm_sum(struct nn_device_comm *comm, struct ln_lane *lane, float *buf,

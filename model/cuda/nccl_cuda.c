@@ -145,18 +145,25 @@ static cudaStream_t enter(void *stream)
     return s->stream;
 }
 
-/* Sent and received in one group: neither waits for the other. */
-static int swap(void *comm, void *stream, int peer, const void *out, size_t nout, void *in,
-                size_t nin)
+static int add_part(void *comm, cudaStream_t to, const struct nn_comm_part *part)
+{
+    int code = 0;
+    if (part->nout > 0)
+        code = code_of(nccl.ncclSend(part->out, part->nout, ncclChar, part->peer, comm, to));
+    if (part->nin > 0 && code == 0)
+        code = code_of(nccl.ncclRecv(part->in, part->nin, ncclChar, part->peer, comm, to));
+    return code;
+}
+
+/* In one group: nothing in it waits for another. */
+static int swap(void *comm, void *stream, const struct nn_comm_part *parts, int n)
 {
     cudaStream_t to = enter(stream);
     int code = code_of(nccl.ncclGroupStart());
     if (code)
         return code;
-    if (nout > 0)
-        code = code_of(nccl.ncclSend(out, nout, ncclChar, peer, comm, to));
-    if (nin > 0 && code == 0)
-        code = code_of(nccl.ncclRecv(in, nin, ncclChar, peer, comm, to));
+    for (int i = 0; i < n && code == 0; i++)
+        code = add_part(comm, to, &parts[i]);
     int end = code_of(nccl.ncclGroupEnd()); /* a group that was begun has to end */
     return code ? code : end;
 }

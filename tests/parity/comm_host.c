@@ -156,20 +156,25 @@ static void pull(struct way *w)
     }
 }
 
-/* A swap; or one of the W - 1 rounds of a sum. Its own, as long as it is not done: a stream copies
- * only the pointer. */
+/* Its own, as long as it is not done: a stream copies only the pointer. */
 struct work {
     struct comm *comm;
-    struct way out, in;
+    int nways;
+    struct way out[MOST_RANKS], in[MOST_RANKS];
     /* a sum: the vectors of all ranks, and where their sum goes */
     float *all, *buf;
     size_t n;
-    int round;
 };
 
-static struct way way_to(struct comm *comm, int from, int to, void *at, size_t nbytes)
+static void add_part(struct work *w, const struct nn_comm_part *part)
 {
-    return (struct way){&comm->shared->box[from][to], at, nbytes};
+    int me = w->comm->rank;
+    union {
+        const void *in;
+        char *out;
+    } from = {.in = part->out}; /* a way has one type of pointer; this one is only read */
+    w->out[w->nways] = (struct way){&w->comm->shared->box[me][part->peer], from.out, part->nout};
+    w->in[w->nways++] = (struct way){&w->comm->shared->box[part->peer][me], part->in, part->nin};
 }
 
 static void drop(struct work *w)
@@ -177,16 +182,6 @@ static void drop(struct work *w)
     let_go(w->comm);
     free(w->all);
     free(w);
-}
-
-/* In turn with every other rank: the whole vector to it, that of another one from it. */
-static void begin_round(struct work *w)
-{
-    int rank = w->comm->rank, size = w->comm->size;
-    int to = (rank + w->round) % size, from = (rank + size - w->round) % size;
-    size_t nbytes = w->n * sizeof(float);
-    w->out = way_to(w->comm, rank, to, w->buf, nbytes);
-    w->in = way_to(w->comm, from, rank, w->all + (size_t)from * w->n, nbytes);
 }
 
 static void add_all(struct work *w)
@@ -204,16 +199,14 @@ static bool run(const void *args)
 {
     struct work *w;
     memcpy(&w, args, sizeof w);
-    bool aborted = atomic_load(&w->comm->aborted);
-    push(&w->out);
-    pull(&w->in);
-    bool done = w->out.left == 0 && w->in.left == 0;
+    bool aborted = atomic_load(&w->comm->aborted), done = true;
+    for (int i = 0; i < w->nways; i++) {
+        push(&w->out[i]);
+        pull(&w->in[i]);
+        done = done && w->out[i].left == 0 && w->in[i].left == 0;
+    }
     if (!done && !aborted) {
         sched_yield();
-        return false;
-    }
-    if (w->all && !aborted && ++w->round < w->comm->size) {
-        begin_round(w);
         return false;
     }
     if (w->all && !aborted)
@@ -224,8 +217,6 @@ static bool run(const void *args)
 
 static int put(void *stream, struct work *w)
 {
-    if (!w)
-        return HOST_NO_MEMORY;
     atomic_fetch_add(&w->comm->users, 1);
     int code = host_stream_put(stream, run, &w, sizeof w);
     if (code)
@@ -233,19 +224,14 @@ static int put(void *stream, struct work *w)
     return code;
 }
 
-static int swap(void *comm, void *stream, int peer, const void *out, size_t nout, void *in,
-                size_t nin)
+static int swap(void *comm, void *stream, const struct nn_comm_part *parts, int n)
 {
-    struct comm *self = comm;
     struct work *w = calloc(1, sizeof *w);
-    union {
-        const void *in;
-        void *out;
-    } from = {.in = out}; /* a way has one type of pointer; this one is only read */
-    if (w)
-        *w = (struct work){.comm = self,
-                           .out = way_to(self, self->rank, peer, from.out, nout),
-                           .in = way_to(self, peer, self->rank, in, nin)};
+    if (!w)
+        return HOST_NO_MEMORY;
+    w->comm = comm;
+    for (int i = 0; i < n; i++)
+        add_part(w, &parts[i]);
     return put(stream, w);
 }
 
@@ -254,13 +240,20 @@ static int sum(void *comm, void *stream, float *buf, size_t n)
     struct comm *self = comm;
     struct work *w = calloc(1, sizeof *w);
     float *all = malloc((size_t)self->size * n * sizeof *all);
+    size_t nbytes = n * sizeof *buf;
     if (!w || !all) {
         free(w);
         free(all);
         return HOST_NO_MEMORY;
     }
-    *w = (struct work){.comm = self, .all = all, .buf = buf, .n = n, .round = 1};
-    begin_round(w);
+    *w = (struct work){.comm = self, .all = all, .buf = buf, .n = n};
+    for (int r = 0; r < self->size; r++)
+        if (r != self->rank)
+            add_part(w, &(struct nn_comm_part){.peer = r,
+                                               .out = buf,
+                                               .in = all + (size_t)r * n,
+                                               .nout = nbytes,
+                                               .nin = nbytes});
     return put(stream, w);
 }
 

@@ -109,16 +109,12 @@ static enum nn_comm_state state(void *comm, char why[NN_COMM_WHY])
     return script.then;
 }
 
-static int swap(void *comm, void *stream, int peer, const void *out, size_t nout, void *in,
-                size_t nin)
+static int swap(void *comm, void *stream, const struct nn_comm_part *parts, int n)
 {
     (void)comm;
     (void)stream;
-    (void)out;
-    (void)nout;
-    (void)in;
-    (void)nin;
-    assert_int_equal(peer, 3);
+    assert_int_equal(n, 1);
+    assert_int_equal(parts[0].peer, 3);
     script.swaps++;
     while (atomic_load(&script.hangs) && !atomic_load(&script.aborting))
         cm_sleep_us(100);
@@ -293,23 +289,23 @@ static void exchanges_connect_and_fail(void **state_)
     (void)state_;
     struct rig r = open_rig();
     float x[4] = {0};
+    struct nn_comm_part part = {.peer = 3, .out = x, .in = x + 2, .nout = 8, .nin = 8};
     open_ready(&r, LATE_MS);
-    expect_ok(nn_device_comm_swap(r.comm, r.lane, 3, x, 0, x, 0));
+    expect_ok(nn_device_comm_swap(r.comm, r.lane, &(struct nn_comm_part){.peer = 3}, 1));
     expect_ok(nn_device_comm_sum(r.comm, r.lane, x, 0));
     assert_int_equal(script.swaps, 0);
     script.busy = 20;
-    expect_ok(nn_device_comm_swap(r.comm, r.lane, 3, x, 8, x + 2, 8));
+    expect_ok(nn_device_comm_swap(r.comm, r.lane, &part, 1));
     assert_int_equal(script.busy, 0);
     script.swap_code = LOST;
-    expect_fault(CM_EIO, "exchanging with rank 3: systemError",
-                 nn_device_comm_swap(r.comm, r.lane, 3, x, 8, x + 2, 8));
+    expect_fault(CM_EIO, "exchanging: systemError", nn_device_comm_swap(r.comm, r.lane, &part, 1));
     script.sum_code = LOST;
     expect_fault(CM_EIO, "all-reduce: systemError", nn_device_comm_sum(r.comm, r.lane, x, 4));
     script.swap_code = 0;
     script.busy = -1;
     nn_device_comm_set_timeout(r.comm, SOON_MS);
-    expect_fault(CM_ETIMEDOUT, "rank 1 of 4: exchanging with rank 3: not done",
-                 nn_device_comm_swap(r.comm, r.lane, 3, x, 8, x + 2, 8));
+    expect_fault(CM_ETIMEDOUT, "rank 1 of 4: exchanging: not done",
+                 nn_device_comm_swap(r.comm, r.lane, &part, 1));
     close_rig(&r); /* nor can what hangs */
     assert_int_equal(script.aborts, 1);
 }
@@ -365,6 +361,7 @@ static void another_thread_can_abort(void **state_)
         struct rig r = open_rig();
         pthread_t thread;
         float x[4] = {0};
+        struct nn_comm_part part = {.peer = 3, .out = x, .in = x + 2, .nout = 8, .nin = 8};
         open_ready(&r, LATE_MS);
         script.idle = false;
         atomic_store(&script.asked, 0);
@@ -372,7 +369,7 @@ static void another_thread_can_abort(void **state_)
         assert_int_equal(pthread_create(&thread, NULL, abort_it, r.comm), 0);
         struct cm_deadline late = cm_deadline_in_ms(LATE_MS);
         expect_fault(CM_EPEER, "was aborted",
-                     hangs ? nn_device_comm_swap(r.comm, r.lane, 3, x, 8, x + 2, 8)
+                     hangs ? nn_device_comm_swap(r.comm, r.lane, &part, 1)
                            : nn_device_comm_sync(r.comm, r.lane, late));
         pthread_join(thread, NULL);
         assert_int_equal(script.aborts, 1);
