@@ -1,7 +1,8 @@
 /* The log sink: formats a line in a local buffer and hands it to the kernel in one write, so lines
- * of several threads and processes do not mix. */
+ * of several threads and processes do not mix; or to a thread that does (lines.h). */
 #include "common/log.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -11,8 +12,11 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/lines.h"
 
-#define LINE 2048
+#define LINE     2048
+#define CRASH_MS 200  /* for lines under way when the process dies */
+#define END_MS   2000 /* the same when it ends */
 
 static const char *const level_name[] = {"error", "warn", "info", "debug"};
 
@@ -22,6 +26,8 @@ static struct {
     atomic_int level, rank;
     bool terminal;
     char who[32];
+    struct cm_lines *_Atomic lines; /* NULL: written at once */
+    int lines_id;
 } sink = {.level = CM_LOG_INFO, .rank = -1, .who = "flywheel"};
 
 void cm_log_init(const char *who)
@@ -77,21 +83,16 @@ static size_t write_head(char *line, size_t size, enum cm_log_level level)
     return n < 0 ? 0 : (size_t)n;
 }
 
-void cm_log_line(enum cm_log_level level, const char *fmt, ...)
+/* Returns the line's length with its newline; 0: it is no line. */
+static size_t write_line(char line[LINE], enum cm_log_level level, const char *fmt, va_list args)
 {
-    if (level > cm_log_get_level())
-        return;
-    char line[LINE];
-    size_t head = write_head(line, sizeof line, level);
-    va_list args;
-    va_start(args, fmt);
-    int n = vsnprintf(line + head, sizeof line - head, fmt, args);
-    va_end(args);
+    size_t head = write_head(line, LINE, level);
+    int n = vsnprintf(line + head, LINE - head, fmt, args);
     if (n < 0)
-        return;
+        return 0;
     size_t end = head + (size_t)n;
-    if (end > sizeof line - 1) {
-        end = sizeof line - 1;
+    if (end > LINE - 1) {
+        end = LINE - 1;
         memset(line + end - 3, '.', 3);
     }
     /* Text from outside (a key, a file name) must not forge lines or move the cursor. */
@@ -100,8 +101,73 @@ void cm_log_line(enum cm_log_level level, const char *fmt, ...)
             line[i] = ' ';
     }
     line[end++] = '\n';
-    ssize_t ignored = write(STDERR_FILENO, line, end); /* a log that fails has nobody to tell */
+    return end;
+}
+
+/* ctx is not used. */
+static void put_out(void *ctx, const char *line, size_t n)
+{
+    ssize_t ignored = write(STDERR_FILENO, line, n); /* a log that fails has nobody to tell */
+    (void)ctx;
     (void)ignored;
+}
+
+void cm_log_line(enum cm_log_level level, const char *fmt, ...)
+{
+    char line[LINE];
+    va_list args;
+    if (level > cm_log_get_level())
+        return;
+    va_start(args, fmt);
+    size_t n = write_line(line, level, fmt, args);
+    va_end(args);
+    struct cm_lines *lines = atomic_load(&sink.lines);
+    if (n > 0 && !(lines && cm_lines_put(lines, sink.lines_id, line, n)))
+        put_out(NULL, line, n);
+}
+
+/* ---- through a thread ---- */
+
+static void CM_PRINTF(2, 3) put_out_text(enum cm_log_level level, const char *fmt, ...)
+{
+    char line[LINE];
+    va_list args;
+    va_start(args, fmt);
+    put_out(NULL, line, write_line(line, level, fmt, args));
+    va_end(args);
+}
+
+static void tell_lost(void *ctx, int64_t n)
+{
+    (void)ctx;
+    put_out_text(CM_LOG_WARN,
+                 "%lld lines are missing here: they came faster than this log takes "
+                 "them",
+                 (long long)n);
+}
+
+/* The thread writes on while the one that is at fault waits here. The handler is gone by then, so
+ * the signal, which is held back until its return, ends the process as it would have. */
+static void on_crash(int number)
+{
+    cm_lines_await(atomic_load(&sink.lines), CRASH_MS);
+    raise(number);
+}
+
+cm_status cm_log_detach(struct cm_lines **out)
+{
+    static const int crashes[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
+    const struct cm_line_sink to = {.write = put_out, .lost = tell_lost};
+    const struct sigaction wait_first = {.sa_handler = on_crash, .sa_flags = SA_RESETHAND};
+    struct sigaction before;
+    CM_TRY(cm_lines_start(out));
+    CM_TRY(cm_lines_add_sink(*out, &to, &sink.lines_id));
+    atomic_store(&sink.lines, *out);
+    for (size_t i = 0; i < sizeof crashes / sizeof crashes[0]; i++)
+        if (sigaction(crashes[i], NULL, &before) == 0 && before.sa_handler == SIG_DFL &&
+            sigaction(crashes[i], &wait_first, NULL) < 0)
+            return CM_FAIL_ERRNO("sigaction");
+    return CM_OK;
 }
 
 void cm_error_report(enum cm_log_level level, cm_status st, const char *what)
@@ -115,5 +181,8 @@ int cm_main_end(cm_status st)
 {
     if (st != CM_OK && st != CM_EPREEMPTED)
         cm_error_report(CM_LOG_ERROR, st, NULL);
+    struct cm_lines *lines = atomic_load(&sink.lines);
+    if (lines && !cm_lines_stop(lines, END_MS))
+        put_out_text(CM_LOG_WARN, "ended before its last lines were written");
     return cm_status_exit_code(st);
 }

@@ -4,6 +4,7 @@
 #ifndef COMMON_LOG_H
 #define COMMON_LOG_H
 
+#include "common/lines.h"
 #include "common/status.h"
 
 enum cm_log_level { CM_LOG_ERROR, CM_LOG_WARN, CM_LOG_INFO, CM_LOG_DEBUG };
@@ -22,11 +23,18 @@ enum cm_log_level cm_log_get_level(void);
 #define cm_log_debug(...) cm_log_line(CM_LOG_DEBUG, __VA_ARGS__)
 void cm_log_line(enum cm_log_level level, const char *fmt, ...) CM_PRINTF(2, 3);
 
+/* From now on lines are written by a thread, so that no disk stalls who logs; a signal that ends
+ * the process because of a fault (SIGSEGV, SIGABRT, …) waits up to 200 ms for those under way, and
+ * cm_main_end up to 2 s. Once, after signals were blocked and before other threads. *out: for
+ * events, too; it stays the log's. */
+CM_MUST_CHECK cm_status cm_log_detach(struct cm_lines **out);
+
 /* Logs this thread's recorded fault at the given level: "what: message (CM_EIO at file.c:12)". what
  * may be NULL. */
 void cm_error_report(enum cm_log_level level, cm_status st, const char *what);
 
-/* The end of main: reports st if it is a failure (not CM_EPREEMPTED) and returns the exit code. */
+/* The end of main (before any _exit, too): reports st if it is a failure (not CM_EPREEMPTED) and
+ * returns the exit code. */
 int cm_main_end(cm_status st);
 
 #endif

@@ -272,6 +272,8 @@ static cm_status open_gateway(struct sv_gateway *g)
     CM_TRY(sv_run_lock(&g->lock_fd, g->cfg->run_dir));
     CM_TRY(cm_path_join(path, g->cfg->run_dir, "events.jsonl"));
     CM_TRY(cm_events_open(&g->events, path, 0));
+    if (g->cfg->lines)
+        CM_TRY(cm_events_through(g->events, g->cfg->lines));
     CM_TRY(sv_metrics_open(&g->metrics));
     CM_TRY(open_queue(g));
     CM_TRY(sv_workers_open(g));

@@ -4,6 +4,7 @@
 #ifndef SERVE_GATEWAY_H
 #define SERVE_GATEWAY_H
 
+#include "common/lines.h"
 #include "common/status.h"
 #include "serve/serve_config.h"
 
@@ -11,7 +12,8 @@ struct sv_gateway_config {
     const struct sv_config *serve;
     const char *run_dir;
     const char *store_dir;
-    int stop_fd; /* a signalfd: the first signal drains, the second ends at once */
+    struct cm_lines *lines; /* of events, as of the log; NULL: they are written at once */
+    int stop_fd;            /* a signalfd: the first signal drains, the second ends at once */
 };
 
 /* Runs until stopped. CM_EBUSY names the port that is in use. */

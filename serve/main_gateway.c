@@ -38,7 +38,9 @@ static cm_status run(int argc, char **argv)
     if (st == CM_OK && !done) {
         struct sv_gateway_config cfg = {
             .serve = &p.serve, .run_dir = p.run_dir, .store_dir = p.store_dir, .stop_fd = stop_fd};
-        st = sv_gateway_run(&cfg);
+        st = cm_log_detach(&cfg.lines);
+        if (st == CM_OK)
+            st = sv_gateway_run(&cfg);
     }
     sv_program_close(&p);
     close(stop_fd);

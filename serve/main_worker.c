@@ -62,7 +62,9 @@ static cm_status run_worker(const struct sv_program *p, const struct options *op
                                    .number = options->id,
                                    .threads = threads(p),
                                    .stop_fd = stop_fd};
+    struct cm_lines *lines;
     bool stuck;
+    CM_TRY(cm_log_detach(&lines));
     cm_status st = sv_worker_run(&cfg, &stuck);
     if (stuck)
         _exit(cm_main_end(st));
