@@ -42,7 +42,7 @@ static void open_world(struct world *w, const struct fixture *f, enum nn_precisi
 
 static int64_t publish(struct world *w, uint64_t seed, enum model_kind kind)
 {
-    int64_t version;
+    int64_t version = 0;
     assert_ok(model_fixture_version(&w->m, seed, kind, &version));
     return version;
 }
