@@ -1,8 +1,10 @@
 #include "online/queue_identity.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/file.h"
@@ -16,32 +18,67 @@
 
 /* ---- who we are ---- */
 
-static cm_status read_uuid(char uuid[CM_UUID_TEXT], const char *path)
+/* What a folder is told from its copies by: a move within a file system keeps both numbers, a copy
+ * none. The device is left out: mounted again, or by another host, it may have another number. */
+#define PLACE 48
+static cm_status find_place(char place[PLACE], const char *dir)
+{
+    struct statx s;
+    if (statx(AT_FDCWD, dir, 0, STATX_INO | STATX_BTIME, &s) < 0)
+        return CM_FAIL_ERRNO("cannot look at %s", dir);
+    bool born = s.stx_mask & STATX_BTIME;
+    snprintf(place, PLACE, "%llu.%llx%08x", (unsigned long long)s.stx_ino,
+             born ? (unsigned long long)s.stx_btime.tv_sec : 0, born ? s.stx_btime.tv_nsec : 0);
+    return CM_OK;
+}
+
+/* The file: the UUID, and after a space the place of its folder, which files of earlier builds
+ * lack: *place is "" then. */
+static cm_status read_name(char uuid[CM_UUID_TEXT], char place[PLACE], const char *path)
 {
     char *text;
     size_t n;
     CM_TRY(cm_file_read(&text, &n, path, 256));
     text[strcspn(text, "\n")] = '\0';
-    bool fits =
-        strlen(text) == CM_UUID_TEXT - 1 && strspn(text, "0123456789abcdef-") == strlen(text);
-    if (fits)
+    char *space = strchr(text, ' ');
+    if (space)
+        *space = '\0';
+    bool fits = strlen(text) == CM_UUID_TEXT - 1 &&
+                strspn(text, "0123456789abcdef-") == strlen(text) &&
+                (!space || strlen(space + 1) < PLACE);
+    if (fits) {
         memcpy(uuid, text, CM_UUID_TEXT);
+        snprintf(place, PLACE, "%s", space ? space + 1 : "");
+    }
     cm_free(&text);
     return fits ? CM_OK : CM_FAIL(CM_EFORMAT, "%s: no UUID", path);
 }
 
+static cm_status write_name(const char *path, const char *uuid, const char *place)
+{
+    char text[CM_UUID_TEXT + PLACE + 1];
+    snprintf(text, sizeof text, "%s %s\n", uuid, place);
+    return cm_file_replace(path, text, strlen(text));
+}
+
 cm_status ol_queue_owner(char owner[OL_OWNER], const char *dir)
 {
-    char path[CM_PATH], uuid[CM_UUID_TEXT], host[64] = "";
+    char path[CM_PATH], uuid[CM_UUID_TEXT], was[PLACE] = "", is[PLACE], host[64] = "";
     CM_TRY(cm_path_join(path, dir, "uuid"));
-    cm_status st = read_uuid(uuid, path);
-    if (st == CM_ENOTFOUND) { /* and nothing else: a new name would be another loop's */
-        char text[CM_UUID_TEXT + 1];
+    CM_TRY(find_place(is, dir));
+    cm_status st = read_name(uuid, was, path);
+    bool copied = st == CM_OK && *was && strcmp(was, is) != 0;
+    if (st == CM_ENOTFOUND || copied) { /* and nothing else: a new name would be another loop's */
+        if (copied)
+            cm_log_warn("%s is a copy, or came here from another file system: it gets a name of "
+                        "its own, and %s stays that of the loop where it was",
+                        dir, uuid);
         cm_uuid_format(uuid, cm_uuid_make());
-        snprintf(text, sizeof text, "%s\n", uuid);
-        st = cm_file_replace(path, text, strlen(text));
+        st = CM_OK;
     }
     CM_TRY(st);
+    if (strcmp(was, is) != 0)
+        CM_TRY(write_name(path, uuid, is));
     gethostname(host, sizeof host - 1);
     snprintf(owner, OL_OWNER, "%s %s:%.380s", uuid, host, dir);
     return CM_OK;

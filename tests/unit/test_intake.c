@@ -611,8 +611,37 @@ static void test_owner(void **state)
     assert_int_equal(unlink(path), 0);
     expect_ok(ol_queue_owner(other, w->redis->dir));
     assert_false(ol_queue_same_owner(first, other));
+    /* A file of an earlier build says no place: it is taken as ours, and completed. */
+    other[CM_UUID_TEXT - 1] = '\n';
+    expect_ok(cm_file_replace(path, other, CM_UUID_TEXT));
+    expect_ok(ol_queue_owner(again, w->redis->dir));
+    assert_true(ol_queue_same_owner(again, other));
     expect_ok(cm_file_replace(path, "nonsense", 8));
     expect_fault(CM_EFORMAT, "no UUID", ol_queue_owner(other, w->redis->dir));
+}
+
+/* Both go on, and only one of them as the owner that a Redis knows. */
+static void test_a_copy_is_another_loop(void **state)
+{
+    char dir[CM_PATH], run[CM_PATH], copy[CM_PATH], moved[CM_PATH], command[3 * CM_PATH];
+    char first[OL_OWNER], again[OL_OWNER], other[OL_OWNER];
+    (void)state;
+    expect_dir_make(dir);
+    expect_ok(cm_path_join(run, dir, "run"));
+    expect_ok(cm_path_join(copy, dir, "copy"));
+    expect_ok(cm_path_join(moved, dir, "moved"));
+    expect_ok(cm_dir_make(run));
+    expect_ok(ol_queue_owner(first, run));
+    snprintf(command, sizeof command, "cp -a '%s' '%s'", run, copy);
+    assert_int_equal(system(command), 0);
+    expect_ok(ol_queue_owner(other, copy));
+    assert_false(ol_queue_same_owner(first, other));
+    expect_ok(ol_queue_owner(again, copy)); /* it keeps the new name */
+    assert_true(ol_queue_same_owner(again, other));
+    assert_int_equal(rename(run, moved), 0); /* a move is none */
+    expect_ok(ol_queue_owner(again, moved));
+    assert_true(ol_queue_same_owner(first, again));
+    expect_dir_remove(dir);
 }
 
 #define WORLD(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -644,6 +673,7 @@ int main(void)
         WORLD(test_letters),
         cmocka_unit_test(test_version),
         WORLD(test_owner),
+        cmocka_unit_test(test_a_copy_is_another_loop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
