@@ -11,6 +11,7 @@
 #include "common/mem.h"
 #include "common/redis.h"
 #include "wire/bytes.h"
+#include "wire/feedback.h"
 #include "wire/keys.h"
 
 #define TIMEOUT_MS   1000
@@ -174,7 +175,8 @@ void sv_captures_put(struct sv_captures *c, struct wi_id prediction_id,
     size_t n = capture->image.n + capture->nclasses;
     struct entry *e = NULL;
     pthread_mutex_lock(&c->lock);
-    if (c->n < c->cfg.queue && c->nbytes + n <= c->cfg.max_nbytes)
+    if (capture->image.n <= WI_FEEDBACK_IMAGE_MAX && c->n < c->cfg.queue &&
+        c->nbytes + n <= c->cfg.max_nbytes)
         e = &c->ring[(c->first + c->n) % c->cfg.queue];
     pthread_mutex_unlock(&c->lock);
     /* Entries past the filled ones are this thread's. */

@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "serve/captures.h"
 #include "wire/classes.h"
+#include "wire/feedback.h"
 
 #define QUEUE 4
 
@@ -64,7 +65,8 @@ static void listen_in_silence(struct captures *t)
 
 static void put(struct captures *t, size_t n)
 {
-    static const uint8_t bytes[1000] = {0xff, 0xd8, 0xff}; /* a JPEG, to begin with */
+    static const uint8_t bytes[WI_FEEDBACK_IMAGE_MAX + 1] = {0xff, 0xd8,
+                                                             0xff}; /* a JPEG, to begin with */
     struct wi_capture capture = {.image = {WI_IMAGE_FILE, 0, 0, 0, bytes, n},
                                  .version = 1,
                                  .classes = t->classes.data,
@@ -108,6 +110,20 @@ static void test_too_many_bytes(void **state)
     assert_true(dropped(t) == 3);
 }
 
+/* More than Redis takes as one value: it would cut the connection, and what waits be lost too. */
+static void test_too_large_an_image(void **state)
+{
+    struct captures *t = *state;
+    listen_in_silence(t);
+    t->cfg.max_nbytes = 4 * WI_FEEDBACK_IMAGE_MAX;
+    expect_ok(sv_captures_start(&t->c, &t->cfg));
+    put(t, WI_FEEDBACK_IMAGE_MAX);
+    assert_true(dropped(t) == 0);
+    put(t, WI_FEEDBACK_IMAGE_MAX + 1);
+    assert_true(dropped(t) == 1);
+    sv_captures_stop(&t->c, 0);
+}
+
 /* A silent Redis costs its time-out at most, not one for each capture. */
 static void test_end_in_time(void **state)
 {
@@ -141,6 +157,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_full, setup, teardown),
         cmocka_unit_test_setup_teardown(test_too_many_bytes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_too_large_an_image, setup, teardown),
         cmocka_unit_test_setup_teardown(test_end_in_time, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nobody_there, setup, teardown),
     };
