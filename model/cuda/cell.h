@@ -25,6 +25,7 @@ struct nn_grid {
 };
 
 #define NN_MAX_THREADS 1024
+#define NN_MAX_TYPED   256   /* threads of a kernel by dtype and width (kernels_list.h) */
 #define NN_MAX_SHARED  49152 /* what every GPU gives without asking */
 
 /* One thread for each of n items, or several items for each where there are very many. */

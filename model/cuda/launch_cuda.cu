@@ -42,7 +42,7 @@ __device__ inline struct nn_cell cell_of_this_thread()
 
 #define TYPED(name, type, phases)                                                                  \
     template <enum nn_dtype dtype, int width>                                                      \
-    __global__ void __launch_bounds__(256) k_##name(const __grid_constant__ type args)             \
+    __global__ void __launch_bounds__(NN_MAX_TYPED) k_##name(const __grid_constant__ type args)    \
     {                                                                                              \
         const struct nn_cell cell = cell_of_this_thread();                                         \
         run_phases<0, phases>(                                                                     \
@@ -68,7 +68,7 @@ NN_TYPED_KERNELS(TYPED)
 #undef TYPED
 
 #define PLAIN(name, type, phases)                                                                  \
-    __global__ void __launch_bounds__(NN_MAX_THREADS) k_##name(const __grid_constant__ type args)                                    \
+    __global__ void __launch_bounds__(NN_MAX_THREADS) k_##name(const __grid_constant__ type args)  \
     {                                                                                              \
         const struct nn_cell cell = cell_of_this_thread();                                         \
         run_phases<0, phases>([&](int phase) { nn_kernel_##name(&args, &cell, phase); });          \

@@ -122,9 +122,8 @@ case \$1 in
         sha=\$(printf %064d 16)
         [[ \$args != *precision=fp32* ]] || sha=\$(printf %064d 32)
         [[ \$args != *transport=cuda+mpi*fp32* && \$args != *fp32*transport=cuda+mpi* ]] || sha=\$(printf %064d \$(cat $work/odd))
-        echo "{\"sha256\": \"\$sha\", \"accuracy\": \$(cat $work/accuracy), \"train_seconds\": 2, \"images_per_s\": 7}" >"\$run/summary.json" ;;
+        echo "{\"sha256\": \"\$sha\", \"accuracy\": 0.9, \"accuracy_views\": \$(cat $work/accuracy), \"counted_seconds\": {\"sum\": 2}}" >"\$run/summary.json" ;;
     bench) echo '{"images_per_s": 150, "products_share": 0.5, "products_tflop_per_s": 9, "ops_s": 1}' ;;
-    eval) echo '{"accuracy": 0.9, "views": {"accuracy": 0.95}}' ;;
 esac
 RUN
 echo 32 >"$work/odd"
@@ -150,7 +149,7 @@ export CIFAR10_DIR=$work/cifar
 mkdir "$CIFAR10_DIR"
 for name in data_batch_{1,2,3,4,5} test_batch; do touch "$CIFAR10_DIR/$name.bin.xz"; done
 check 0 --part train94
-is '.parts.train94.rows | .mean.seeds == 20 and .mean.accuracy_views == 0.95 and .["seed 1 fixed"].train_seconds == 2'
+is '.parts.train94.rows | .mean.seeds == 20 and .mean.accuracy_views == 0.94 and .["seed 1 fixed"].counted_seconds == 2'
 other_sources
 echo 0.93 >"$work/accuracy"
 check 1 --part train94

@@ -196,6 +196,20 @@ static size_t size_of_args(int kernel)
     return sizes[kernel];
 }
 
+/* What its registers were planned for: a GPU refuses more. */
+static unsigned most_threads(int kernel)
+{
+    static const unsigned most[NN_KERNEL_COUNT] = {
+#define MOST(name, type, n) NN_MAX_TYPED,
+        NN_TYPED_KERNELS(MOST)
+#undef MOST
+#define MOST(name, type, n) NN_MAX_THREADS,
+            NN_PLAIN_KERNELS(MOST)
+#undef MOST
+    };
+    return most[kernel];
+}
+
 enum { MOST_ARGS = 512 };
 
 struct launch {
@@ -229,7 +243,8 @@ static int launch(void *stream, int kernel, const struct nn_grid *grid, const vo
         return BAD_LAUNCH;
     memcpy(l.args, args, size_of_args(kernel));
     if (grid->x == 0 || grid->y == 0 || grid->y > 65535 || grid->threads == 0 ||
-        grid->threads > NN_MAX_THREADS || grid->threads % 32 != 0 || grid->shared > NN_MAX_SHARED)
+        grid->threads > most_threads(kernel) || grid->threads % 32 != 0 ||
+        grid->shared > NN_MAX_SHARED)
         return BAD_LAUNCH;
     return host_stream_put(stream, run_launch, &l, sizeof l);
 }
