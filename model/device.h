@@ -29,7 +29,7 @@ struct nn_update_args;
 struct nn_statistics_args;
 struct nn_muon_matrix;
 struct nn_muon_work; /* what Muon keeps on a device */
-struct nn_graph; /* a captured step */
+struct nn_graph;     /* a captured step */
 
 /* Does a config name GPUs: "auto", "cuda" or "cuda:N", N below 1024? */
 bool nn_device_is_name(const char *which);

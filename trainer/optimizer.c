@@ -93,7 +93,7 @@ static cm_status check_group(const struct tr_train_config *cfg, const struct cm_
     return CM_OK;
 }
 
-/* Muon turns what is no matrix of several outputs into nonsense. */
+/* What is no matrix has no singular values. */
 static cm_status check_muon(const struct nn_tensor *tensor, const char *where)
 {
     if (tensor->role == NN_WEIGHT && tensor->ndim == 4)

@@ -37,13 +37,16 @@ want 0 mpirun -np 4 "$train" train "$config" --run "$work/half4" "${bf16[@]}"
 [ "$(sha_of "$work/half1")" = "$(sha_of "$work/half4")" ] || fail "bf16: other bits on 4 ranks"
 [ "$(sha_of "$work/half1")" != "$want_sha" ] || fail "bf16 gives fp32's bits: it was not on"
 
-# Batch norm, fused passes, running statistics: speednet on a few tiny steps.
-norm=(--set model.network=zoo:speednet --set train.epochs=0.05 --set train.average_every=2 --set store.every_steps=0
+# Batch norm, fused passes, running statistics, Muon, views: speednet on a few tiny steps.
+norm=(--set train.optimizer=muon --set 'train.groups=[{"match": "block*.conv*.weight", "muon": true}]'
+    --set train.eval_views=true --set model.network=zoo:speednet --set train.epochs=0.05 --set train.average_every=2 --set store.every_steps=0
     --set data.holdout=10 --set data.test_limit=10 -q)
 want 0 "$train" train "$config" --run "$work/norm1" "${norm[@]}"
 want 0 mpirun -np 2 "$train" train "$config" --run "$work/norm2" "${norm[@]}"
 [ "$(sha_of "$work/norm1")" = "$(sha_of "$work/norm2")" ] || fail "speednet: other bits on 2 ranks"
-echo "same bits in bf16 and with batch norm"
+views() { grep '"accuracy_views"' "$1/summary.json"; }
+[ "$(views "$work/norm1")" = "$(views "$work/norm2")" ] || fail "speednet: other views on 2 ranks"
+echo "same bits in bf16, with batch norm and with Muon"
 
 # ---- killed and resumed ----
 run=$work/killed

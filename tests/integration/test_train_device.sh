@@ -40,12 +40,14 @@ for w in 2 4; do
     want 0 mpirun -np $w "$train" train "$config" --run "$work/ranks$w" "${staged[@]}"
     same "$work/ranks$w"
 done
-half=(--set model.precision=fp16 --set allreduce.compress=true --set train.average_decay=0.9 --set train.average_every=3)
+half=(--set model.precision=fp16 --set allreduce.compress=true --set train.average_decay=0.9 --set train.average_every=3
+    --set train.optimizer=muon --set 'train.groups=[{"match": "conv.weight", "muon": true}]' --set train.eval_views=true)
 want 0 "$train" train "$config" --run "$work/half1" -q "${half[@]}"
 want 0 mpirun -np 4 "$train" train "$config" --run "$work/half4" "${staged[@]}" "${half[@]}"
 [ "$(sha_of "$work/half1")" = "$(sha_of "$work/half4")" ] || fail "fp16: other bits on 4 ranks"
 [ "$(sha_of "$work/half1")" != "$want_sha" ] || fail "fp16 gives fp32's bits: it was not on"
-echo "same bits on 1, 2, 4 ranks, in fp32 and fp16"
+grep -q '"accuracy_views"' "$work/half4/summary.json" || fail "no accuracy_views in summary.json"
+echo "same bits on 1, 2, 4 ranks, in fp32, and in fp16 with Muon"
 
 # ---- killed and resumed, on the GPU and beside it ----
 for sets in "" "--set model.precision=fp16"; do
