@@ -93,6 +93,21 @@ for unit in cluster-configs/*.service; do
     check "$unit: it is here" [ -f "cluster-configs/$(named_files "$unit")" ]
 done
 hostfile=$(sed -n 's/.*"hostfile": "\([^"]*\)".*/\1/p' cluster-configs/two-nodes.json)
+# systemd's own opinion, where it is there; the program is looked for where it was built.
+if command -v systemd-analyze >/dev/null; then
+    mkdir "$work/units"
+    for unit in cluster-configs/*.service; do
+        sed "s|/usr/local/bin/|$bin/|" "$unit" >"$work/units/${unit##*/}"
+    done
+    verified() # UNIT...; what it ignores is only told
+    {
+        local said
+        said=$(systemd-analyze verify --man=no "$@" 2>&1) && [ -z "$said" ] && return
+        printf '%s\n' "$said"
+        return 1
+    }
+    check "systemd takes the units" verified "$work"/units/*.service
+fi
 check "the hostfile has two hosts with slots" [ "$(grep -cE '^[a-z0-9.-]+ slots=[0-9]+$' "$hostfile")" -eq 2 ]
 
 echo "$failures failures"
