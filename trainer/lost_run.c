@@ -69,7 +69,7 @@ cm_status tr_loss_arm(struct tr_loss *self, struct ar_group *g, const char *run_
 struct scene {
     const char *run_dir, *job; /* job "": none */
     int64_t life;
-    double t; /* utc seconds */
+    double t;           /* utc seconds */
     int told_by, ranks; /* ranks 0: not known */
 };
 
@@ -133,8 +133,9 @@ static void write_down(const struct scene *at, const struct ar_loss *loss)
     write_event(at, loss);
 }
 
-static void write_loss(const struct tr_loss *self, const struct ar_loss *loss)
+void tr_loss_write(const struct ar_loss *loss, void *arg)
 {
+    const struct tr_loss *self = arg;
     struct ps_lease_owner owner;
     const char *job = getenv("FLYWHEEL_JOB"), *life = getenv("FLYWHEEL_LIFE");
     const struct scene at = {.run_dir = self->run_dir,
@@ -148,12 +149,7 @@ static void write_loss(const struct tr_loss *self, const struct ar_loss *loss)
     write_down(&at, loss);
 }
 
-void tr_loss_write(const struct ar_loss *loss, void *arg)
-{
-    write_loss(arg, loss);
-}
-
-void tr_loss_write_alone(const struct tr_loss *self, const char *phase, int64_t step)
+void tr_loss_write_alone(struct tr_loss *self, const char *phase, int64_t step)
 {
     char host[64] = "";
     struct cm_error why;
@@ -166,7 +162,7 @@ void tr_loss_write_alone(const struct tr_loss *self, const char *phase, int64_t 
                                  .step = step,
                                  .what = why.text,
                                  .others = ""};
-    write_loss(self, &loss);
+    tr_loss_write(&loss, self);
     cm_error_restore(&why);
 }
 
