@@ -8,10 +8,10 @@
  *   transfer             buckets, pinned ─► reducer   └► sums, ────┘ uploaded
  *
  * Between ranks buckets go from GPU to GPU (transport "nccl", engine_nccl.h), and the host waits in
- * the middle for the word of all that each did its part. With "cuda+mpi" they go through pinned host
- * memory to the same reducer as a CPU's, hence the same tree, and are uploaded. Kernels compute
- * merges, norms, draws and updates with the CPU's bits; those of products and norms differ from
- * a CPU's, never between ranks or runs. */
+ * the middle for the word of all that each did its part. With "cuda+mpi" they go through pinned
+ * host memory to the same reducer as a CPU's, hence the same tree, and are uploaded. Kernels
+ * compute merges, norms, draws and updates with the CPU's bits; those of products and norms differ
+ * from a CPU's, never between ranks or runs. */
 #include <math.h>
 #include <string.h>
 
@@ -234,8 +234,8 @@ static cm_status task_end(void *ctx, int64_t unused, int64_t unused_too)
         CM_TRY(nn_device_statistics(device, lane, &statistics));
     for (int op = 0; op < nn_plan_nops(self->plan); op++)
         CM_TRY(nn_plan_prepare(self->plan, op, lane, self->lane_weights));
-    CM_TRY(nn_device_copy(device, lane, &part->exchange->values, part->values,
-                          sizeof *part->values));
+    CM_TRY(
+        nn_device_copy(device, lane, &part->exchange->values, part->values, sizeof *part->values));
     return tr_engine_note_time(self, lane, nn_plan_nops(self->plan) + 3, true, began);
 }
 

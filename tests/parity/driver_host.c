@@ -23,7 +23,7 @@ static const char *name_of(int code)
 static int count(int *n)
 {
     const char *asked = getenv("FLYWHEEL_HOST_GPUS");
-    *n = asked ? atoi(asked) : 1;
+    *n = asked ? (int)strtol(asked, NULL, 10) : 1;
     return 0;
 }
 

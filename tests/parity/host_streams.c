@@ -46,27 +46,29 @@ struct graph {
     pthread_t thread;
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct stream *streams[MOST_STREAMS];
-static uint64_t seed, draws;
-static uint64_t ncaptures;
+/* The one GPU that the host is. */
+static struct {
+    pthread_mutex_t lock; /* of all here, and of what streams run */
+    struct stream *streams[MOST_STREAMS];
+    uint64_t seed, draws, ncaptures;
+} host = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* By this thread. */
 static bool is_capturing(void)
 {
     for (int i = 0; i < MOST_STREAMS; i++)
-        if (streams[i] && streams[i]->capture &&
-            pthread_equal(streams[i]->capture->thread, pthread_self()))
+        if (host.streams[i] && host.streams[i]->capture &&
+            pthread_equal(host.streams[i]->capture->thread, pthread_self()))
             return true;
     return false;
 }
 
 void host_streams_seed(uint64_t value)
 {
-    pthread_mutex_lock(&lock);
-    seed = value;
-    draws = 0;
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_lock(&host.lock);
+    host.seed = value;
+    host.draws = 0;
+    pthread_mutex_unlock(&host.lock);
 }
 
 /* ---- queues ---- */
@@ -132,7 +134,7 @@ static bool try_call(const struct call *c, bool *happened)
 /* A stream's place in an order; the largest goes first. */
 static uint32_t place_of(uint64_t order, int stream)
 {
-    return cm_rng_u32(seed, CM_RNG_SYNTHETIC, (uint32_t)(order >> 32), (uint32_t)order,
+    return cm_rng_u32(host.seed, CM_RNG_SYNTHETIC, (uint32_t)(order >> 32), (uint32_t)order,
                       (uint32_t)stream);
 }
 
@@ -140,7 +142,7 @@ static uint32_t place_of(uint64_t order, int stream)
 static int draw_order(const struct queue *const queues[MOST_STREAMS], int number[MOST_STREAMS])
 {
     int n = 0;
-    uint64_t order = draws++;
+    uint64_t order = host.draws++;
     for (int i = 0; i < MOST_STREAMS; i++) {
         if (!queues[i] || is_empty(queues[i]))
             continue;
@@ -177,7 +179,7 @@ static bool run_graph(const struct graph *graph)
 static bool run_one(const int *number, int n)
 {
     for (int i = 0; i < n; i++) {
-        struct queue *q = &streams[number[i]]->queue;
+        struct queue *q = &host.streams[number[i]]->queue;
         if (is_empty(q) || !try_call(&q->call[q->first], NULL))
             continue;
         pop(q);
@@ -192,7 +194,7 @@ static void run_until(const struct stream *s, const struct event *e)
     const struct queue *queues[MOST_STREAMS] = {NULL};
     int number[MOST_STREAMS];
     for (int i = 0; i < MOST_STREAMS; i++)
-        queues[i] = streams[i] ? &streams[i]->queue : NULL;
+        queues[i] = host.streams[i] ? &host.streams[i]->queue : NULL;
     int n = draw_order(queues, number);
     while (s ? !is_empty(&s->queue) : !e || e->happened < e->recorded)
         if (!run_one(number, n))
@@ -201,9 +203,9 @@ static void run_until(const struct stream *s, const struct event *e)
 
 void host_streams_drain(void)
 {
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&host.lock);
     run_until(NULL, NULL);
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&host.lock);
 }
 
 /* ---- streams ---- */
@@ -211,8 +213,8 @@ void host_streams_drain(void)
 static int add_stream(struct stream *s)
 {
     for (s->number = 0; s->number < MOST_STREAMS; s->number++)
-        if (!streams[s->number]) {
-            streams[s->number] = s;
+        if (!host.streams[s->number]) {
+            host.streams[s->number] = s;
             return 0;
         }
     return HOST_NO_MEMORY;
@@ -224,9 +226,9 @@ int host_stream_open(void **out)
     *out = NULL;
     if (!s)
         return HOST_NO_MEMORY;
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&host.lock);
     int code = add_stream(s);
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&host.lock);
     if (code)
         free(s);
     else
@@ -237,11 +239,11 @@ int host_stream_open(void **out)
 int host_stream_close(void *stream)
 {
     struct stream *s = stream;
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&host.lock);
     run_until(s, NULL);
-    streams[s->number] = NULL;
+    host.streams[s->number] = NULL;
     release(&s->queue);
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&host.lock);
     free(s);
     return 0;
 }
@@ -249,20 +251,20 @@ int host_stream_close(void *stream)
 int host_stream_idle(void *stream, bool *idle)
 {
     const struct stream *s = stream;
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&host.lock);
     int code = is_capturing() ? HOST_BAD_CAPTURE : 0;
     if (code == 0)
         run_until(s, NULL);
     *idle = is_empty(&s->queue);
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&host.lock);
     return code;
 }
 
 bool host_is_capturing(void)
 {
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&host.lock);
     bool yes = is_capturing();
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&host.lock);
     return yes;
 }
 
@@ -278,9 +280,9 @@ int host_stream_put(void *stream, host_work work, const void *args, size_t nbyte
     if (!call.args)
         return HOST_NO_MEMORY;
     memcpy(call.args, args, nbytes);
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&host.lock);
     int code = enqueue(stream, &call);
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&host.lock);
     if (code)
         free(call.args);
     return code;
@@ -305,7 +307,7 @@ int host_event_record(void *event, void *stream)
 {
     struct event *e = event;
     struct stream *s = stream;
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&host.lock);
     struct call call = {.what = RECORD, .event = e};
     e->capture = s->capture ? s->capture->number : 0;
     if (s->capture) {
@@ -315,15 +317,16 @@ int host_event_record(void *event, void *stream)
         call.ticket = ++e->recorded;
     }
     int code = enqueue(s, &call);
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&host.lock);
     return code;
 }
 
 static struct graph *capture_of(const struct event *e)
 {
     for (int i = 0; i < MOST_STREAMS && e->capture; i++)
-        if (streams[i] && streams[i]->capture && streams[i]->capture->number == e->capture)
-            return streams[i]->capture;
+        if (host.streams[i] && host.streams[i]->capture &&
+            host.streams[i]->capture->number == e->capture)
+            return host.streams[i]->capture;
     return NULL;
 }
 
@@ -343,25 +346,25 @@ int host_event_wait(void *event, void *stream)
     struct event *e = event;
     struct stream *s = stream;
     int code = HOST_BAD_CAPTURE; /* an event of another capture, or in one an event of none */
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&host.lock);
     struct graph *capture = capture_of(e);
     if (capture && (!s->capture || s->capture == capture))
         code = join(s, e, capture);
     else if (e->capture == 0 && !s->capture)
         code = enqueue(s, &(struct call){.what = WAIT, .event = e, .ticket = e->recorded});
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&host.lock);
     return code;
 }
 
 int host_event_happened(void *event, bool *happened)
 {
     struct event *e = event;
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&host.lock);
     int code = is_capturing() || e->capture ? HOST_BAD_CAPTURE : 0;
     if (code == 0)
         run_until(NULL, e);
     *happened = e->happened == e->recorded;
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&host.lock);
     return code;
 }
 
@@ -373,16 +376,16 @@ int host_capture_begin(void *stream)
     struct graph *graph = calloc(1, sizeof *graph);
     if (!graph)
         return HOST_NO_MEMORY;
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&host.lock);
     int code = s->capture ? HOST_BAD_CAPTURE : 0;
     if (code == 0) {
-        graph->number = ++ncaptures;
+        graph->number = ++host.ncaptures;
         graph->origin = s;
         graph->thread = pthread_self();
         memset(s->seen, 0, sizeof s->seen);
         s->capture = graph;
     }
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&host.lock);
     if (code)
         free(graph);
     return code;
@@ -401,9 +404,9 @@ static bool end_capture(const struct graph *graph)
 {
     bool joined = true;
     for (int i = 0; i < MOST_STREAMS; i++)
-        if (streams[i] && streams[i]->capture == graph) {
-            joined = joined && streams[i]->seen[i] <= graph->origin->seen[i];
-            streams[i]->capture = NULL;
+        if (host.streams[i] && host.streams[i]->capture == graph) {
+            joined = joined && host.streams[i]->seen[i] <= graph->origin->seen[i];
+            host.streams[i]->capture = NULL;
         }
     return joined;
 }
@@ -413,11 +416,11 @@ int host_capture_end(void *stream, void **graph)
     const struct stream *s = stream;
     int code = HOST_BAD_CAPTURE;
     *graph = NULL;
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&host.lock);
     struct graph *drawn = s->capture && s->capture->origin == s ? s->capture : NULL;
     if (drawn && end_capture(drawn))
         code = 0;
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&host.lock);
     if (code == 0) {
         drawn->happened = calloc(drawn->nmarks + 1, sizeof *drawn->happened);
         code = drawn->happened ? 0 : HOST_NO_MEMORY;
@@ -431,9 +434,9 @@ int host_capture_end(void *stream, void **graph)
 
 int host_graph_launch(void *graph, void *stream)
 {
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&host.lock);
     int code = enqueue(stream, &(struct call){.what = GRAPH, .graph = graph});
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&host.lock);
     return code;
 }
 

@@ -15,9 +15,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HOST_NO_MEMORY   2
-#define HOST_BAD_CAPTURE 900 /* the call is not allowed while this thread captures, or as it does  \
-                              */
+#define HOST_NO_MEMORY 2
+#define HOST_BAD_CAPTURE                                                                           \
+    900 /* the call is not allowed while this thread captures, or as it does                       \
+         */
 
 /* Orders are a function of this and of the calls made since. */
 void host_streams_seed(uint64_t seed);
