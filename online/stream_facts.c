@@ -30,6 +30,35 @@ cm_status ol_facts_get(struct ol_facts *f, struct cm_redis *redis, const char *k
     return CM_OK;
 }
 
+/* The value of a field of a reply that lists names and values; NULL: there is none. */
+static const struct cm_redis_value *field(const struct cm_redis_value *list, const char *name)
+{
+    for (size_t i = 0; i + 1 < list->n; i += 2)
+        if (list->element[i].type == CM_REDIS_STRING && strcmp(list->element[i].string, name) == 0)
+            return &list->element[i + 1];
+    return NULL;
+}
+
+cm_status ol_facts_group_stands(bool *stands, struct cm_redis *redis, const char *key,
+                                const struct ol_stream *s)
+{
+    const struct cm_redis_value *v;
+    *stands = false;
+    cm_status st = cm_redis_call(redis, &v, "XINFO", "GROUPS", key, NULL);
+    if (st == CM_EINVAL && strstr(cm_error_text(), "no such key"))
+        return CM_OK;
+    CM_TRY(st);
+    for (size_t i = 0; i < v->n; i++) {
+        const struct cm_redis_value *name = field(&v->element[i], "name");
+        const struct cm_redis_value *last = field(&v->element[i], "last-delivered-id");
+        struct ol_id id;
+        if (name && name->type == CM_REDIS_STRING && strcmp(name->string, OL_GROUP) == 0 && last &&
+            last->type == CM_REDIS_STRING && ol_id_parse(&id, last->string, last->n))
+            *stands = ol_id_compare(id, s->offset) == 0;
+    }
+    return CM_OK;
+}
+
 bool ol_facts_goes_on(const struct ol_facts *f, const struct ol_stream *s)
 {
     return f->there && ol_id_compare(f->last, s->offset) >= 0 && f->added >= s->read;

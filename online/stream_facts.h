@@ -20,6 +20,15 @@ struct ol_facts {
 CM_MUST_CHECK
 cm_status ol_facts_get(struct ol_facts *f, struct cm_redis *redis, const char *key);
 
+/* The consumer group that trimming leaves on each stream (stream_trim.h), to show the lag. */
+#define OL_GROUP "online"
+/* Does it stand where s was accounted for? Then the stream goes on: Redis loses a group before the
+ * entries that it was set behind. Cheap, whereas XINFO STREAM, and so ol_facts_get, carries the
+ * first and the last entry, up to 8 MiB each. */
+CM_MUST_CHECK
+cm_status ol_facts_group_stands(bool *stands, struct cm_redis *redis, const char *key,
+                                const struct ol_stream *s);
+
 /* The stream still holds all that it held when s was accounted for: it did not go back in time. */
 bool ol_facts_goes_on(const struct ol_facts *f, const struct ol_stream *s);
 /* Entries that nobody accounted for and that are gone: trimmed or deleted by another before they

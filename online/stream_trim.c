@@ -7,8 +7,6 @@
 #include "online/queue_identity.h"
 #include "online/stream_facts.h"
 
-#define GROUP "online"
-
 static void tell_skipped(struct cm_events *events, const char *what)
 {
     struct cm_jw w;
@@ -26,11 +24,11 @@ static cm_status show_lag(struct cm_redis *redis, const char *key, const struct 
     char offset[OL_ID_TEXT], nread[24];
     ol_id_format(offset, s->offset);
     snprintf(nread, sizeof nread, "%lld", (long long)s->read);
-    cm_status st =
-        cm_redis_call(redis, &v, "XGROUP", "SETID", key, GROUP, offset, "ENTRIESREAD", nread, NULL);
+    cm_status st = cm_redis_call(redis, &v, "XGROUP", "SETID", key, OL_GROUP, offset, "ENTRIESREAD",
+                                 nread, NULL);
     if (st == CM_EINVAL && strstr(cm_error_text(), "NOGROUP"))
-        st = cm_redis_call(redis, &v, "XGROUP", "CREATE", key, GROUP, offset, "ENTRIESREAD", nread,
-                           NULL);
+        st = cm_redis_call(redis, &v, "XGROUP", "CREATE", key, OL_GROUP, offset, "ENTRIESREAD",
+                           nread, NULL);
     return st == CM_ENOSPC ? CM_OK : st;
 }
 

@@ -502,6 +502,44 @@ static void test_lost_entries_are_told(void **state)
     assert_false(told(w, "redis_lost_data"));
 }
 
+/* How often Redis was asked for this since it counts. */
+static int calls(struct world *w, const char *command)
+{
+    char key[64];
+    snprintf(key, sizeof key, "cmdstat_%s:calls=", command);
+    const char *at = strstr(redis_do(w->redis, "INFO", "commandstats")->string, key);
+    return at ? atoi(at + strlen(key)) : 0;
+}
+
+/* An idle loop looks around all the time, and XINFO STREAM would carry two images each time. */
+static void test_looks_cheaply(void **state)
+{
+    struct world *w = *state;
+    struct ol_batch b;
+    w->cfg.scan_ms = 1;
+    push(w, "ann", 0, 10);
+    drain_batch(w, &b);
+    commit(w, &b);
+    tidy(w);
+    push(w, "ann", 10, 1);
+    expect_ok(ol_intake_begin(w->in, &w->state));
+    turn_until_pending(w, 1);
+    redis_do(w->redis, "CONFIG", "RESETSTAT");
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(turn(w, false, 1), OL_INTAKE_MORE);
+    assert_true(calls(w, "xinfo|groups") >= 10);
+    assert_int_equal(calls(w, "xinfo|stream"), 0);
+    push(w, "bob", 20, 1); /* who is new is found all the same */
+    turn_until_pending(w, 2);
+    for (int i = 0; i < 40; i++) /* and now and then it looks at all there is */
+        assert_int_equal(turn(w, false, 1), OL_INTAKE_MORE);
+    assert_in_range(calls(w, "xinfo|stream"), 1, 3);
+    redis_do(w->redis, "DEL", "fw:feedback:ann"); /* noticed at the next cheap look */
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(turn(w, false, 1), OL_INTAKE_MORE);
+    assert_true(told(w, "redis_lost_data"));
+}
+
 static void test_drain_gives_up(void **state)
 {
     struct world *w = *state;
@@ -666,6 +704,7 @@ int main(void)
         WORLD(test_one_loop_for_one_redis),
         WORLD(test_flushed),
         WORLD(test_lost_entries_are_told),
+        WORLD(test_looks_cheaply),
         WORLD(test_drain_gives_up),
         WORLD(test_not_allowed),
         WORLD(test_least_rights),
