@@ -8,7 +8,7 @@ struct nn_muon_work {
     size_t largest;                  /* elements of one */
     unsigned grid[NN_MUON_STEP + 1]; /* blocks of a pass's product, of the matrix that needs most */
     struct nn_muon_matrix *matrices; /* from here on the device's memory */
-    struct nn_muon_place *places;
+    struct nn_muon_room *rooms;
     struct nn_muon_factors *factors;
     float *space;
 };
@@ -19,54 +19,54 @@ static size_t most(size_t a, size_t b)
 }
 
 /* The space of a matrix, behind those before it. */
-static struct nn_muon_place place_after(size_t *used, const struct nn_muon_matrix *m)
+static struct nn_muon_room room_after(size_t *used, const struct nn_muon_matrix *m)
 {
-    struct nn_muon_place place;
+    struct nn_muon_room room;
     size_t partial = 0;
     for (int pass = NN_MUON_GRAM; pass <= NN_MUON_STEP; pass++) {
         size_t blocks = nn_muon_blocks(nn_muon_depth((enum nn_muon_pass)pass, m));
         partial = most(partial, blocks * nn_muon_count((enum nn_muon_pass)pass, m));
     }
-    place.x = *used;
-    place.a = place.x + nn_gpu_padded(nn_muon_count(NN_MUON_BEGIN, m));
-    place.partial = place.a + nn_gpu_padded(nn_muon_count(NN_MUON_GRAM, m));
-    *used = place.partial + nn_gpu_padded(partial);
-    return place;
+    room.x = *used;
+    room.a = room.x + nn_gpu_padded(nn_muon_count(NN_MUON_BEGIN, m));
+    room.partial = room.a + nn_gpu_padded(nn_muon_count(NN_MUON_GRAM, m));
+    *used = room.partial + nn_gpu_padded(partial);
+    return room;
 }
 
-static cm_status place_all(struct nn_muon_work *work, const struct nn_muon_matrix *matrices,
-                           struct nn_muon_place *places)
+static cm_status give_rooms(struct nn_muon_work *work, const struct nn_muon_matrix *matrices,
+                            struct nn_muon_room *rooms)
 {
     const struct nn_backend *backend = &work->gpu->backend;
     size_t used = 0, n = work->n;
     for (size_t i = 0; i < n; i++) {
-        places[i] = place_after(&used, &matrices[i]);
+        rooms[i] = room_after(&used, &matrices[i]);
         work->largest = most(work->largest, nn_muon_count(NN_MUON_BEGIN, &matrices[i]));
         for (int pass = NN_MUON_GRAM; pass <= NN_MUON_STEP; pass++)
             work->grid[pass] = (unsigned)most(work->grid[pass],
                                               nn_muon_grid((enum nn_muon_pass)pass, &matrices[i]));
     }
     CM_TRY(backend->alloc(backend, &work->matrices, n * sizeof *matrices, "Muon's matrices"));
-    CM_TRY(backend->alloc(backend, &work->places, n * sizeof *places, "Muon's matrices"));
+    CM_TRY(backend->alloc(backend, &work->rooms, n * sizeof *rooms, "Muon's matrices"));
     CM_TRY(backend->alloc(backend, &work->factors, n * sizeof *work->factors, "Muon's norms"));
     CM_TRY(backend->alloc(backend, &work->space, used * sizeof(float), "Muon's products"));
     CM_TRY(nn_device_copy(work->gpu, NULL, work->matrices, matrices, n * sizeof *matrices));
-    return nn_device_copy(work->gpu, NULL, work->places, places, n * sizeof *places);
+    return nn_device_copy(work->gpu, NULL, work->rooms, rooms, n * sizeof *rooms);
 }
 
 cm_status nn_device_muon_open(struct nn_device *gpu, struct nn_muon_work **out,
                               const struct nn_muon_matrix *matrices, size_t n)
 {
     struct nn_muon_work *work;
-    struct nn_muon_place *places = NULL;
+    struct nn_muon_room *rooms = NULL;
     *out = NULL;
     CM_TRY(cm_alloc(&work, 1, sizeof *work, "Muon"));
     work->gpu = gpu;
     work->n = (unsigned)n;
-    cm_status st = cm_alloc(&places, n, sizeof *places, "Muon");
+    cm_status st = cm_alloc(&rooms, n, sizeof *rooms, "Muon");
     if (st == CM_OK)
-        st = place_all(work, matrices, places);
-    cm_free(&places);
+        st = give_rooms(work, matrices, rooms);
+    cm_free(&rooms);
     if (st == CM_OK)
         *out = work;
     else
@@ -81,7 +81,7 @@ void nn_device_muon_close(struct nn_muon_work **work)
         return;
     const struct nn_backend *backend = &self->gpu->backend;
     backend->release(backend, &self->matrices);
-    backend->release(backend, &self->places);
+    backend->release(backend, &self->rooms);
     backend->release(backend, &self->factors);
     backend->release(backend, &self->space);
     cm_free(work);
@@ -112,7 +112,7 @@ cm_status nn_device_muon(struct nn_muon_work *work, struct ln_lane *lane,
 {
     struct nn_muon_args args = {.pass = NN_MUON_BEGIN,
                                 .matrices = work->matrices,
-                                .places = work->places,
+                                .rooms = work->rooms,
                                 .coefficients = update->coefficients,
                                 .values = update->values,
                                 .weights = update->weights,

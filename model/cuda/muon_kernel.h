@@ -22,14 +22,14 @@ enum nn_muon_pass {
 };
 
 /* A matrix's floats of the space: X (short, long), A (short, short), the partial sums. */
-struct nn_muon_place {
+struct nn_muon_room {
     size_t x, a, partial;
 };
 
 struct nn_muon_args {
     enum nn_muon_pass pass;
     const struct nn_muon_matrix *matrices; /* these two of one length: the grid's y */
-    const struct nn_muon_place *places;
+    const struct nn_muon_room *rooms;
     const struct nn_coefficients *coefficients; /* by span */
     const struct nn_step_values *values;
     float *weights, *momentum; /* arenas */
@@ -70,7 +70,7 @@ CM_HD void nn_kernel_muon_momentum(const struct nn_muon_args *a, const struct nn
     if (nn_muon_idle(a, m))
         return;
     for (size_t i = nn_cell_first(cell); i < m->rows * m->cols; i += nn_cell_stride(cell))
-        a->space[a->places[cell->y].x + nn_muon_place(m, i)] = nn_muon_momentum(
+        a->space[a->rooms[cell->y].x + nn_muon_place(m, i)] = nn_muon_momentum(
             c, a->values->out.scale, a->gradients[m->offset + i], &a->momentum[m->offset + i]);
 }
 
@@ -95,7 +95,7 @@ CM_HD void nn_kernel_muon_norms(const struct nn_muon_args *a, const struct nn_ce
         }
         return;
     }
-    const float *weights = a->weights + m->offset, *x = a->space + a->places[cell->y].x;
+    const float *weights = a->weights + m->offset, *x = a->space + a->rooms[cell->y].x;
     w[t] = u[t] = 0;
     for (size_t i = t; i < m->rows * m->cols; i += NN_MUON_LANES) {
         w[t] += (double)weights[i] * (double)weights[i];
@@ -176,8 +176,8 @@ CM_HD void nn_muon_load_columns(const struct nn_cell *cell, float *to, const flo
 CM_HD void nn_muon_load(const struct nn_muon_args *a, const struct nn_muon_tile *t,
                         const struct nn_cell *cell, size_t first)
 {
-    const struct nn_muon_place *place = &a->places[cell->y];
-    const float *x = a->space + place->x, *square = a->space + place->a;
+    const struct nn_muon_room *room = &a->rooms[cell->y];
+    const float *x = a->space + room->x, *square = a->space + room->a;
     float *left = (float *)cell->shared, *right = left + NN_MUON_CHUNK * NN_MUON_PITCH;
     nn_muon_load_lines(cell, left, a->pass == NN_MUON_GRAM ? x : square, t->row, t->rows, t, first);
     if (a->pass == NN_MUON_GRAM)
@@ -203,7 +203,7 @@ CM_HD void nn_muon_multiply(const struct nn_muon_tile *t, const struct nn_cell *
 CM_HD void nn_muon_leave(const struct nn_muon_args *a, const struct nn_muon_tile *t,
                          const struct nn_cell *cell, float sum[4][4])
 {
-    float *partial = a->space + a->places[cell->y].partial + t->block * t->rows * t->cols;
+    float *partial = a->space + a->rooms[cell->y].partial + t->block * t->rows * t->cols;
     size_t row = t->row + cell->thread / 16, col = t->col + cell->thread % 16;
     for (size_t i = 0; i < 4; i++)
         for (size_t j = 0; j < 4; j++)
@@ -238,9 +238,9 @@ CM_HD void nn_kernel_muon_product(const struct nn_muon_args *a, const struct nn_
 CM_HD void nn_muon_element(const struct nn_muon_args *a, const struct nn_muon_matrix *m,
                            unsigned number, size_t i)
 {
-    const struct nn_muon_place *place = &a->places[number];
-    float *x = a->space + place->x, *square = a->space + place->a;
-    const float *partial = a->space + place->partial;
+    const struct nn_muon_room *room = &a->rooms[number];
+    float *x = a->space + room->x, *square = a->space + room->a;
+    const float *partial = a->space + room->partial;
     size_t n = nn_muon_count(a->pass, m), blocks = nn_muon_blocks(nn_muon_depth(a->pass, m));
     float sum = 0, *w = a->weights + m->offset;
     if (a->pass == NN_MUON_BEGIN) {
