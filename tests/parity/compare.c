@@ -65,9 +65,9 @@ static void run_once(struct op_run *run)
     bool training = run->op.desc.training;
     if (op_run_forward(run) != CM_OK || (training && op_run_backward(run) != CM_OK))
         fail_msg("%s: %s", run->op.desc.name, cm_error_text());
-    if (!op_run_kept_to_scratch(run))
-        fail_msg("%s: writes past its %zu bytes of scratch", run->op.desc.name,
-                 run->op.needs.scratch);
+    const char *trespass = op_run_trespass(run);
+    if (trespass)
+        fail_msg("%s: writes past the end of its %s", run->op.desc.name, trespass);
 }
 
 /* The same bits again, whatever scratch and outputs held before. */

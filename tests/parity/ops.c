@@ -8,7 +8,7 @@
 #include "common/vec.h"
 #include "model/cuda/number.h"
 
-#define GUARD      8192 /* bytes behind the scratch */
+#define GUARD      8192 /* bytes behind a buffer */
 #define GUARD_BYTE 0xa5
 
 #define CONV(in, ih, iw, out, size, step, edge, has_bias, dx)                                      \
@@ -243,9 +243,23 @@ static cm_status fill_batch(struct op_run *run, int n)
     return CM_OK;
 }
 
+/* nbytes and behind them guard bytes, which nobody may touch. */
+static cm_status take_fenced(struct op_run *run, void *out, size_t nbytes, const char *what)
+{
+    if (run->nfences == OP_FENCES)
+        return CM_FAIL(CM_EINTERNAL, "more than %d buffers", OP_FENCES);
+    CM_TRY(cm_alloc_aligned(out, nbytes + GUARD, 1, what));
+    uint8_t *end = *(uint8_t **)out + nbytes;
+    memset(end, GUARD_BYTE, GUARD);
+    run->fence[run->nfences++] = (struct op_fence){what, end};
+    return CM_OK;
+}
+
 static cm_status take_buffer(struct op_run *run, void **p, size_t n, size_t stream, bool round_bf16)
 {
-    CM_TRY(cm_alloc_aligned(p, n, nn_dtype_size(run->op.desc.dtype), "test buffer"));
+    static const char *const what[] = {
+        "x", "y", "dy", "dx", "x of the residual", "dx of the residual"};
+    CM_TRY(take_fenced(run, p, n * nn_dtype_size(run->op.desc.dtype), what[stream]));
     for (size_t i = 0; i < n; i++)
         op_put(run, *p, i, rounded(value(run->seed, stream, i), round_bf16));
     return CM_OK;
@@ -267,11 +281,10 @@ static cm_status take_buffers(struct op_run *run, int n, bool round_bf16)
         CM_TRY(take_buffer(run, &run->x[1], run->ny, 4, round_bf16));
         CM_TRY(take_buffer(run, &run->dx[1], run->ny, 5, false));
     }
-    CM_TRY(cm_alloc_aligned(&run->saved, needs->saved_fixed + needs->saved_per_image * (size_t)n, 1,
-                            "saved"));
-    CM_TRY(cm_alloc_aligned(&run->scratch, needs->scratch + GUARD, 1, "scratch"));
-    memset((char *)run->scratch + needs->scratch, GUARD_BYTE, GUARD);
-    CM_TRY(cm_alloc_aligned(&run->dparam, needs->dparam, sizeof(float), "dparam"));
+    CM_TRY(take_fenced(run, &run->saved, needs->saved_fixed + needs->saved_per_image * (size_t)n,
+                       "saved"));
+    CM_TRY(take_fenced(run, &run->scratch, needs->scratch, "scratch"));
+    CM_TRY(take_fenced(run, &run->dparam, needs->dparam * sizeof(float), "dparam"));
     /* dparam is written, never added to: what it held before must not matter. */
     memset(run->dparam, 0x7f, needs->dparam * sizeof(float));
     CM_TRY(fill_params(run, round_bf16));
@@ -301,15 +314,15 @@ static cm_status seat_all(struct op_run *run, int n)
     const struct nn_op_needs *needs = &run->op.needs;
     size_t size = nn_dtype_size(d->dtype), image = nn_shape_count(d->x);
     bool two = d->residual || d->kind == NN_OP_ADD;
-    CM_TRY(seat(run, run->x[0], run->nx * size));
-    CM_TRY(seat(run, run->y, run->ny * size));
-    CM_TRY(seat(run, run->dy, run->ny * size));
-    CM_TRY(seat(run, run->dx[0], run->nx * size));
-    CM_TRY(seat(run, two ? run->x[1] : NULL, run->ny * size));
-    CM_TRY(seat(run, two ? run->dx[1] : NULL, run->ny * size));
-    CM_TRY(seat(run, run->saved, needs->saved_fixed + needs->saved_per_image * (size_t)n));
+    CM_TRY(seat(run, run->x[0], run->nx * size + GUARD));
+    CM_TRY(seat(run, run->y, run->ny * size + GUARD));
+    CM_TRY(seat(run, run->dy, run->ny * size + GUARD));
+    CM_TRY(seat(run, run->dx[0], run->nx * size + GUARD));
+    CM_TRY(seat(run, two ? run->x[1] : NULL, run->ny * size + GUARD));
+    CM_TRY(seat(run, two ? run->dx[1] : NULL, run->ny * size + GUARD));
+    CM_TRY(seat(run, run->saved, needs->saved_fixed + needs->saved_per_image * (size_t)n + GUARD));
     CM_TRY(seat(run, run->scratch, needs->scratch + GUARD));
-    CM_TRY(seat(run, run->dparam, needs->dparam * sizeof(float)));
+    CM_TRY(seat(run, run->dparam, needs->dparam * sizeof(float) + GUARD));
     for (int role = 0; role < NN_ROLE_COUNT; role++) {
         CM_TRY(seat(run, run->param[role], run->nparam[role] * sizeof(float)));
         CM_TRY(seat(run, run->grad[role], run->nparam[role] * sizeof(float)));
@@ -416,13 +429,13 @@ void op_run_close(struct op_run *run)
     memset(run, 0, sizeof *run);
 }
 
-bool op_run_kept_to_scratch(const struct op_run *run)
+const char *op_run_trespass(const struct op_run *run)
 {
-    const uint8_t *guard = (const uint8_t *)run->scratch + run->op.needs.scratch;
-    for (size_t i = 0; i < GUARD; i++)
-        if (guard[i] != GUARD_BYTE)
-            return false;
-    return true;
+    for (int k = 0; k < run->nfences; k++)
+        for (size_t i = 0; i < GUARD; i++)
+            if (run->fence[k].end[i] != GUARD_BYTE)
+                return run->fence[k].what;
+    return NULL;
 }
 
 static struct nn_op_args args_of(struct op_run *run)

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "model/device.h"
 #include "model/op.h"
@@ -31,6 +32,13 @@ struct op_mirror {
 };
 #define OP_MIRRORS 32
 
+/* Where a buffer ends and guard bytes begin. */
+struct op_fence {
+    const char *what;
+    const uint8_t *end;
+};
+#define OP_FENCES 10
+
 /* Inputs, outputs and the op; fields may be changed between runs. Buffers are the host's; a run on
  * a device copies all of them there and back. */
 struct op_run {
@@ -39,6 +47,8 @@ struct op_run {
     unsigned seed;
     int nmirrors;
     struct op_mirror mirror[OP_MIRRORS];
+    int nfences;
+    struct op_fence fence[OP_FENCES];
     int batches[2];
     void *x[2], *y, *dy, *dx[2]; /* in the op's dtype */
     void *saved, *scratch;
@@ -72,8 +82,9 @@ cm_status op_run_forward(struct op_run *run);
 CM_MUST_CHECK
 cm_status op_run_backward(struct op_run *run);
 
-/* Whether the op has written into its scratch only, and not behind it. */
-bool op_run_kept_to_scratch(const struct op_run *run);
+/* A buffer behind whose end something was written, where a plan has another op's values; NULL:
+ * none. */
+const char *op_run_trespass(const struct op_run *run);
 
 double op_get(const struct op_run *run, const void *p, size_t i);
 void op_put(const struct op_run *run, void *p, size_t i, double v);
