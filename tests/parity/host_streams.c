@@ -120,7 +120,7 @@ static bool try_call(const struct call *c, bool *happened)
     case RECORD:
         if (happened)
             happened[c->ticket] = true;
-        else
+        else if (c->event->happened < c->ticket) /* an older record may come late */
             c->event->happened = c->ticket;
         return true;
     case WAIT:
