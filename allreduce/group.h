@@ -62,7 +62,7 @@ int ar_group_local_size(const struct ar_group *g);
 
 /* The one way out of a job for a rank that cannot go on while others may be waiting for it: reports
  * st, tells the peers as far as they can be told, ends this process with st's exit code. Never
- * returns, never waits longer than 2 s. */
+ * returns, never waits longer than 3 s. */
 _Noreturn void ar_group_abort(struct ar_group *g, cm_status st, const char *doing);
 
 /* fn is told of a loss by the rank that speaks for all (the lowest that is well, or the one that

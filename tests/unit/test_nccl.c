@@ -1,6 +1,7 @@
 /* The plug-in's NCCL (model/cuda/nccl_cuda.c) with libraries that are missing, too old, lacking a
  * function, or that tell what they are asked (nccl_fixture.c). A library is looked for once in a
  * process, so each has a process of its own: this program again, with where to look. */
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "model/comm_driver.h"
@@ -67,22 +68,38 @@ static int run_child(const char *path)
 
 /* ---- this one ---- */
 
+static void become_child(const char *name, int out)
+{
+    char plugin[2 * CM_PATH], path[3 * CM_PATH];
+    const char *more = getenv("LD_LIBRARY_PATH");
+    snprintf(plugin, sizeof plugin, "%s/../lib/" NN_PLUGIN_FILE, folder);
+    snprintf(path, sizeof path, "%s/../lib/nccl/%s%s%s", folder, name, more ? ":" : "",
+             more ? more : "");
+    if (setenv("LD_LIBRARY_PATH", path, 1) == 0 && dup2(out, 1) == 1)
+        (void)execl("/proc/self/exe", "test_nccl", plugin, (char *)NULL);
+    _exit(127);
+}
+
 /* What the other process says when it finds the library in lib/nccl/NAME first. */
 static void expect_words(const char *name, const char *words)
 {
-    char command[3 * CM_PATH], text[2048];
-    int n = snprintf(command, sizeof command,
-                     "LD_LIBRARY_PATH='%s/../lib/nccl/%s'${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} "
-                     "'%s/test_nccl' "
-                     "'%s/../lib/" NN_PLUGIN_FILE "' 2>&1",
-                     folder, name, folder, folder);
-    assert_true(n > 0 && (size_t)n < sizeof command);
-    FILE *child = popen(command, "r");
-    assert_non_null(child);
-    text[fread(text, 1, sizeof text - 1, child)] = '\0';
-    int code = pclose(child);
-    if (code != 0 || !strstr(text, words))
-        fail_msg("%s: exit status %d, '%s' does not say '%s'", name, code, text, words);
+    char text[2048];
+    size_t n = 0;
+    ssize_t got;
+    int pipes[2], status;
+    assert_int_equal(pipe(pipes), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        become_child(name, pipes[1]);
+    close(pipes[1]);
+    while (n < sizeof text - 1 && (got = read(pipes[0], text + n, sizeof text - 1 - n)) > 0)
+        n += (size_t)got;
+    text[n] = '\0';
+    close(pipes[0]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (status != 0 || !strstr(text, words))
+        fail_msg("%s: exit status %d, '%s' does not say '%s'", name, status, text, words);
 }
 
 static void a_library_that_cannot_be_used_is_named(void **state)
