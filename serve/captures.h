@@ -23,8 +23,8 @@ struct sv_captures; /* put by one thread */
 /* Copies cfg's texts. Redis need not be there. CM_EINVAL: its address is none. */
 CM_MUST_CHECK
 cm_status sv_captures_start(struct sv_captures **out, const struct sv_captures_config *cfg);
-/* Copies all; never waits for Redis. An image that is larger than feedback may be (8 MiB) is dropped
- * as well: Redis would refuse it, and cut the connection. */
+/* Copies all; never waits for Redis. An image that is larger than feedback may be (8 MiB) is
+ * dropped as well: Redis would refuse it, and cut the connection. */
 void sv_captures_put(struct sv_captures *c, struct wi_id prediction_id,
                      const struct wi_capture *capture);
 /* Writes what waits, for at most ms, and ends. NULL is fine. */
