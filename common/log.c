@@ -84,7 +84,8 @@ static size_t write_head(char *line, size_t size, enum cm_log_level level)
 }
 
 /* Returns the line's length with its newline; 0: it is no line. */
-static size_t write_line(char line[LINE], enum cm_log_level level, const char *fmt, va_list args)
+static size_t CM_PRINTF(3, 0)
+    write_line(char line[LINE], enum cm_log_level level, const char *fmt, va_list args)
 {
     size_t head = write_head(line, LINE, level);
     int n = vsnprintf(line + head, LINE - head, fmt, args);
