@@ -29,6 +29,7 @@ struct cm_lines {
     pthread_cond_t wake, drained; /* drained: the thread got on */
     char *front;                  /* (CM_LINES_NBYTES) */
     size_t n;                     /* bytes in it */
+    bool owed;                    /* a loss is to be told */
     bool asleep, stop, ended;
     struct {
         struct cm_line_sink to;
@@ -75,6 +76,7 @@ static void write_back(struct cm_lines *l)
     l->front = l->back;
     l->back = full;
     l->n = 0;
+    l->owed = false;
     for (size_t at = 0; at < n; at += sizeof head + head.n) {
         memcpy(&head, full + at, sizeof head);
         write_one(l, head, full + at + sizeof head);
@@ -92,10 +94,10 @@ static void *write_all(void *ctx)
     pthread_mutex_lock(&l->lock);
     for (;;) {
         l->asleep = true;
-        while (!l->stop && l->n == 0)
+        while (!l->stop && l->n == 0 && !l->owed)
             pthread_cond_wait(&l->wake, &l->lock);
         l->asleep = false;
-        if (l->n == 0)
+        if (l->n == 0 && !l->owed)
             break;
         write_back(l);
     }
@@ -211,7 +213,7 @@ bool cm_lines_put(struct cm_lines *l, int id, const char *line, size_t n)
     pthread_mutex_lock(&l->lock);
     bool open = !l->stop;
     bool fits = n <= CM_LINE_NBYTES && sizeof head + n <= CM_LINES_NBYTES - l->n;
-    bool wake = open && fits && l->asleep && l->n == 0;
+    bool wake = open && l->asleep;
     if (open && fits) {
         memcpy(l->front + l->n, &head, sizeof head);
         memcpy(l->front + l->n + sizeof head, line, n);
@@ -220,6 +222,7 @@ bool cm_lines_put(struct cm_lines *l, int id, const char *line, size_t n)
         atomic_fetch_add(&l->pending, sizeof head + n);
     } else if (open) {
         l->sink[id].lost++;
+        l->owed = true;
     }
     pthread_mutex_unlock(&l->lock);
     if (wake)

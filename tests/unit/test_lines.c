@@ -134,6 +134,22 @@ static void test_a_file_that_hangs(void **state)
     end(l, &f);
 }
 
+/* It is told, though nothing else is to be written. */
+static void test_too_long_a_line(void **state)
+{
+    struct slow_file f;
+    char line[CM_LINE_NBYTES + 1];
+    int id;
+    struct cm_lines *l = begin(&f, &id);
+    (void)state;
+    memset(line, 'a', sizeof line);
+    assert_true(cm_lines_put(l, id, line, sizeof line));
+    assert_true(cm_lines_remove_sink(l, id, LONG_MS));
+    assert_int_equal(f.lost, 1);
+    assert_int_equal(f.lines, 0);
+    end(l, &f);
+}
+
 static void test_the_end(void **state)
 {
     struct slow_file f;
@@ -267,10 +283,10 @@ static void test_log_and_events(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_in_order),       cmocka_unit_test(test_a_file_that_hangs),
-        cmocka_unit_test(test_the_end),        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_sinks),          cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_log_and_events),
+        cmocka_unit_test(test_in_order),        cmocka_unit_test(test_a_file_that_hangs),
+        cmocka_unit_test(test_too_long_a_line), cmocka_unit_test(test_the_end),
+        cmocka_unit_test(test_threads),         cmocka_unit_test(test_sinks),
+        cmocka_unit_test(test_no_memory),       cmocka_unit_test(test_log_and_events),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
