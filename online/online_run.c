@@ -484,6 +484,7 @@ cm_status ol_run(const struct ol_run_options *options)
         tr_loss_write_alone(&r.loss, "online", r.root.state.batch + 1);
     else if (failed)
         ar_group_abort(r.session.group, st, "online");
+    tr_session_leave_stuck(&r.session, st, "online");
     release(&r);
     return st;
 }
