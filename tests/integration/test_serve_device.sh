@@ -116,19 +116,27 @@ echo "9 versions under load, no request lost"
 
 # ---- no room for a second version ----
 # A GPU on which one fits, and not two.
-verdict() { logged 0 "version 1 is loaded" || logged 0 "version 1 is refused"; }
+verdict() { grep -qE 'version [0-9]+ is (loaded|refused)' "$work/worker0.log"; }
 for ((room = 50000; ; room = room * 4 / 3)); do
     FLYWHEEL_FAULTY_GPU=$room gpu 0
     await 20 verdict
-    ! logged 0 "version 1 is loaded" || break
-    logged 0 "cuda:0 (the host): no " || fail "refused for another reason"
     stop worker0 TERM
+    ! logged 0 "is loaded" || break
+    logged 0 "cuda:0 (the host): no " || fail "refused for another reason"
     fresh 0
     [ "$room" -lt 100000000 ] || fail "it never fits"
 done
-await 20 ready
+anew() { # a gateway and a worker that know of nothing but the champion
+    stop gateway TERM
+    rm -f "$work/worker0.log" "$run/serve.json"
+    gateway
+    await 10 test -f "$run/serve.json"
+    FLYWHEEL_FAULTY_GPU=$room gpu 0
+}
+anew
+await 20 serves 1
 store champion 2
-await 20 logged 0 "version 2 is refused for now: version 2: cuda:0 (the host): no "
+await 20 grep -q 'version 2 is refused for now: .*cuda:0 (the host): no ' "$work/worker0.log"
 logged 0 "MiB are free" || fail "it does not say how much is free"
 await 20 grep -q '"event":"rollout_stalled".*"version":2' "$run/events.jsonl"
 serves 1 || fail "the old version does not serve"
@@ -136,11 +144,7 @@ ask >"$work/on_gpu" || fail "the old version does not answer"
 same "$work/on_gpu"
 metric_is flywheel_quarantined_versions 0 || fail "quarantined, though nothing is wrong with it"
 stop worker0 TERM
-stop gateway TERM
-fresh 0
-gateway # alone, it has room
-await 10 test -f "$run/serve.json"
-FLYWHEEL_FAULTY_GPU=$room gpu 0
+anew # alone, it has room
 await 20 serves 2
 stop worker0 TERM
 fresh 0

@@ -213,9 +213,9 @@ faulty 'serve.load=eio@*' 1
 faulty 'serve.load=eio@*' 2
 await 20 workers_are 3
 store champion 2
-await 10 event rollout_stalled
+await 10 metric_is flywheel_rollout_stalls_total 1
+event rollout_stalled || fail "no event"
 serves 1 || fail "one of three was enough"
-metric_is flywheel_rollout_stalls_total 1 || fail "the stall is not counted"
 stop worker2 TERM
 await 10 serves 2
 metric_is flywheel_quarantined_versions 0 || fail "quarantined"
