@@ -70,24 +70,24 @@ is '.parts.parity.rows.test_ops_cuda.reason == "not built" and .parts.bits.reaso
 # ---- rows: passed once, not run again; run again for other sources or another GPU ----
 bin=$work/own/build/bin
 runs() { local n; n=$(wc -l <"$work/runs"); [ "$n" = "$1" ] || fail "$n runs instead of $1: $2"; }
-for test in test_ops_cuda test_device_step test_engine_cuda; do
+for test in test_{ops,engine,nccl,serve}_cuda test_{device_step,evaluate_device}; do
     script "$bin/$test" <<<"echo $test >>$work/runs; echo seed: \$FLYWHEEL_TEST_SEED; echo fp32: largest error 0.25 of it; echo fp16: largest error 0.5 of it"
 done
 check 0 --part parity
-is '.parts.parity.rows | length == 3 and all(.result == "passed" and .error_of_tolerance == 0.5 and (.seed | type) == "number")'
+is '.parts.parity.rows | length == 6 and all(.result == "passed" and .error_of_tolerance == 0.5 and (.seed | type) == "number")'
 check 0 --part parity
-runs 3 "a part that had passed was run again"
+runs 6 "a part that had passed was run again"
 other_sources
 script "$bin/test_device_step" <<<"echo 'not on a GPU: none'"
 check 1 --part parity
 is '.parts.parity.result == "failed" and .parts.parity.reason == "test_device_step" and .parts.parity.rows.test_engine_cuda.result == "passed"'
-runs 5 "results of other sources were kept"
+runs 11 "results of other sources were kept"
 script "$bin/test_device_step" <<<"echo fine"
 check 0 --part parity
-runs 5 "rows that had passed were run again"
+runs 11 "rows that had passed were run again"
 sed -i 's/Some GPU/Other GPU/g' "$work/path/nvidia-smi"
 check 0 --part parity
-runs 7 "results of another GPU were kept"
+runs 16 "results of another GPU were kept"
 is '.parts | keys == ["parity"]'
 
 # ---- a failure stops no other part, and is run again ----
@@ -128,14 +128,14 @@ esac
 RUN
 echo 32 >"$work/odd"
 echo 0.94 >"$work/accuracy"
-check 1 --part bits # NCCL with one rank may not refuse
-is '.parts.bits.reason == "nccl, 1 rank" and .parts.bits.rows["nccl, 2 ranks"].result == "skipped"'
+check 77 --part bits
+is '.parts.bits.reason == "nccl, 2 ranks" and .parts.bits.rows["nccl, 2 ranks"].result == "skipped"'
 is '[.parts.bits.rows[] | select(.result == "passed")] | length == 9'
 is '.parts.bits.rows["cuda+mpi, 2 ranks"].sha == .parts.bits.rows.fp32.sha and .parts.bits.rows.fp16.sha != .parts.bits.rows.fp32.sha'
 other_sources
 echo 33 >"$work/odd"
 check 1 --part bits
-is '.parts.bits.reason == "cuda+mpi, 2 ranks, cuda+mpi, 4 ranks, nccl, 1 rank"'
+is '.parts.bits.reason == "cuda+mpi, 2 ranks, cuda+mpi, 4 ranks"'
 is '.parts.bits.rows["cuda+mpi, 2 ranks"] | .sha != .want and (.want | length) == 64'
 
 check 0 --part bench
