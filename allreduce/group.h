@@ -32,6 +32,8 @@ enum ar_transport_kind {
     AR_TRANSPORT_NCCL,     /* from GPU to GPU; MPI keeps start, agreement and the control word */
 };
 
+const char *ar_transport_name(enum ar_transport_kind kind); /* as in the config */
+
 /* The config section "allreduce". */
 struct ar_config {
     int order;                     /* enum ar_order */

@@ -4,6 +4,11 @@
 static const char *const orders[] = {"fixed", "fast", NULL};
 static const char *const transports[] = {"auto", "cuda+mpi", "nccl", NULL};
 
+const char *ar_transport_name(enum ar_transport_kind kind)
+{
+    return transports[kind];
+}
+
 #define AT(field) offsetof(struct ar_config, field)
 static const struct cm_key keys[] = {
     {"order", CM_KEY_CHOICE, AT(order), "\"fixed\"", 0, 0, orders, NULL,

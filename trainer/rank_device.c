@@ -93,7 +93,7 @@ cm_status tr_rank_device_open(struct nn_device **out, const struct tr_model_conf
                    ? CM_OK
                    : CM_FAIL(CM_ECONFIG,
                              "allreduce.transport \"%s\" is for GPUs, and model.device is \"%s\"",
-                             allreduce->transport == AR_TRANSPORT_NCCL ? "nccl" : "cuda+mpi",
+                             ar_transport_name((enum ar_transport_kind)allreduce->transport),
                              model->device);
     nn_device_name_nth(name, model->device, ar_group_local_rank(group), nn_device_count());
     cm_status st = nn_device_open(out, name);

@@ -46,6 +46,7 @@ for w in 2 4 8; do
     says "which sets the size of a bucket"
     same "$work/ranks$w"
 done
+jq -e '.transport == "nccl"' "$work/ranks8/summary.json" >/dev/null || fail "summary.json does not say what summed"
 ranks 4 small allreduce.transport=nccl allreduce.bucket_kib=1
 ! grep -qF "sets the size of a bucket" "$work/log" || fail "a bucket's size was measured though it is given"
 same "$work/small"
@@ -71,6 +72,7 @@ echo "same bits over NCCL, over MPI and alone"
 FLYWHEEL_HOST_NO_COMM=1 ranks 2 without
 says "gradients go through host memory and MPI (cuda+mpi): cuda:0: no NCCL: libnccl.so.2: the host is told to have none"
 same "$work/without"
+jq -e '.transport == "cuda+mpi"' "$work/without/summary.json" >/dev/null || fail "summary.json does not say what summed"
 want 1 mpirun --quiet -np 1 "$train" train "$config" --run "$work/asked" -q --set allreduce.transport=nccl : \
     -np 1 -x FLYWHEEL_HOST_NO_COMM=1 "$train" train "$config" --run "$work/asked" -q --set allreduce.transport=nccl
 says "looking for NCCL: rank 1: cuda:1: no NCCL"
