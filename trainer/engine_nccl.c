@@ -212,7 +212,7 @@ static cm_status choose_bucket(struct tr_nccl *self)
 {
     struct tr_engine *e = self->engine;
     size_t n = e->cfg.layout->nparam;
-    double least_s, all_s;
+    double least_s = 0, all_s = 0;
     cm_status st = time_sum(self, n < SHORT_FLOATS ? n : SHORT_FLOATS, &least_s);
     if (st == CM_OK)
         st = time_sum(self, n, &all_s);
