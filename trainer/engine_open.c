@@ -159,6 +159,9 @@ static cm_status make(struct tr_engine **out, const struct tr_engine_config *cfg
                     shards, self->nlanes, cfg->nlanes);
 
     CM_TRY(tr_optimizer_open(&self->optimizer, cfg->train, cfg->layout));
+    if (cfg->train->average_decay > 0)
+        CM_TRY(cm_alloc_aligned(&self->average, cfg->layout->ntotal, sizeof(float),
+                                "average weights"));
     return cm_alloc_aligned(&self->weights, cfg->layout->ntotal, sizeof(float), "weights");
 }
 
@@ -171,11 +174,6 @@ cm_status tr_engine_open(struct tr_engine **out, const struct tr_engine_config *
     if (cfg->device)
         st = ar_group_agree(cfg->group, st, "making room for the network");
     CM_GOTO(st, st, out);
-    if (cfg->train->average_decay > 0)
-        CM_GOTO(
-            st,
-            cm_alloc_aligned(&self->average, cfg->layout->ntotal, sizeof(float), "average weights"),
-            out);
     CM_GOTO(st, self->place->open(self), out);
     CM_GOTO(st, open_plan(self), out);
     CM_GOTO(st, open_shards(self), out);
