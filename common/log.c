@@ -15,7 +15,7 @@
 #include "common/lines.h"
 
 #define LINE     2048
-#define CRASH_MS 200  /* for lines under way when the process dies */
+#define CRASH_MS 200  /* for lines under way when the process dies, and for its last word */
 #define END_MS   2000 /* the same when it ends */
 
 static const char *const level_name[] = {"error", "warn", "info", "debug"};
@@ -129,22 +129,23 @@ void cm_log_line(enum cm_log_level level, const char *fmt, ...)
 
 /* ---- through a thread ---- */
 
-static void CM_PRINTF(2, 3) put_out_text(enum cm_log_level level, const char *fmt, ...)
+static size_t CM_PRINTF(3, 4)
+    write_text(char line[LINE], enum cm_log_level level, const char *fmt, ...)
 {
-    char line[LINE];
     va_list args;
     va_start(args, fmt);
-    put_out(NULL, line, write_line(line, level, fmt, args));
+    size_t n = write_line(line, level, fmt, args);
     va_end(args);
+    return n;
 }
 
 static void tell_lost(void *ctx, int64_t n)
 {
-    (void)ctx;
-    put_out_text(CM_LOG_WARN,
-                 "%lld lines are missing here: they came faster than this log takes "
-                 "them",
-                 (long long)n);
+    char line[LINE];
+    put_out(ctx, line,
+            write_text(line, CM_LOG_WARN,
+                       "%lld lines are missing here: they came faster than this log takes them",
+                       (long long)n));
 }
 
 /* The thread writes on while the one that is at fault waits here. The handler is gone by then, so
@@ -178,12 +179,27 @@ void cm_error_report(enum cm_log_level level, cm_status st, const char *what)
                 *text ? text : cm_status_text(st), cm_status_name(st), cm_error_where());
 }
 
+/* By one more thread: what hangs may be the log itself. */
+static void tell_cut_off(void)
+{
+    const struct cm_line_sink to = {.write = put_out, .lost = tell_lost};
+    struct cm_lines *last;
+    char line[LINE];
+    int id;
+    if (cm_lines_start(&last) != CM_OK || cm_lines_add_sink(last, &to, &id) != CM_OK)
+        return;
+    size_t n = write_text(line, CM_LOG_WARN, "ended before its last lines were written");
+    cm_lines_put(last, id, line, n);
+    if (cm_lines_stop(last, CRASH_MS))
+        cm_lines_close(&last);
+}
+
 int cm_main_end(cm_status st)
 {
     if (st != CM_OK && st != CM_EPREEMPTED)
         cm_error_report(CM_LOG_ERROR, st, NULL);
     struct cm_lines *lines = atomic_load(&sink.lines);
     if (lines && !cm_lines_stop(lines, END_MS))
-        put_out_text(CM_LOG_WARN, "ended before its last lines were written");
+        tell_cut_off();
     return cm_status_exit_code(st);
 }

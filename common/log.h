@@ -25,8 +25,8 @@ void cm_log_line(enum cm_log_level level, const char *fmt, ...) CM_PRINTF(2, 3);
 
 /* From now on lines are written by a thread, so that no disk stalls who logs; a signal that ends
  * the process because of a fault (SIGSEGV, SIGABRT, …) waits up to 200 ms for those under way, and
- * cm_main_end up to 2 s. Once, after signals were blocked and before other threads. *out: for
- * events, too; it stays the log's. */
+ * cm_main_end up to 2.2 s, even where nobody reads the log any more. Once, after signals were
+ * blocked and before other threads. *out: for events, too; it stays the log's. */
 CM_MUST_CHECK cm_status cm_log_detach(struct cm_lines **out);
 
 /* Logs this thread's recorded fault at the given level: "what: message (CM_EIO at file.c:12)". what

@@ -280,13 +280,47 @@ static void test_log_and_events(void **state)
     expect_dir_remove(dir);
 }
 
+/* Its standard error is a pipe that is full, and that nobody reads. */
+static void live_unread(int fd)
+{
+    struct cm_lines *l;
+    char text[4096] = "";
+    alarm(LONG_MS / 1000);
+    bool good = fcntl(fd, F_SETFL, O_NONBLOCK) == 0;
+    while (write(fd, text, sizeof text) > 0)
+        ;
+    good = good && fcntl(fd, F_SETFL, 0) == 0 && dup2(fd, STDERR_FILENO) >= 0 &&
+           cm_log_detach(&l) == CM_OK;
+    _exit(cm_main_end(good ? CM_FAIL(CM_EIO, "the last word") : CM_OK));
+}
+
+static void test_a_log_that_nobody_reads(void **state)
+{
+    int fd[2], status;
+    (void)state;
+    assert_int_equal(pipe(fd), 0);
+    pid_t pid = fork();
+    if (pid == 0)
+        live_unread(fd[1]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 1);
+    close(fd[0]);
+    close(fd[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_in_order),        cmocka_unit_test(test_a_file_that_hangs),
-        cmocka_unit_test(test_too_long_a_line), cmocka_unit_test(test_the_end),
-        cmocka_unit_test(test_threads),         cmocka_unit_test(test_sinks),
-        cmocka_unit_test(test_no_memory),       cmocka_unit_test(test_log_and_events),
+        cmocka_unit_test(test_in_order),
+        cmocka_unit_test(test_a_file_that_hangs),
+        cmocka_unit_test(test_too_long_a_line),
+        cmocka_unit_test(test_the_end),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_sinks),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_log_and_events),
+        cmocka_unit_test(test_a_log_that_nobody_reads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
