@@ -1,10 +1,12 @@
 #include "online/queue_identity.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "common/file.h"
@@ -19,17 +21,40 @@
 /* ---- who we are ---- */
 
 /* What a folder is told from its copies by: a move within a file system keeps both numbers, a copy
- * none. The device is left out: mounted again, or by another host, it may have another number. */
+ * none. The device is left out: mounted again, or by another host, it may have another number. ""
+ * where there is nothing to go by: FUSE may make up an inode anew at each mount. */
 #define PLACE 48
 static cm_status find_place(char place[PLACE], const char *dir)
 {
     struct statx s;
-    if (statx(AT_FDCWD, dir, 0, STATX_INO | STATX_BTIME, &s) < 0)
+    struct statfs fs;
+    if (statx(AT_FDCWD, dir, 0, STATX_INO | STATX_BTIME, &s) < 0 || statfs(dir, &fs) < 0)
         return CM_FAIL_ERRNO("cannot look at %s", dir);
     bool born = s.stx_mask & STATX_BTIME;
-    snprintf(place, PLACE, "%llu.%llx%08x", (unsigned long long)s.stx_ino,
-             born ? (unsigned long long)s.stx_btime.tv_sec : 0, born ? s.stx_btime.tv_nsec : 0);
+    place[0] = '\0';
+    if (born || fs.f_type != FUSE_SUPER_MAGIC)
+        snprintf(place, PLACE, "%llu.%llx%08x", (unsigned long long)s.stx_ino,
+                 born ? (unsigned long long)s.stx_btime.tv_sec : 0, born ? s.stx_btime.tv_nsec : 0);
     return CM_OK;
+}
+
+/* The time of birth in a place; NULL: it has none, or zero, which is none. */
+static const char *birth_of(const char *place)
+{
+    const char *dot = strchr(place, '.');
+    return dot && dot[1 + strspn(dot + 1, "0")] ? dot + 1 : NULL;
+}
+
+/* Births decide where both are known. Else inodes: a kernel that tells of births may follow one
+ * that did not, and a folder is no copy for that. */
+static bool is_elsewhere(const char *was, const char *is)
+{
+    const char *born = birth_of(was), *now = birth_of(is);
+    if (!*was || !*is)
+        return false;
+    if (born && now)
+        return strcmp(born, now) != 0;
+    return strtoull(was, NULL, 10) != strtoull(is, NULL, 10);
 }
 
 /* The file: the UUID, and after a space the place of its folder, which files of earlier builds
@@ -67,8 +92,8 @@ cm_status ol_queue_owner(char owner[OL_OWNER], const char *dir)
     CM_TRY(cm_path_join(path, dir, "uuid"));
     CM_TRY(find_place(is, dir));
     cm_status st = read_name(uuid, was, path);
-    bool copied = st == CM_OK && *was && strcmp(was, is) != 0;
-    if (st == CM_ENOTFOUND || copied) { /* and nothing else: a new name would be another loop's */
+    bool copied = st == CM_OK && is_elsewhere(was, is), made = st == CM_ENOTFOUND || copied;
+    if (made) { /* and nothing else: a new name would be another loop's */
         if (copied)
             cm_log_warn("%s is a copy, or came here from another file system: it gets a name of "
                         "its own, and %s stays that of the loop where it was",
@@ -77,7 +102,7 @@ cm_status ol_queue_owner(char owner[OL_OWNER], const char *dir)
         st = CM_OK;
     }
     CM_TRY(st);
-    if (strcmp(was, is) != 0)
+    if (made || (*is && strcmp(was, is) != 0))
         CM_TRY(write_name(path, uuid, is));
     gethostname(host, sizeof host - 1);
     snprintf(owner, OL_OWNER, "%s %s:%.380s", uuid, host, dir);

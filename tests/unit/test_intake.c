@@ -687,6 +687,36 @@ static void test_a_copy_is_another_loop(void **state)
     expect_dir_remove(dir);
 }
 
+/* Kernels and mounts tell more or less of a folder, which makes no copy of it: only another birth
+ * does, or another inode where births are not known. */
+static void test_the_same_folder(void **state)
+{
+    char dir[CM_PATH], path[CM_PATH], first[OL_OWNER], again[OL_OWNER], text[128], *was;
+    size_t n;
+    (void)state;
+    expect_dir_make(dir);
+    expect_ok(cm_path_join(path, dir, "uuid"));
+    expect_ok(ol_queue_owner(first, dir));
+    expect_ok(cm_file_read(&was, &n, path, 256));
+    char *inode = strchr(was, ' ') + 1, *birth = strchr(inode, '.') + 1;
+    birth[strcspn(birth, "\n")] = '\0';
+    if (strspn(birth, "0") == strlen(birth))
+        skip(); /* no births here */
+    const struct {
+        const char *inode, *birth;
+        bool same;
+    } place[] = {{"1", birth, true}, {inode, "000000000", true}, {"1", "000000000", false}};
+    for (size_t i = 0; i < sizeof place / sizeof place[0]; i++) {
+        snprintf(text, sizeof text, "%.36s %.*s.%s\n", was, (int)strcspn(place[i].inode, "."),
+                 place[i].inode, place[i].birth);
+        expect_ok(cm_file_replace(path, text, strlen(text)));
+        expect_ok(ol_queue_owner(again, dir));
+        assert_int_equal(ol_queue_same_owner(first, again), place[i].same);
+    }
+    cm_free(&was);
+    expect_dir_remove(dir);
+}
+
 #define WORLD(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -718,6 +748,7 @@ int main(void)
         cmocka_unit_test(test_version),
         WORLD(test_owner),
         cmocka_unit_test(test_a_copy_is_another_loop),
+        cmocka_unit_test(test_the_same_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
