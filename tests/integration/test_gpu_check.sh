@@ -90,6 +90,17 @@ check 0 --part parity
 runs 16 "results of another GPU were kept"
 is '.parts | keys == ["parity"]'
 
+# ---- a host without NCCL: a gap, where no GPU would be a failure ----
+other_sources
+script "$bin/test_nccl_cuda" <<<'echo "skipped: cuda:0: no NCCL: libnccl.so.2: no such file"; exit 77'
+check 77 --part parity
+is '.parts.parity.reason == "test_nccl_cuda" and (.parts.parity.rows.test_nccl_cuda.reason | test("no NCCL: libnccl"))'
+script "$bin/test_nccl_cuda" <<<'echo "skipped: no cuda:0: this process sees 0 GPU"; exit 77'
+check 1 --part parity
+is '.parts.parity.reason == "test_nccl_cuda" and .parts.parity.rows.test_nccl_cuda.result == "failed"'
+script "$bin/test_nccl_cuda" <<<"echo fine"
+check 0 --part parity
+
 # ---- a failure stops no other part, and is run again ----
 script "$bin/test_gradients_cuda" <<<'echo "conv: off by 3"; exit 4'
 check 1 --part gradients --part parity
@@ -117,7 +128,7 @@ args=" \$* " run=\$(sed -n 's/.*--run \([^ ]*\).*/\1/p' <<<"\$*")
 case \$1 in
     train)
         [ -z "\$FLYWHEEL_INJECT" ] || exit 137
-        [[ \$args != *transport=nccl* ]] || { echo "ranks 0 and 1 have one GPU (x)"; exit 2; }
+        [[ \$args != *transport=nccl* ]] || { cat $work/refusal; exit 2; }
         mkdir -p "\$run"
         sha=\$(printf %064d 16)
         [[ \$args != *precision=fp32* ]] || sha=\$(printf %064d 32)
@@ -128,8 +139,16 @@ esac
 RUN
 echo 32 >"$work/odd"
 echo 0.94 >"$work/accuracy"
+echo "ranks 0 and 1 have one GPU (x)" >"$work/refusal"
 check 77 --part bits
 is '.parts.bits.reason == "nccl, 2 ranks" and .parts.bits.rows["nccl, 2 ranks"].result == "skipped"'
+echo "looking for NCCL: rank 0: cuda:0: no NCCL: libnccl.so.2: no such file" >"$work/refusal"
+check 77 --part bits
+is '.parts.bits.rows["nccl, 2 ranks"] | .result == "skipped" and (.reason | test("no NCCL"))'
+echo "rank 1 of 2: opening: unhandled system error (2)" >"$work/refusal"
+check 1 --part bits
+is '.parts.bits.reason == "nccl, 2 ranks"'
+echo "ranks 0 and 1 have one GPU (x)" >"$work/refusal"
 is '[.parts.bits.rows[] | select(.result == "passed")] | length == 9'
 is '.parts.bits.rows["cuda+mpi, 2 ranks"].sha == .parts.bits.rows.fp32.sha and .parts.bits.rows.fp16.sha != .parts.bits.rows.fp32.sha'
 other_sources
