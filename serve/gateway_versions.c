@@ -64,14 +64,14 @@ static void put_off(struct sv_gateway *g, struct sv_version v, const char *why)
 void sv_versions_news(struct sv_gateway *g, struct sv_news *news)
 {
     struct sv_version v = news->version;
+    if (news->fell_back && (g->rollout.serving.number || g->rollout.candidate.number)) {
+        sv_news_close(&news); /* better is there, or on its way */
+        return;
+    }
     if (!news->card) {
         bool hopeful = news->passing && !g->rollout.serving.number;
         (hopeful ? put_off : refuse)(g, v, news->reason);
         sv_news_close(&news);
-        return;
-    }
-    if (news->fell_back && (g->rollout.serving.number || g->rollout.candidate.number)) {
-        sv_news_close(&news); /* better is there, or on its way */
         return;
     }
     switch (sv_rollout_aim(&g->rollout, v, news->anew, cm_now_ns())) {

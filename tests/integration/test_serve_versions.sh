@@ -204,6 +204,19 @@ await 10 serves 2
 metric_is flywheel_version_refusals_total 0 || fail "refused"
 end
 
+# Nor for longer than that, and another stands in: that it is not there when it is tried again is no verdict either.
+mv "$run/checkpoints/v000002" "$work/hidden"
+store champion 1 champion 2
+begin load_retry_ms=0
+worker 0
+await 20 serves 1
+tried_again() { [ "$(grep -c 'version 2 cannot be read yet' "$work/gateway.log")" -ge 2 ]; }
+await 20 tried_again
+mv "$work/hidden" "$run/checkpoints/v000002"
+await 20 serves 2
+metric_is flywheel_version_refusals_total 0 || fail "refused"
+end
+
 # Two of three workers cannot read the new version for longer than that. The old one goes on, and this is told; half is
 # enough, and nobody is in quarantine.
 begin load_timeout_ms=800
