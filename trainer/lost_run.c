@@ -67,8 +67,8 @@ cm_status tr_loss_arm(struct tr_loss *self, struct ar_group *g, const char *run_
 
 /* When and where a loss was, beside what the group knows of it. */
 struct scene {
-    const char *run_dir, *job; /* job "": none */
-    int64_t life;
+    const char *run_dir, *job; /* job NULL: nobody told these ranks of one; "": there was none */
+    int64_t life, generation;
     double t;           /* utc seconds */
     int told_by, ranks; /* ranks 0: not known */
 };
@@ -97,7 +97,8 @@ static cm_status write_summary(const struct scene *at, const struct ar_loss *los
     cm_jw_i64(&w, "told_by", at->told_by);
     if (at->ranks > 0)
         cm_jw_i64(&w, "ranks", at->ranks);
-    if (*at->job) { /* the supervisor tells a late word of an earlier life by it */
+    cm_jw_i64(&w, "generation", at->generation); /* the next start knows whose end this was by it */
+    if (at->job) { /* the supervisor tells a late word of an earlier life by it */
         cm_jw_string(&w, "job", at->job);
         cm_jw_i64(&w, "life", at->life);
     }
@@ -139,8 +140,9 @@ void tr_loss_write(const struct ar_loss *loss, void *arg)
     struct ps_lease_owner owner;
     const char *job = getenv("FLYWHEEL_JOB"), *life = getenv("FLYWHEEL_LIFE");
     const struct scene at = {.run_dir = self->run_dir,
-                             .job = job ? job : "",
+                             .job = job,
                              .life = life ? strtoll(life, NULL, 10) : 0,
+                             .generation = self->generation,
                              .t = cm_utc_now(),
                              .told_by = self->rank,
                              .ranks = self->size};
@@ -168,16 +170,30 @@ void tr_loss_write_alone(struct tr_loss *self, const char *phase, int64_t step)
 
 /* ---- the end of the run before ---- */
 
+/* Whether a summary is of that owner's end. The times in it prove nothing: the end of the owner
+ * before is written down after this one began, and clocks are set, or another host's. A supervisor,
+ * which knows no generation, names the life. */
+static bool is_of(const struct ps_lease_owner *owner, const struct cm_json *root)
+{
+    const char *job;
+    int64_t generation, life;
+    if (cm_json_get(root, "generation"))
+        return cm_json_need_i64(root, SUMMARY, "generation", 0, INT64_MAX, &generation) == CM_OK &&
+               generation == owner->generation;
+    return *owner->job && cm_json_get(root, "job") &&
+           cm_json_need_string(root, SUMMARY, "job", &job) == CM_OK &&
+           cm_json_need_i64(root, SUMMARY, "life", 0, INT64_MAX, &life) == CM_OK &&
+           strcmp(job, owner->job) == 0 && life == owner->life;
+}
+
 static bool was_told(const char *run_dir, const struct ps_lease_owner *before)
 {
     char path[CM_PATH];
     struct cm_json *root = NULL;
-    double t = 0;
     if (cm_path_join(path, run_dir, SUMMARY) != CM_OK || !cm_path_exists(path) ||
         cm_json_parse_file(&root, path, SUMMARY_MAX_NBYTES) != CM_OK)
         return false;
-    bool told = cm_json_get(root, "failure") && cm_json_need_f64(root, path, "t", &t) == CM_OK &&
-                t >= before->since_utc_s;
+    bool told = cm_json_get(root, "failure") && is_of(before, root);
     cm_json_close(&root);
     return told;
 }
@@ -206,6 +222,7 @@ void tr_loss_write_before(const char *run_dir, const struct ps_lease_owner *befo
     const struct scene at = {.run_dir = run_dir,
                              .job = before->job,
                              .life = before->life,
+                             .generation = before->generation,
                              .t = last_heard_utc_s(run_dir, before)};
     cm_utc_format(heard, at.t);
     snprintf(what, sizeof what,

@@ -154,6 +154,7 @@ says "the run before this one: process [0-9]+ on $(hostname) ended without a wor
 blames "$run" 0 killed -1
 [ "$(jq '.failure.t <= .t' "$run/summary.json")" = true ] || fail "summary.json does not say when"
 want 0 "$train" train "$config" --run "$run" -q
+says "the run before this one: .* ended without a word" # the second one: each end is told of
 same "$run"
 want 0 "$train" train "$config" --run "$run" -q
 ! grep -q "the run before" "$work/log" || fail "a run that ended well is told of"

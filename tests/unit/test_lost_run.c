@@ -1,0 +1,138 @@
+/* How a run ended, as the next start finds it: each end is told of once, and by its own name. */
+#include "trainer/lost_run.h"
+
+#include "common/clock.h"
+#include "common/mem.h"
+#include "tests/unit/expect.h"
+
+static char dir[CM_PATH];
+
+static int setup(void **state)
+{
+    (void)state;
+    expect_dir_make(dir);
+    unsetenv("FLYWHEEL_JOB");
+    unsetenv("FLYWHEEL_LIFE");
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    expect_dir_remove(dir);
+    return 0;
+}
+
+static struct ps_lease_owner owner_of(int64_t generation)
+{
+    return (struct ps_lease_owner){.generation = generation,
+                                   .host = "node-1",
+                                   .pid = 100 + generation,
+                                   .since_utc_s = cm_utc_now()};
+}
+
+static void expect_summary(const char *text, bool there)
+{
+    char path[CM_PATH], *data;
+    size_t size;
+    expect_ok(cm_path_join(path, dir, "summary.json"));
+    expect_ok(cm_file_read(&data, &size, path, 1 << 20));
+    if ((strstr(data, text) != NULL) != there)
+        fail_msg("summary.json %s '%s': %s", there ? "lacks" : "has", text, data);
+    cm_free(&data);
+}
+
+static void lose_rank_1(int64_t generation)
+{
+    struct tr_loss self = {.generation = generation, .size = 2};
+    const struct ar_loss loss = {.rank = 1,
+                                 .host = "node-2",
+                                 .fault = "gone",
+                                 .phase = "step",
+                                 .step = 7,
+                                 .what = "rank 1 on node-2",
+                                 .others = ""};
+    snprintf(self.run_dir, sizeof self.run_dir, "%s", dir);
+    tr_loss_write(&loss, &self);
+}
+
+/* The word of the first end is written when the second run has already begun: it is not its own. */
+static void test_each_killed_run_is_told_of(void **state)
+{
+    (void)state;
+    struct ps_lease_owner first = owner_of(1), second = owner_of(2);
+    tr_loss_write_before(dir, &first);
+    expect_summary("process 101 on node-1 ended without a word", true);
+    tr_loss_write_before(dir, &second);
+    expect_summary("process 102 on node-1 ended without a word", true);
+    second.pid = 1; /* would show that it is told of again */
+    tr_loss_write_before(dir, &second);
+    expect_summary("process 102 ", true);
+}
+
+/* Its clock was set back since it began, or is another host's. */
+static void test_a_culprit_stays_whatever_the_clocks_say(void **state)
+{
+    (void)state;
+    struct ps_lease_owner before = owner_of(5);
+    before.since_utc_s += 3600;
+    lose_rank_1(5);
+    tr_loss_write_before(dir, &before);
+    expect_summary("rank 1 on node-2", true);
+    expect_summary("without a word", false);
+}
+
+static void test_what_a_supervisor_wrote_stays(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"failure\": {\"what\": \"signal 11\"}, \"job\": \"j\", \"life\": 2}";
+    char path[CM_PATH];
+    struct ps_lease_owner before = owner_of(3);
+    expect_ok(cm_path_join(path, dir, "summary.json"));
+    expect_ok(cm_file_replace(path, text, strlen(text)));
+    snprintf(before.job, sizeof before.job, "j");
+    before.life = 2;
+    tr_loss_write_before(dir, &before);
+    expect_summary("signal 11", true);
+    before.life = 3; /* of which it says nothing */
+    tr_loss_write_before(dir, &before);
+    expect_summary("without a word", true);
+    expect_summary("\"life\": 3", true);
+}
+
+/* A life under a supervisor must not pass for the one before it, which nobody had told of a job. */
+static void test_an_end_without_a_job_says_so(void **state)
+{
+    (void)state;
+    struct ps_lease_owner before = owner_of(1);
+    tr_loss_write_before(dir, &before);
+    expect_summary("\"job\": \"\"", true);
+    lose_rank_1(2);
+    expect_summary("\"job\"", false);
+}
+
+static void test_a_good_end_is_not_told_of(void **state)
+{
+    (void)state;
+    char path[CM_PATH];
+    struct ps_lease_owner before = owner_of(1);
+    before.released = true;
+    tr_loss_write_before(dir, &before);
+    expect_ok(cm_path_join(path, dir, "summary.json"));
+    assert_false(cm_path_exists(path));
+}
+
+#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_FOLDER(test_each_killed_run_is_told_of),
+        IN_FOLDER(test_a_culprit_stays_whatever_the_clocks_say),
+        IN_FOLDER(test_what_a_supervisor_wrote_stays),
+        IN_FOLDER(test_an_end_without_a_job_says_so),
+        IN_FOLDER(test_a_good_end_is_not_told_of),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
