@@ -52,7 +52,9 @@ static void write_ranks(FILE *f, const struct la_job *job)
 
 /* Ranks that the signal killed, since it found them before they could heed it, had nothing to lose.
  * A job whose ranks are quicker than Slurm to see that a node is gone would end as failed, so it
- * asks by itself. */
+ * asks by itself. One that is cancelled while it runs is told to stop as well, and Slurm would
+ * queue it again if asked to; it is then completing for no reason of Slurm's own (a time limit is
+ * one). */
 static void write_end(FILE *f, const struct la_job *job, const struct la_cluster *cluster)
 {
     fprintf(f,
@@ -66,6 +68,11 @@ static void write_end(FILE *f, const struct la_job *job, const struct la_cluster
     if (job->run)
         fprintf(f, " --run '%s'", job->run);
     fprintf(f, " && again=1\n"
+               "fi\n"
+               "if [ -n \"$again\" ] && scontrol show job -o \"$SLURM_JOB_ID\" |\n"
+               "    grep -qE 'JobState=(CANCELLED|COMPLETING) Reason=None '; then\n"
+               "    echo 'flywheel: the job was cancelled: it is not queued again' >&2\n"
+               "    again=\n"
                "fi\n"
                "[ -z \"$again\" ] || scontrol requeue \"$SLURM_JOB_ID\"\n"
                "exit $code\n");
@@ -99,9 +106,35 @@ static void write_script(FILE *f, const struct la_job *job, const struct la_clus
     write_end(f, job, cluster);
 }
 
+/* Seconds of a limit in one of sbatch's forms, M, M:S, H:M:S, D-H, D-H:M and D-H:M:S; -1: another,
+ * which is sbatch's to judge. */
+static int64_t limit_s(const char *text)
+{
+    const char *dash = strchr(text, '-');
+    int64_t days = dash ? strtoll(text, NULL, 10) : 0;
+    int a, b = 0, c = 0;
+    int n = sscanf(dash ? dash + 1 : text, "%d:%d:%d", &a, &b, &c);
+    if (n < 1)
+        return -1;
+    return dash || n == 3 ? ((days * 24 + a) * 60 + b) * 60 + c : (int64_t)a * 60 + b;
+}
+
+/* A life that is told to stop before it has begun would be queued again for ever. */
+static cm_status check_limit(const struct la_cluster *cluster)
+{
+    int64_t limit = limit_s(cluster->time_limit);
+    if (limit <= 0 || limit > cluster->warn_s)
+        return CM_OK;
+    return CM_FAIL(CM_ECONFIG,
+                   "submit: cluster.time_limit \"%s\" is %lld s, and cluster.warn_s %lld: the run "
+                   "would be told to stop as soon as it starts, each time",
+                   cluster->time_limit, (long long)limit, (long long)cluster->warn_s);
+}
+
 cm_status la_submit_script(char **text, const struct la_job *job, const struct la_cluster *cluster)
 {
     *text = NULL;
+    CM_TRY(check_limit(cluster));
     CM_TRY(check_word("job name", job->name));
     CM_TRY(check_word("program", job->program));
     CM_TRY(check_word("config", job->config));

@@ -2,7 +2,7 @@
 # A real Slurm (munge, slurmctld, four slurmd) over network namespaces: `flywheel submit` runs, is preempted, queued again
 # and resumed to the same bits; mpirun inside an allocation does too; too small an allocation is refused; a node that is cut
 # off keeps computing, but what it computes is fenced off by the job's next life; a job that loses a node before Slurm
-# knows it is queued again, and so is one that is told to stop before its ranks run.
+# knows it is queued again, and so is one that is told to stop before its ranks run; one that is cancelled is not.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/namespaces.bash"
@@ -126,6 +126,14 @@ await 60 is_over "$early"
 on 1 scontrol show job "$early" -o | grep -q " Restarts=1 " || fail "the job that was told to stop early was not queued again"
 echo "ok: a signal before the first rank is kept"
 
+# ---- cancelled: its ranks save, as at any signal, but the job is not queued again ----
+gone=$(FLYWHEEL_INJECT=train.step=delay:100@* submit gone "$work/single.json")
+await 60 has_version gone 1
+on 1 scancel "$gone"
+await 60 is_over "$gone"
+[ "$(state_of "$gone")" = CANCELLED ] || fail "the job that was cancelled ended as $(state_of "$gone")"
+says "$work/gone/logs/slurm-$gone.log" "the job was cancelled: it is not queued again"
+echo "ok: a job that is cancelled stays so"
 
 await 90 is_over "$lost"
 [ "$(state_of "$lost")" = COMPLETED ] || fail "the job that lost a node early ended as $(state_of "$lost")"

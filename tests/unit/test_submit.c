@@ -75,11 +75,32 @@ static void test_what_cannot_be_quoted_is_refused(void **state)
     }
 }
 
+/* Or it would be queued again for ever: each life is told to stop as it starts. */
+static void test_a_warning_comes_after_the_start(void **state)
+{
+    (void)state;
+    char *text = NULL;
+    static const char *const too_short[] = {"1", "1:30", "0:01:30", "0-0:1", "0-0:01:30"};
+    static const char *const long_enough[] = {"2",     "1:31",     "0:01:31",   "1-0", "0-1",
+                                              "0-1:0", "0-0:1:31", "UNLIMITED", "0"};
+    for (size_t i = 0; i < sizeof too_short / sizeof *too_short; i++) {
+        struct la_cluster c = cluster_of("", too_short[i]);
+        assert_int_equal(la_submit_script(&text, &job, &c), CM_ECONFIG);
+        assert_null(text);
+    }
+    for (size_t i = 0; i < sizeof long_enough / sizeof *long_enough; i++) {
+        struct la_cluster c = cluster_of("", long_enough[i]);
+        assert_int_equal(la_submit_script(&text, &job, &c), CM_OK);
+        cm_free(&text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_it_asks_for),
         cmocka_unit_test(test_what_cannot_be_quoted_is_refused),
+        cmocka_unit_test(test_a_warning_comes_after_the_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
