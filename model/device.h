@@ -56,6 +56,11 @@ const char *nn_device_uuid(const struct nn_device *device);
 CM_MUST_CHECK cm_status nn_device_lane_open(struct nn_device *device, struct ln_lane **out,
                                             const char *name, bool urgent);
 CM_MUST_CHECK cm_status nn_device_event_open(struct nn_device *device, struct ln_event **out);
+/* An event that can also be asked for the seconds between it and another, once both happened. */
+CM_MUST_CHECK cm_status nn_device_timer_open(struct nn_device *device, struct ln_event **out);
+CM_MUST_CHECK cm_status nn_device_timer_between(const struct nn_device *device,
+                                                struct ln_event *from, struct ln_event *to,
+                                                double *seconds);
 
 /* Host memory for copies that do not wait; zeroed. NULL is fine for unpin, which sets *p to NULL.
  */

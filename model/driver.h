@@ -85,6 +85,9 @@ struct nn_driver {
     int (*event_record)(void *event, void *stream);
     int (*event_wait)(void *event, void *stream);
     int (*event_happened)(void *event, bool *happened);
+    /* An event that knows when it happened; seconds between two that have. */
+    int (*timer_open)(void **out);
+    int (*timer_between)(void *from, void *to, double *seconds);
 
     /* What a stream, and others that join it by events, are given in between becomes a graph. */
     int (*capture_begin)(void *stream);

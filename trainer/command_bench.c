@@ -137,7 +137,7 @@ static void put_ops(struct cm_jw *w, const struct bench *b, int64_t steps)
 static void print_json(const struct bench *b, const struct values *v)
 {
     struct cm_jw w = {0};
-    struct ar_step_times comm = ar_step_times(b->session.group);
+    struct tr_sum_times sums = tr_engine_sum_times(b->engine);
     cm_jw_begin(&w, NULL, '{');
     cm_jw_string(&w, "bench", "train");
     cm_jw_string(&w, "network", b->session.spec->name);
@@ -149,8 +149,8 @@ static void print_json(const struct bench *b, const struct values *v)
     cm_jw_f64(&w, "images_per_s", b->rates[v->steps / 2]);
     cm_jw_f64(&w, "images_per_s_min", b->rates[0]);
     cm_jw_f64(&w, "images_per_s_max", b->rates[v->steps - 1]);
-    cm_jw_f64(&w, "allreduce_busy_s", comm.busy_s);
-    cm_jw_f64(&w, "allreduce_exposed_s", comm.exposed_s);
+    cm_jw_f64(&w, "allreduce_busy_s", sums.busy_s);
+    cm_jw_f64(&w, "allreduce_exposed_s", sums.exposed_s);
     if (v->ops)
         put_ops(&w, b, v->steps);
     cm_jw_end(&w);

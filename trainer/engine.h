@@ -124,6 +124,14 @@ CM_MUST_CHECK cm_status tr_engine_look_ahead(struct tr_engine *e, double keep);
  * where to look when a finite loss jumps. */
 const char *tr_engine_steepest(struct tr_engine *e);
 
+/* Seconds of the last step that its sums over ranks took on this rank, whatever made them: moving
+ * and adding (NCCL's with its wait for ranks that come later), and how long the step waited for
+ * that after its own work. */
+struct tr_sum_times {
+    double busy_s, exposed_s;
+};
+struct tr_sum_times tr_engine_sum_times(const struct tr_engine *e);
+
 /* Seconds of the last step by op, summed over this rank's shards, when timing is on (flywheel bench
  * train) and there is one lane. On a device each is waited for, which takes longer than a step. */
 struct tr_op_time {

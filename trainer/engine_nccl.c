@@ -13,6 +13,11 @@
 #define ROUNDS       5              /* of measuring; the median counts */
 #define GRACE_MS     2000           /* for the watchdog, whose deadline comes first, to speak */
 
+/* Before and behind the sum of a bucket. */
+struct span_of_time {
+    struct ln_event *from, *to;
+};
+
 struct tr_nccl {
     struct tr_engine *engine; /* borrowed */
     struct nn_device_comm *comm;
@@ -20,6 +25,8 @@ struct tr_nccl {
     int rank, size, levels;
     bool fast, compress;
     int64_t timeout_ms;
+    struct span_of_time *span; /* (nspans): of the step's first nsums sums */
+    int nspans, nsums;
     cm_status failed; /* the first fault of enqueueing in a step */
     struct cm_error why;
     struct nn_comm_part *parts; /* (size): of the exchange that is being enqueued */
@@ -137,21 +144,48 @@ static cm_status sum(struct tr_nccl *self, float *buf, size_t n)
 
 /* ---- a step ---- */
 
+static void keep_fault(struct tr_nccl *self, cm_status st)
+{
+    if (st == CM_OK || self->failed != CM_OK)
+        return;
+    self->failed = st;
+    cm_error_save(&self->why);
+}
+
 static cm_status task_sum(void *ctx, int64_t first, int64_t n)
 {
     struct tr_nccl *self = ctx;
-    self->failed = cm_fault("train.nccl.bucket");
-    if (self->failed == CM_OK)
-        self->failed = sum(self, self->engine->lane_gradients + first, (size_t)n);
-    if (self->failed != CM_OK)
-        cm_error_save(&self->why);
-    return self->failed;
+    cm_status st = cm_fault("train.nccl.bucket");
+    if (st == CM_OK)
+        st = sum(self, self->engine->lane_gradients + first, (size_t)n);
+    keep_fault(self, st);
+    return st;
+}
+
+/* For one sum more than any step before had: in the first step. */
+static cm_status add_span(struct tr_nccl *self)
+{
+    struct nn_device *device = self->engine->cfg.device;
+    size_t n = (size_t)self->nspans;
+    CM_TRY(cm_realloc(&self->span, n + 1, sizeof *self->span, "times of sums"));
+    self->span[n] = (struct span_of_time){NULL, NULL};
+    self->nspans++;
+    CM_TRY(nn_device_timer_open(device, &self->span[n].from));
+    return nn_device_timer_open(device, &self->span[n].to);
 }
 
 void tr_nccl_bucket(struct tr_nccl *self, size_t first, size_t n, struct ln_event *ready)
 {
+    cm_status st = self->nsums == self->nspans ? add_span(self) : CM_OK;
+    if (st != CM_OK) {
+        keep_fault(self, st);
+        return;
+    }
+    const struct span_of_time *span = &self->span[self->nsums++];
     ln_lane_wait(self->lane, ready);
+    ln_lane_record(self->lane, span->from);
     ln_lane_run(self->lane, task_sum, self, (int64_t)first, (int64_t)n);
+    ln_lane_record(self->lane, span->to);
 }
 
 cm_status tr_nccl_enqueued(const struct tr_nccl *self)
@@ -161,15 +195,33 @@ cm_status tr_nccl_enqueued(const struct tr_nccl *self)
     return self->failed;
 }
 
+/* All sums are done; the host has waited for them since began_ns. */
+static cm_status note_times(struct tr_nccl *self, int64_t began_ns)
+{
+    struct tr_engine *e = self->engine;
+    e->sums = (struct tr_sum_times){.exposed_s = (double)(cm_now_ns() - began_ns) / 1e9};
+    for (int i = 0; i < self->nsums; i++) {
+        double seconds;
+        CM_TRY(
+            nn_device_timer_between(e->cfg.device, self->span[i].from, self->span[i].to, &seconds));
+        e->sums.busy_s += seconds;
+    }
+    self->nsums = 0;
+    return CM_OK;
+}
+
 cm_status tr_nccl_wait(struct tr_nccl *self)
 {
     if (!self)
         return CM_OK;
     struct ar_group *group = self->engine->cfg.group;
+    int64_t began_ns = cm_now_ns();
     ar_group_wait_begin(group, "sum of the gradients over NCCL");
     cm_status st = cm_fault("train.nccl.wait");
     if (st == CM_OK)
         st = nn_device_comm_sync(self->comm, self->lane, cm_deadline_in_ms(self->timeout_ms));
+    if (st == CM_OK)
+        st = note_times(self, began_ns);
     ar_group_wait_end(group);
     if (st != CM_OK)
         nn_device_comm_abort(self->comm);
@@ -323,6 +375,11 @@ void tr_nccl_close(struct tr_nccl **nccl)
     backend->release(backend, &self->arrived);
     backend->release(backend, &self->leaves);
     backend->release(backend, &self->arrives);
+    for (int i = 0; i < self->nspans; i++) {
+        ln_event_close(&self->span[i].from);
+        ln_event_close(&self->span[i].to);
+    }
+    cm_free(&self->span);
     cm_free(&self->parts);
     cm_free(&self->node);
     cm_free(nccl);

@@ -229,6 +229,22 @@ static int event_happened(void *event, bool *happened)
     return yes_no(cudaEventQuery(event), happened);
 }
 
+static int timer_open(void **out)
+{
+    cudaEvent_t event = NULL;
+    cudaError_t st = cudaEventCreate(&event);
+    *out = event;
+    return code_of(st);
+}
+
+static int timer_between(void *from, void *to, double *seconds)
+{
+    float ms = 0;
+    int code = code_of(cudaEventElapsedTime(&ms, from, to));
+    *seconds = (double)ms * 1e-3;
+    return code;
+}
+
 static int capture_begin(void *stream)
 {
     return code_of(cudaStreamBeginCapture(enter(stream)->stream, cudaStreamCaptureModeThreadLocal));
@@ -285,6 +301,8 @@ static const struct nn_driver driver = {
     .event_record = event_record,
     .event_wait = event_wait,
     .event_happened = event_happened,
+    .timer_open = timer_open,
+    .timer_between = timer_between,
     .capture_begin = capture_begin,
     .capture_end = capture_end,
     .graph_launch = graph_launch,

@@ -91,7 +91,7 @@ static void event_close(struct ln_event *e)
 
 static const struct ln_event_kind event_kind = {.sync = event_sync, .close = event_close};
 
-cm_status nn_device_event_open(struct nn_device *gpu, struct ln_event **out)
+static cm_status open_event(struct nn_device *gpu, struct ln_event **out, int (*open)(void **))
 {
     struct stream_event *self;
     *out = NULL;
@@ -99,13 +99,32 @@ cm_status nn_device_event_open(struct nn_device *gpu, struct ln_event **out)
     self->base.kind = &event_kind;
     self->gpu = gpu;
     int code = gpu->driver->use(gpu->ordinal);
-    code = code ? code : gpu->driver->event_open(&self->event);
+    code = code ? code : open(&self->event);
     if (code) {
         cm_free(&self);
         return nn_gpu_check(gpu, code, "an event");
     }
     *out = &self->base;
     return CM_OK;
+}
+
+cm_status nn_device_event_open(struct nn_device *gpu, struct ln_event **out)
+{
+    return open_event(gpu, out, gpu->driver->event_open);
+}
+
+cm_status nn_device_timer_open(struct nn_device *gpu, struct ln_event **out)
+{
+    return open_event(gpu, out, gpu->driver->timer_open);
+}
+
+cm_status nn_device_timer_between(const struct nn_device *gpu, struct ln_event *from,
+                                  struct ln_event *to, double *seconds)
+{
+    *seconds = 0;
+    return nn_gpu_check(
+        gpu, gpu->driver->timer_between(event_of(from)->event, event_of(to)->event, seconds),
+        "the time between two events");
 }
 
 /* --- lanes --- */

@@ -68,6 +68,12 @@ last=$(find "$work/fast1/checkpoints" -maxdepth 1 -name 'v*' | sort | tail -1)
 grep -qF "sums NCCL of the host" "$last/manifest.json" || fail "the fingerprint does not hold NCCL under order fast"
 echo "same bits over NCCL, over MPI and alone"
 
+# ---- what NCCL takes is told: 2 sums or more a step, of 2 exchanges each, and a wait of the host for them ----
+FLYWHEEL_HOST_COMM_MS=40 FLYWHEEL_INJECT=train.nccl.wait=delay:30@* want 0 mpirun --quiet -np 2 "$train" bench train "$config" --steps 2
+tail -1 "$work/log" | jq -e '.allreduce_busy_s >= 0.16 and .allreduce_exposed_s >= 0.03' >/dev/null ||
+    fail "bench does not count NCCL's time: $(tail -1 "$work/log")"
+echo "bench tells what NCCL takes"
+
 # ---- which transport ----
 FLYWHEEL_HOST_NO_COMM=1 ranks 2 without
 says "gradients go through host memory and MPI (cuda+mpi): cuda:0: no NCCL: libnccl.so.2: the host is told to have none"

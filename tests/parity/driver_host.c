@@ -17,6 +17,7 @@ static const char *name_of(int code)
 {
     return code == HOST_NO_MEMORY     ? "no memory"
            : code == HOST_BAD_CAPTURE ? "not in a capture"
+           : code == HOST_NOT_READY   ? "not ready"
                                       : "bad launch";
 }
 
@@ -386,6 +387,8 @@ const struct nn_driver driver_host = {
     .event_record = host_event_record,
     .event_wait = host_event_wait,
     .event_happened = host_event_happened,
+    .timer_open = host_event_open,
+    .timer_between = host_event_between,
     .capture_begin = host_capture_begin,
     .capture_end = host_capture_end,
     .graph_launch = host_graph_launch,

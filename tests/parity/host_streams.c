@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/rng.h"
 
@@ -10,6 +11,7 @@ enum { MOST_STREAMS = 64 };
 
 struct event {
     uint64_t recorded, happened; /* tickets: of the newest record, of the newest that ran */
+    int64_t happened_ns;
     uint64_t capture;            /* that recorded it last; 0: none did */
     uint64_t mark;               /* of that record in its graph */
     uint64_t seen[MOST_STREAMS]; /* work of each stream in front of it, in the capture */
@@ -111,6 +113,13 @@ static void release(struct queue *q)
 
 static bool run_graph(const struct graph *graph);
 
+int64_t host_now_ns(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 /* happened: of the graph that the call is in; NULL: it is none's. */
 static bool try_call(const struct call *c, bool *happened)
 {
@@ -120,8 +129,10 @@ static bool try_call(const struct call *c, bool *happened)
     case RECORD:
         if (happened)
             happened[c->ticket] = true;
-        else if (c->event->happened < c->ticket) /* an older record may come late */
+        else if (c->event->happened < c->ticket) { /* an older record may come late */
             c->event->happened = c->ticket;
+            c->event->happened_ns = host_now_ns();
+        }
         return true;
     case WAIT:
         return happened ? happened[c->ticket] : c->event->happened >= c->ticket;
@@ -366,6 +377,17 @@ int host_event_happened(void *event, bool *happened)
     *happened = e->happened == e->recorded;
     pthread_mutex_unlock(&host.lock);
     return code;
+}
+
+int host_event_between(void *from, void *to, double *seconds)
+{
+    const struct event *a = from, *b = to;
+    pthread_mutex_lock(&host.lock);
+    bool both = a->happened > 0 && a->happened == a->recorded && b->happened > 0 &&
+                b->happened == b->recorded;
+    *seconds = (double)(b->happened_ns - a->happened_ns) * 1e-9;
+    pthread_mutex_unlock(&host.lock);
+    return both ? 0 : HOST_NOT_READY;
 }
 
 /* ---- graphs ---- */

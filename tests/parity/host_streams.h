@@ -16,9 +16,13 @@
 #include <stdint.h>
 
 #define HOST_NO_MEMORY 2
+#define HOST_NOT_READY 600
 #define HOST_BAD_CAPTURE                                                                           \
     900 /* the call is not allowed while this thread captures, or as it does                       \
          */
+
+/* Of the host's clock that only goes forward. */
+int64_t host_now_ns(void);
 
 /* Orders are a function of this and of the calls made since. */
 void host_streams_seed(uint64_t seed);
@@ -42,6 +46,8 @@ int host_event_close(void *event);
 int host_event_record(void *event, void *stream);
 int host_event_wait(void *event, void *stream);
 int host_event_happened(void *event, bool *happened);
+/* By host_now_ns, when each was reached. */
+int host_event_between(void *from, void *to, double *seconds);
 
 /* As cudaStreamBeginCapture: streams join by waiting for an event of the capture, and must have
  * come back to the first one by its end. */
