@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
+#include "allreduce/join.h"
 #include "allreduce/sum.h"
 #include "allreduce/transport.h"
 #include "common/mem.h"
@@ -213,10 +214,7 @@ void ar_reducer_close(struct ar_reducer **reducer)
     if (t)
         atomic_store(&t->abandoned, true);
 
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += LEAVE_S;
-    if (pthread_timedjoin_np(r->thread, NULL, &until) != 0)
+    if (!ar_join(r->thread, LEAVE_S * 1000))
         return;
     ar_summer_release(&r->summer);
     t = atomic_load(&r->transport);

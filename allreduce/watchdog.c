@@ -10,10 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "allreduce/beacon.h"
+#include "allreduce/join.h"
 #include "allreduce/phases.h"
 #include "common/clock.h"
 #include "common/log.h"
@@ -123,12 +123,7 @@ static void *tell(void *arg)
 static bool run_briefly(void *(*fn)(void *), void *arg)
 {
     pthread_t thread;
-    if (pthread_create(&thread, NULL, fn, arg) != 0)
-        return true;
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += TELL_S;
-    return pthread_timedjoin_np(thread, NULL, &until) == 0;
+    return pthread_create(&thread, NULL, fn, arg) == 0 && ar_join(thread, TELL_S * 1000);
 }
 
 /* Once. */
