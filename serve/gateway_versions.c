@@ -39,7 +39,9 @@ static void fall_back(struct sv_gateway *g, struct sv_version v, const char *why
 
 static void refuse(struct sv_gateway *g, struct sv_version v, const char *why)
 {
-    cm_log_warn("version %" PRId64 " is in quarantine: %s", v.number, why);
+    bool banned = sv_rollout_is_banned(&g->rollout, v); /* not what was never read */
+    cm_log_warn("version %" PRId64 " %s: %s", v.number,
+                banned ? "is in quarantine" : "cannot be read", why);
     cm_metric_add(g->metrics.refusals, 1);
     cm_metric_set(g->metrics.quarantined, g->rollout.nquarantine);
     record(g, "version_refused", v, why);
