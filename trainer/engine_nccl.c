@@ -222,19 +222,29 @@ cm_status tr_nccl_wait(struct tr_nccl *self)
         st = nn_device_comm_sync(self->comm, self->lane, cm_deadline_in_ms(self->timeout_ms));
     if (st == CM_OK)
         st = note_times(self, began_ns);
-    ar_group_wait_end(group);
     if (st != CM_OK)
         nn_device_comm_abort(self->comm);
+    ar_group_wait_end(group);
     return st;
 }
 
 void tr_nccl_abort(struct tr_nccl *self)
 {
-    if (self)
-        nn_device_comm_abort(self->comm);
+    if (!self)
+        return;
+    ar_group_wait_begin(self->engine->cfg.group, "giving NCCL up");
+    nn_device_comm_abort(self->comm);
+    ar_group_wait_end(self->engine->cfg.group);
 }
 
 /* ---- what a sum costs ---- */
+
+/* The others may be inside NCCL, where no agreement reaches them. */
+static void leave_if(struct tr_nccl *self, cm_status st, const char *doing)
+{
+    if (st != CM_OK)
+        ar_group_abort(self->engine->cfg.group, st, doing);
+}
 
 static int by_size(const void *a, const void *b)
 {
@@ -265,10 +275,12 @@ static cm_status choose_bucket(struct tr_nccl *self)
     struct tr_engine *e = self->engine;
     size_t n = e->cfg.layout->nparam;
     double least_s = 0, all_s = 0;
-    cm_status st = time_sum(self, n < SHORT_FLOATS ? n : SHORT_FLOATS, &least_s);
+    cm_status st = cm_fault("train.nccl.measure");
+    if (st == CM_OK)
+        st = time_sum(self, n < SHORT_FLOATS ? n : SHORT_FLOATS, &least_s);
     if (st == CM_OK)
         st = time_sum(self, n, &all_s);
-    CM_TRY(ar_group_agree(e->cfg.group, st, "measuring NCCL"));
+    leave_if(self, st, "measuring NCCL");
     double rate = (double)n / (all_s - least_s);
     uint64_t limit = ar_bucket_limit(n, least_s, rate);
     CM_TRY(ar_group_broadcast(e->cfg.group, &limit, sizeof limit, 0));
@@ -313,7 +325,8 @@ static cm_status open_buffers(struct tr_nccl *self)
                           "gradients of other ranks");
 }
 
-/* Each step of it on all ranks or on none: a rank that fails alone keeps nobody waiting. */
+/* All ranks do each step of it or none does, until they are inside NCCL: who fails there takes the
+ * job along. */
 static cm_status open_comm(struct tr_nccl *self)
 {
     const struct tr_engine_config *cfg = &self->engine->cfg;
@@ -328,7 +341,7 @@ static cm_status open_comm(struct tr_nccl *self)
                              cfg->allreduce->start_timeout_ms);
     CM_TRY(ar_group_agree(group, st, "opening NCCL"));
     ar_group_on_leave(group, leave, self->comm);
-    CM_TRY(ar_group_agree(group, nn_device_comm_meet(self->comm), "opening NCCL"));
+    leave_if(self, nn_device_comm_meet(self->comm), "meeting the other ranks over NCCL");
     CM_TRY(choose_bucket(self));
     nn_device_comm_set_timeout(self->comm, self->timeout_ms);
     return CM_OK;
@@ -356,8 +369,7 @@ cm_status tr_nccl_open(struct tr_nccl **out, struct tr_engine *e)
         *out = self;
         return CM_OK;
     }
-    if (self->comm)
-        nn_device_comm_abort(self->comm);
+    tr_nccl_abort(self);
     tr_nccl_close(&self);
     return st;
 }

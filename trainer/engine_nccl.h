@@ -17,21 +17,23 @@
 
 struct tr_nccl;
 
-/* Collective, on all ranks or on none. Meets the other ranks and measures what a sum costs, from
- * which rank 0 sets the engine's bucket_limit, unless the config says it or the order is fast. */
+/* Collective, on all ranks or on none, but that a rank that fails inside NCCL ends the job. Meets
+ * the other ranks and measures what a sum costs, from which rank 0 sets the engine's bucket_limit,
+ * unless the config says it or the order is fast. */
 CM_MUST_CHECK cm_status tr_nccl_open(struct tr_nccl **out, struct tr_engine *e);
-/* After the engine's graphs, before its lanes. NULL is fine. */
+/* On all ranks, or it takes its whole timeout; after the engine's graphs and lanes. NULL is fine.
+ */
 void tr_nccl_close(struct tr_nccl **nccl);
 
 /* As the row of tr_engine_place. */
 void tr_nccl_bucket(struct tr_nccl *nccl, size_t first, size_t n, struct ln_event *ready);
 /* Whether this rank has enqueued its part: else the others would wait for it. */
 CM_MUST_CHECK cm_status tr_nccl_enqueued(const struct tr_nccl *nccl);
-/* Until the step's buckets are summed; watched, so that a rank that is missing has a name. A fault
- * aborts. NULL is fine. */
+/* Until the step's buckets are summed. A fault aborts. Watched, as the abort is: a rank that is
+ * missing has a name, and a library that does not come back ends the process. NULL is fine. */
 CM_MUST_CHECK cm_status tr_nccl_wait(struct tr_nccl *nccl);
-/* A step that failed somewhere leaves sums that never end: after this the job can only be left.
- * NULL is fine. */
+/* On all ranks: a step that failed somewhere leaves sums that never end. After this the job can
+ * only be left. Watched. NULL is fine. */
 void tr_nccl_abort(struct tr_nccl *nccl);
 
 #endif

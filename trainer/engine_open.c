@@ -165,7 +165,19 @@ static cm_status make(struct tr_engine **out, const struct tr_engine_config *cfg
     return cm_alloc_aligned(&self->weights, cfg->layout->ntotal, sizeof(float), "weights");
 }
 
-/* A device's place asks the other ranks, so before that all must have come as far. */
+/* What a step works with. */
+static cm_status open_rest(struct tr_engine *self)
+{
+    CM_TRY(cm_fault("train.buffers"));
+    CM_TRY(open_shards(self));
+    CM_TRY(open_lanes(self));
+    CM_TRY(open_buckets(self));
+    size_t ntimes = (size_t)nn_plan_nops(self->plan) + TR_TIMES_EXTRA;
+    return cm_alloc(&self->times, ntimes, sizeof *self->times, "timings");
+}
+
+/* A device's place asks the other ranks, so before that all must have come as far; and closing it
+ * does, so a rank that fails later takes the others along. */
 cm_status tr_engine_open(struct tr_engine **out, const struct tr_engine_config *cfg)
 {
     struct tr_engine *self = NULL;
@@ -176,11 +188,10 @@ cm_status tr_engine_open(struct tr_engine **out, const struct tr_engine_config *
     CM_GOTO(st, st, out);
     CM_GOTO(st, self->place->open(self), out);
     CM_GOTO(st, open_plan(self), out);
-    CM_GOTO(st, open_shards(self), out);
-    CM_GOTO(st, open_lanes(self), out);
-    CM_GOTO(st, open_buckets(self), out);
-    size_t ntimes = (size_t)nn_plan_nops(self->plan) + TR_TIMES_EXTRA;
-    CM_GOTO(st, cm_alloc(&self->times, ntimes, sizeof *self->times, "timings"), out);
+    st = open_rest(self);
+    if (cfg->device)
+        st = ar_group_agree(cfg->group, st, "making room for a step");
+    CM_GOTO(st, st, out);
     *out = self;
     self = NULL;
 out:

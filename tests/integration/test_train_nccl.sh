@@ -1,7 +1,7 @@
 #!/bin/bash
 # Sums from GPU to GPU, with the host as several GPUs (tests/parity/driver_host.c, comm_host.c, as the plug-in): the bits of
 # one rank and of cuda+mpi on 2, 4 and 8 ranks, in buckets of any size; which transport is chosen, refused or fallen back
-# from; ranks that are killed, stopped or fail inside a sum.
+# from; ranks that are killed, stopped or fail inside a sum, or while NCCL starts, and a library that does not give up.
 set -euo pipefail
 command -v mpirun >/dev/null || { echo "skip: no mpirun"; exit 77; }
 
@@ -94,8 +94,8 @@ echo "the transport is chosen, fallen back from and refused"
 # ---- a rank is lost inside a sum: all leave within the deadline, having aborted, and name it ----
 alone=(--mca orte_abort_on_non_zero_status 0 --enable-recovery)
 soon="-q --set allreduce.collective_timeout_ms=2000 --set allreduce.late_ms=400 --set allreduce.heartbeat_ms=100"
-lose() { # RUN INJECTION: rank 2 of 4 has it; a stopped one is woken after the others have gone
-    local command="$train train $config --run $work/$1 $soon"
+lose() { # RUN INJECTION [NAME=VALUE]: rank 2 of 4 has it; a stopped one is woken after the others have gone
+    local command="env ${3:-} $train train $config --run $work/$1 $soon"
     # shellcheck disable=SC2086 # words
     mpirun --quiet "${alone[@]}" -np 2 $command : \
         -np 1 -x FLYWHEEL_INJECT="$2" bash -c "echo \$\$ >$work/rank2; exec $command" : \
@@ -133,6 +133,12 @@ lose unsent train.nccl.bucket=eio@3
 says "computing a step: rank 2: injected at train.nccl.bucket"
 for r in 0 1 2 3; do says "host communicator: rank $r aborts"; done
 [ "$(jq .failure.rank "$work/unsent/summary.json")" = 2 ] || fail "summary.json does not blame who enqueued nothing"
+lose stuck train.nccl.bucket=eio@3 FLYWHEEL_HOST_COMM_STUCK=1
+says "(giving NCCL up) at 'step' step 1 waited 2."
+lose roomless train.buffers=eio
+says "making room for a step: rank 2: injected at train.buffers"
+lose unmeasured train.nccl.measure=eio
+says "left: measuring NCCL: injected at train.nccl.measure"
 ranks 4 killed
 says "resuming from version"
 same "$work/killed"

@@ -24,12 +24,14 @@ struct box {
 struct shared {
     atomic_int here;                        /* ranks that have opened it */
     atomic_int failed;                      /* 1 + the rank that gave up */
+    atomic_int finished;                    /* ranks that have begun to finish */
     struct box box[MOST_RANKS][MOST_RANKS]; /* [from][to] */
 };
 
 struct comm {
     struct shared *shared;
     int rank, size;
+    bool finishes;
     _Atomic bool aborted;
     _Atomic int users; /* work that names it, and its owner */
 };
@@ -92,7 +94,8 @@ static enum nn_comm_state state(void *comm, char why[NN_COMM_WHY])
         snprintf(why, NN_COMM_WHY, "rank %d aborted", failed - 1);
         return NN_COMM_PEER_FAILED;
     }
-    return atomic_load(&self->shared->here) < self->size ? NN_COMM_BUSY : NN_COMM_READY;
+    int come = atomic_load(self->finishes ? &self->shared->finished : &self->shared->here);
+    return come < self->size ? NN_COMM_BUSY : NN_COMM_READY;
 }
 
 static void let_go(struct comm *self)
@@ -103,9 +106,12 @@ static void let_go(struct comm *self)
     free(self);
 }
 
+/* As NCCL's, until all ranks do. */
 static int finish(void *comm)
 {
-    (void)comm;
+    struct comm *self = comm;
+    self->finishes = true;
+    atomic_fetch_add(&self->shared->finished, 1);
     return 0;
 }
 
@@ -121,6 +127,8 @@ static void abort_comm(void *comm)
     int nobody = 0;
     fprintf(stderr, "host communicator: rank %d aborts\n", self->rank);
     atomic_compare_exchange_strong(&self->shared->failed, &nobody, 1 + self->rank);
+    while (getenv("FLYWHEEL_HOST_COMM_STUCK"))
+        sleep(1);
     atomic_store(&self->aborted, true);
     let_go(self);
 }

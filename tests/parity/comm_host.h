@@ -5,7 +5,8 @@
  *   rank 1 ─► box [1][0]: full? n bytes ─► rank 0        a box for each pair and direction
  *
  * An id names the memory as a file of the process that made it, so nothing is left behind.
- * FLYWHEEL_HOST_COMM_MS=n: a slow link; an exchange takes at least n milliseconds. */
+ * FLYWHEEL_HOST_COMM_MS=n: a slow link; an exchange takes at least n milliseconds.
+ * FLYWHEEL_HOST_COMM_STUCK: an abort does not come back. */
 #ifndef TESTS_PARITY_COMM_HOST_H
 #define TESTS_PARITY_COMM_HOST_H
 
