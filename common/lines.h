@@ -4,8 +4,8 @@
  *   put --> buffer (128 KiB) --> thread --> the sink's write, in the order of the puts
  *
  * A line that finds no room is dropped and counted; the sink is told how many as soon as it can
- * write again. Nothing is lost at a usual end (cm_lines_stop) or when the signal of a fault ends the
- * process while the disk is well (cm_log_detach, log.h); other signals that end it at once, as
+ * write again. Nothing is lost at a usual end (cm_lines_stop) or, while the disk is well, when the
+ * signal of a fault ends the process (cm_log_detach, log.h); other signals that end it at once, as
  * SIGKILL does, take what was put some microseconds ago. Any thread. */
 #ifndef COMMON_LINES_H
 #define COMMON_LINES_H

@@ -13,7 +13,8 @@
 
 /* "UUID HOST:DIR": the UUID is kept in DIR, RUN/online, and made when missing or when DIR is a copy
  * of the folder that it was made for: two copies are two loops. The rest is for people. A copy made
- * below the file system (a snapshot of a disk), or on FUSE without times of birth, is not noticed. */
+ * below the file system (a snapshot of a disk), or on FUSE without times of birth, goes unnoticed.
+ */
 CM_MUST_CHECK
 cm_status ol_queue_owner(char owner[OL_OWNER], const char *dir);
 /* Two names of one loop, which may have moved. */
