@@ -198,7 +198,7 @@ static bool was_told(const char *run_dir, const struct ps_lease_owner *before)
     return told;
 }
 
-/* Its last sign of life: metrics are refreshed each second or so. */
+/* Its last sign of life: metrics are refreshed every few seconds. */
 static double last_heard_utc_s(const char *run_dir, const struct ps_lease_owner *before)
 {
     static const char *const signs[] = {"metrics.prom", "events.jsonl"};

@@ -43,12 +43,17 @@ bool tr_run_is_base(const struct tr_runner *r, int64_t step)
 
 static const char writing_phase[] = "writing", idle_phase[] = "idle";
 
-/* A disk that is slow is no rank that is late: the ranks do not wait for it, so it is told of here,
- * once a version, by the watchdog's measure. */
-static void tell_if_slow(struct tr_runner *r)
+static int64_t taken_ms_of(const struct tr_saves *s)
+{
+    return (cm_now_ns() - s->begun_ns) / 1000000;
+}
+
+/* A disk that is slow is no rank that is late: the ranks do not wait for it, or wait second by
+ * second, so it is told of here, once a version, by the watchdog's measure. */
+static void tell_if_slow(struct tr_runner *r, bool waiting)
 {
     struct tr_saves *s = &r->saves;
-    int64_t taken_ms = (cm_now_ns() - s->begun_ns) / 1000000;
+    int64_t taken_ms = taken_ms_of(s);
     if (!tr_saver_busy(r->saver) || taken_ms < s->late_ms)
         return;
     s->late_ms = INT64_MAX;
@@ -56,9 +61,9 @@ static void tell_if_slow(struct tr_runner *r)
     int64_t step = tr_saver_step(r->saver);
     tr_report_break(&r->report);
     cm_log_warn("slow disk? the version of step %lld is not in %s after %.1f s (usually %.1f s); "
-                "training goes on, now after step %lld",
+                "training %s after step %lld",
                 (long long)step, r->session.store_dir, (double)taken_ms * 1e-3, usual_s,
-                (long long)r->progress.step);
+                waiting ? "waits for it" : "goes on, now", (long long)r->progress.step);
     tr_report_slow_checkpoint(&r->report, step, (double)taken_ms * 1e-3, usual_s);
 }
 
@@ -138,7 +143,7 @@ cm_status tr_run_heed_saver(struct tr_runner *r)
         return CM_OK;
     if (tr_saver_poll(r->saver, &saved))
         return take(r, &saved, false);
-    tell_if_slow(r);
+    tell_if_slow(r, false);
     return CM_OK;
 }
 
@@ -156,15 +161,22 @@ static void skip(struct tr_runner *r)
 
 enum writing { WRITING, IDLE, LATE };
 
-/* Rank 0: at most one second of waiting, and of that no more than is left. */
+/* At most one second of waiting, no more than is left, and not beyond the moment to tell of it. */
+static int64_t wait_ms_of(const struct tr_saves *s, struct cm_deadline deadline)
+{
+    int64_t left_ms = cm_deadline_left_ms(deadline), late_ms = s->late_ms - taken_ms_of(s);
+    int64_t ms = left_ms < late_ms ? left_ms : late_ms;
+    return ms < 0 ? 0 : ms < 1000 ? ms : 1000;
+}
+
+/* Rank 0. */
 static cm_status wait_root(struct tr_runner *r, struct cm_deadline deadline, bool must,
                            int64_t *writing)
 {
     struct tr_saved saved;
-    int left_ms = cm_deadline_left_ms(deadline);
-    if (tr_saver_wait(r->saver, cm_deadline_in_ms(left_ms < 1000 ? left_ms : 1000), &saved))
+    if (tr_saver_wait(r->saver, cm_deadline_in_ms(wait_ms_of(&r->saves, deadline)), &saved))
         CM_TRY(take(r, &saved, must));
-    tell_if_slow(r);
+    tell_if_slow(r, !cm_deadline_passed(deadline));
     *writing = !tr_saver_busy(r->saver) ? IDLE : cm_deadline_passed(deadline) ? LATE : WRITING;
     return CM_OK;
 }

@@ -170,6 +170,10 @@ want 0 mpirun --quiet -np 1 -x FLYWHEEL_INJECT=$slow "$train" train "$config" --
 says "slow disk\? the version of step 6 is not in $work/slower/checkpoints after [0-9.]+ s .*; training goes on, now after step ([7-9]|[12][0-9])"
 grep -q '"event":"checkpoint_slow".*"step":6' "$work/slower/events.jsonl" || fail "no event of the slow disk"
 same "$work/slower"
+slow=(-q --set store.every_steps=0 --set store.every_epochs=0) # the last version, which is waited for
+want 0 mpirun --quiet -np 1 -x FLYWHEEL_INJECT=store.tensors=delay:700 "$train" train "$config" --run "$work/slow-end" "${slow[@]}" : \
+    -np 1 "$train" train "$config" --run "$work/slow-end" "${slow[@]}"
+says "slow disk\? the version of step 26 is not in .*; training waits for it after step 26"
 echo "ok: a disk that is slow is told of, and training goes on"
 want 1 mpirun --quiet -np 1 -x FLYWHEEL_INJECT=file.fsync=delay:9000@12 "$train" train "$config" --run "$work/hung" -q \
     --set store.every_steps=0 --set store.finish_seconds=1 : \
