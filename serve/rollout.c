@@ -177,6 +177,8 @@ struct sv_version sv_rollout_wants(const struct sv_rollout *r, int w, int64_t no
 void sv_rollout_asked(struct sv_rollout *r, int w, struct sv_version v)
 {
     r->worker[w].asked = v;
+    if (same(v, r->serving))
+        r->worker[w].unread_serving = false;
     if (same(v, r->candidate))
         r->worker[w].unread_candidate = false;
 }

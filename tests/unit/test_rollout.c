@@ -265,6 +265,23 @@ static void test_nobody_can_read_what_serves(void **state)
     assert_int_equal(sv_rollout_aim(&r, v1, false, 6), SV_AIM_NEW);
 }
 
+/* The one that could not read it is at it again: it may succeed this time. */
+static void test_what_serves_is_being_read_again(void **state)
+{
+    struct sv_rollout r = serving_v1(2);
+    struct sv_version was;
+    bool put_off;
+    (void)state;
+    sv_rollout_join(&r, 0);
+    assert_int_equal(ask(&r, 0), 1);
+    assert_int_equal(sv_rollout_refused(&r, 0, v1, true, 5), SV_REFUSED_FOR_NOW);
+    assert_int_equal(ask_at(&r, 0, 5 + TIMEOUT), 1);
+    sv_rollout_part(&r, 1, true); /* the last that had it */
+    assert_false(sv_rollout_forsake(&r, &was, &put_off));
+    sv_rollout_loaded(&r, 0, v1);
+    assert_true(sv_rollout_can_serve(&r, 0));
+}
+
 static void test_a_dead_worker_holds_nothing_up(void **state)
 {
     struct sv_rollout r = serving_v1(2);
@@ -418,6 +435,7 @@ int main(void)
         cmocka_unit_test(test_nobody_can_load_what_serves),
         cmocka_unit_test(test_nobody_can_read_the_candidate),
         cmocka_unit_test(test_nobody_can_read_what_serves),
+        cmocka_unit_test(test_what_serves_is_being_read_again),
         cmocka_unit_test(test_a_dead_worker_holds_nothing_up),
         cmocka_unit_test(test_one_refusal_quarantines),
         cmocka_unit_test(test_same_number_other_bytes),
