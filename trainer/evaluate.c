@@ -62,6 +62,7 @@ struct tr_evaluator {
     struct chunk *mine, *all; /* this rank's chunks, in order; those of all ranks, by rank */
     size_t capacity;          /* of a rank */
     atomic_bool stopped;      /* a lane saw the wish to stop and left chunks out */
+    struct cm_deadline due;   /* of a device's next chunk: one that hangs does so on all lanes */
 };
 
 static cm_status open_desk(const struct tr_evaluator *self, int number)
@@ -218,8 +219,10 @@ static cm_status task_end(void *ctx, int64_t lane, int64_t unused)
     int nlogits = TR_EVAL_CHUNK * self->cfg.spec->nclasses;
     if (desk->number == NOTHING)
         return CM_OK;
-    if (desk->stage)
-        CM_TRY(tr_stage_wait(desk->stage, cm_deadline_in_ms(CHUNK_TIMEOUT_MS)));
+    if (desk->stage) {
+        CM_TRY(tr_stage_wait(desk->stage, self->due));
+        self->due = cm_deadline_in_ms(CHUNK_TIMEOUT_MS);
+    }
     struct chunk *out = &self->mine[desk->number / (uint32_t)ar_group_size(self->cfg.group)];
     answer(self, desk, logits_of(desk, 0, nlogits), &out->plain);
     for (int v = 0; v < self->nviews; v++) {
@@ -257,6 +260,7 @@ static cm_status run_chunks(struct tr_evaluator *self, uint32_t nchunks)
 {
     int rank = ar_group_rank(self->cfg.group), ranks = ar_group_size(self->cfg.group);
     int lane = 0;
+    self->due = cm_deadline_in_ms(CHUNK_TIMEOUT_MS);
     atomic_store(&self->stopped, false);
     for (int i = 0; i < self->cfg.nlanes; i++)
         self->desks[i].number = NOTHING;
@@ -271,8 +275,10 @@ static cm_status run_chunks(struct tr_evaluator *self, uint32_t nchunks)
     }
     cm_status st = CM_OK;
     for (int i = 0; i < self->cfg.nlanes; i++) {
-        ln_lane_run(self->desks[i].lane, task_end, self, i, 0);
-        cm_status own = ln_lane_sync(self->desks[i].lane, cm_deadline_in_ms(CHUNK_TIMEOUT_MS));
+        struct desk *desk = &self->desks[i];
+        ln_lane_run(desk->lane, task_end, self, i, 0);
+        cm_status own =
+            ln_lane_sync(desk->lane, desk->stage ? self->due : cm_deadline_in_ms(CHUNK_TIMEOUT_MS));
         if (st == CM_OK)
             st = own;
     }
