@@ -45,8 +45,14 @@ want 0 "$train" train "$config" --run "$work/norm1" "${norm[@]}"
 want 0 mpirun -np 2 "$train" train "$config" --run "$work/norm2" "${norm[@]}"
 [ "$(sha_of "$work/norm1")" = "$(sha_of "$work/norm2")" ] || fail "speednet: other bits on 2 ranks"
 views() { grep '"accuracy_views"' "$1/summary.json"; }
+views "$work/norm1" >/dev/null || fail "speednet: no accuracy_views in summary.json"
 [ "$(views "$work/norm1")" = "$(views "$work/norm2")" ] || fail "speednet: other views on 2 ranks"
-echo "same bits in bf16, with batch norm and with Muon"
+# Killed when its first step's version is there, and resumed elsewhere: Muon's momentum and the average are in it.
+FLYWHEEL_INJECT=store.latest=kill want 137 "$train" train "$config" --run "$work/norm3" "${norm[@]}" --set store.every_steps=1
+want 0 mpirun -np 2 "$train" train "$config" --run "$work/norm3" "${norm[@]}" --set train.threads=2
+says "resuming from version 1, step 1 of 2"
+[ "$(sha_of "$work/norm1")" = "$(sha_of "$work/norm3")" ] || fail "speednet: other bits after a resume"
+echo "same bits in bf16, with batch norm and with Muon, resumed too"
 
 # ---- killed and resumed ----
 run=$work/killed
