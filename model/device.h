@@ -51,6 +51,8 @@ const struct nn_backend *nn_device_backend(const struct nn_device *device);
  * fingerprint, without its number. */
 const char *nn_device_describe(const struct nn_device *device);
 const char *nn_device_uuid(const struct nn_device *device);
+/* Of the driver below the libraries, as it numbers itself. */
+int nn_device_driver_version(const struct nn_device *device);
 
 /* urgent: its work goes before that of other lanes (communication). The name is for messages. */
 CM_MUST_CHECK cm_status nn_device_lane_open(struct nn_device *device, struct ln_lane **out,

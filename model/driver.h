@@ -20,6 +20,7 @@ struct nn_driver_info {
     char uuid[37];      /* "5f4e…": the same GPU whatever its number */
     char libraries[80]; /* "CUDA 13.0, cuDNN 9.19.0, …" as loaded: bits may differ with them */
     int major, minor, multiprocessors;
+    int driver; /* 13010: of CUDA 13.1 */
     size_t nbytes;
 };
 

@@ -2,7 +2,9 @@
  * that rank 0 chose. */
 #include <string.h>
 
+#include "common/log.h"
 #include "common/mem.h"
+#include "trainer/engine_cache.h"
 #include "trainer/engine_device.h"
 
 static cm_status take(struct tr_engine *self, void *out, size_t nbytes, const char *what)
@@ -236,13 +238,41 @@ static cm_status open_plan(struct tr_engine *self, const struct nn_plan_config *
                : CM_CONTEXT(st, "train.batch %u does not fit, %u would", self->order.batch, batch);
 }
 
+/* Rank 0's plan; under order fast, whose bits depend on other things than the config anyway, in the
+ * fastest ways. The others wait in a collective, so half of its time at most. */
+static cm_status open_first_plan(struct tr_engine *self, const struct nn_plan_config *cfg)
+{
+    const struct ar_config *allreduce = self->cfg.allreduce;
+    int64_t most_ms = 1000 * self->cfg.model->engine_search_s, began_ns = cm_now_ns();
+    struct nn_engine_search search = {0};
+    if (allreduce->order != AR_ORDER_FAST || most_ms == 0)
+        return open_plan(self, cfg);
+    if (most_ms > allreduce->collective_timeout_ms / 2)
+        most_ms = allreduce->collective_timeout_ms / 2;
+    tr_engine_cache_read(&search.found, self->cfg.device);
+    search.deadline = cm_deadline_in_ms(most_ms);
+    self->engines.search = &search;
+    cm_status st = open_plan(self, cfg);
+    self->engines.search = NULL;
+    if (st == CM_OK) {
+        cm_log_info("engines: %zu products timed in %.1f s, %zu known, %zu left as the library has "
+                    "them",
+                    search.ntimed, (double)(cm_now_ns() - began_ns) / 1e9, search.nknown,
+                    search.nleft);
+        if (search.ntimed > 0)
+            tr_engine_cache_write(&search.found, self->cfg.device);
+    }
+    nn_engines_release(&search.found);
+    return st;
+}
+
 cm_status tr_device_plan(struct tr_engine *self, struct nn_plan_config *cfg)
 {
     struct ar_group *group = self->cfg.group;
     bool root = ar_group_rank(group) == 0;
     cfg->values = self->part->values;
     cfg->engines = &self->engines;
-    cm_status st = root ? open_plan(self, cfg) : CM_OK;
+    cm_status st = root ? open_first_plan(self, cfg) : CM_OK;
     CM_TRY(ar_group_agree(group, st, "choosing engines"));
     if (ar_group_size(group) > 1)
         CM_TRY(share_engines(self));

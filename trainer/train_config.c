@@ -26,6 +26,9 @@ static const struct cm_key model_keys[] = {
     {"graphs", CM_KEY_BOOL, MODEL(graphs), "true", 0, 0, NULL, NULL,
      "on a GPU with one rank: a step is captured once and launched as one graph; false enqueues "
      "its kernels one by one, with the same bits"},
+    {"engine_search_s", CM_KEY_INT, MODEL(engine_search_s), "20", 0, 3600, NULL, "s",
+     "on a GPU with allreduce.order fast: how long a start may time the libraries' ways of each "
+     "product for the fastest, which ~/.cache/flywheel keeps for later runs; 0: their first way"},
 };
 const struct cm_section tr_model_section = {
     "model", model_keys, sizeof model_keys / sizeof *model_keys, sizeof(struct tr_model_config)};

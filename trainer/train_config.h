@@ -13,6 +13,7 @@ struct tr_model_config {
     char device[CM_CONFIG_STRING];  /* rank_device.h */
     int precision;                  /* enum nn_precision */
     bool graphs;                    /* on a GPU: a step is captured and launched as one */
+    int64_t engine_search_s;        /* on a GPU, allreduce.order fast; 0: none */
 };
 extern const struct cm_section tr_model_section;
 

@@ -56,12 +56,15 @@ static void format_uuid(char text[37], const cudaUUID_t *uuid)
 static int describe(int ordinal, struct nn_driver_info *info)
 {
     struct cudaDeviceProp prop;
+    int driver = 0;
     int code = code_of(cudaGetDeviceProperties(&prop, ordinal));
+    code = code ? code : code_of(cudaDriverGetVersion(&driver));
     if (code)
         return code;
     memset(info, 0, sizeof *info);
     snprintf(info->name, sizeof info->name, "%.63s", prop.name);
     format_uuid(info->uuid, &prop.uuid);
+    info->driver = driver;
     info->major = prop.major;
     info->minor = prop.minor;
     info->multiprocessors = prop.multiProcessorCount;

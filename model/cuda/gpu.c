@@ -452,3 +452,8 @@ const char *nn_device_uuid(const struct nn_device *device)
 {
     return device->info.uuid;
 }
+
+int nn_device_driver_version(const struct nn_device *device)
+{
+    return device->info.driver;
+}

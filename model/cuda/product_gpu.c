@@ -59,27 +59,33 @@ static struct nn_product describe(const struct nn_op_desc *d, enum nn_product_pa
 
 static const char *const names[PASSES] = {"forward", "data gradient", "filter gradient"};
 
-/* What an engine is for: all that the library may base its choice on, and the op's name. */
-static cm_status make_key(char key[NN_ENGINE_KEY], const struct nn_op_desc *d,
-                          const struct nn_product *p)
+/* What an engine is for: all that the library may base its choice on, and a name. */
+static cm_status make_key(char key[NN_ENGINE_KEY], const char *name, const struct nn_product *p)
 {
     int n =
-        snprintf(key, NN_ENGINE_KEY, "%s %s n%d %dx%dx%d to %dx%dx%d k%d s%d p%d %s%s", d->name,
+        snprintf(key, NN_ENGINE_KEY, "%s %s n%d %dx%dx%d to %dx%dx%d k%d s%d p%d %s%s", name,
                  names[p->pass], p->n, p->x.c, p->x.h, p->x.w, p->y.c, p->y.h, p->y.w, p->kernel,
                  p->stride, p->pad, nn_dtype_name(p->dtype), p->wide ? " to fp32" : "");
-    return n < NN_ENGINE_KEY ? CM_OK : CM_FAIL(CM_EINVAL, "%s: name too long", d->name);
+    return n < NN_ENGINE_KEY ? CM_OK : CM_FAIL(CM_EINVAL, "%s: name too long", name);
 }
 
-/* The way that the table names, or the library's first choice, which the table then gets. */
+/* The way that the table names, or else what is chosen now, which the table then gets. */
 static cm_status choose(struct nn_op *op, const struct nn_product *product,
                         struct nn_product_plan *plan, int *code)
 {
     const struct nn_op_desc *d = &op->desc;
     const struct nn_device *gpu = nn_gpu_of(op->backend);
     struct nn_engine engine = {0};
-    CM_TRY(make_key(engine.key, d, product));
+    CM_TRY(make_key(engine.key, d->name, product));
     const struct nn_engine *known = d->engines ? nn_engines_find(d->engines, engine.key) : NULL;
-    *code = gpu->driver->product_open(gpu->stream, product, known ? known->name : NULL, 0, plan);
+    if (!known && d->engines && d->engines->search) {
+        char key[NN_ENGINE_KEY];
+        CM_TRY(make_key(key, nn_op_kind_name(d->kind), product));
+        CM_TRY(nn_gpu_search(gpu, product, key, d->engines->search, plan, code));
+    } else {
+        *code =
+            gpu->driver->product_open(gpu->stream, product, known ? known->name : NULL, 0, plan);
+    }
     if (known && *code)
         return CM_FAIL(CM_EMISMATCH, "engine '%s' for '%s' is not to be had on %s: %s", known->name,
                        engine.key, gpu->description, plan->why);

@@ -74,6 +74,31 @@ tail -1 "$work/log" | jq -e '.allreduce_busy_s >= 0.16 and .allreduce_exposed_s 
     fail "bench does not count NCCL's time: $(tail -1 "$work/log")"
 echo "bench tells what NCCL takes"
 
+# ---- order fast: rank 0 times the library's ways, all ranks take the fastest, and a rerun looks it up ----
+export FLYWHEEL_HOST_WAYS=20000,0,10000 # ms by the GPU's timers: "loops", "loops 1", "loops 2"
+timed() { # how many products rank 0 timed for the last run
+    sed -n 's/.*engines: \([0-9]*\) products timed.*/\1/p' "$work/log"
+}
+rm -rf "$XDG_CACHE_HOME"
+ranks 2 search1 allreduce.order=fast
+[ "$(timed)" -gt 4 ] || fail "not searched: $(timed)"
+cached=$XDG_CACHE_HOME/flywheel/engines.json
+[ "$(jq -j '.devices[].engines' "$cached" | cut -f2 | sort -u)" = "loops 1" ] || fail "not the fastest: $(cat "$cached")"
+ranks 2 search2 allreduce.order=fast
+[ "$(timed)" = 0 ] || fail "searched again: $(timed)"
+engines() { jq -r .fingerprint "$1"/checkpoints/v*/manifest.json | grep '^engines ' | sort -u; }
+[ "$(engines "$work/search1")" = "$(engines "$work/search2")" ] || fail "a rerun has other engines"
+# A rank that had chosen for itself would not have found rank 0's: it knows only the first.
+want 1 mpirun --quiet -np 1 "$train" train "$config" --run "$work/told" -q --set allreduce.order=fast : \
+    -np 1 -x FLYWHEEL_HOST_WAYS=0 "$train" train "$config" --run "$work/told" -q --set allreduce.order=fast
+says "rank 1: tiny: conv: engine 'loops 1' for"
+rm -rf "$XDG_CACHE_HOME"
+ranks 2 fixed allreduce.order=fixed
+[ -z "$(timed)" ] && [ ! -e "$XDG_CACHE_HOME" ] || fail "engines were timed under order fixed"
+same "$work/fixed"
+unset FLYWHEEL_HOST_WAYS
+echo "engines are timed once, by rank 0, under order fast alone"
+
 # ---- which transport ----
 FLYWHEEL_HOST_NO_COMM=1 ranks 2 without
 says "gradients go through host memory and MPI (cuda+mpi): cuda:0: no NCCL: libnccl.so.2: the host is told to have none"

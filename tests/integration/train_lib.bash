@@ -1,5 +1,6 @@
 # For tests that train, sourced; pid is a process in the background.
 . "$(dirname "${BASH_SOURCE[0]}")/job.bash"
+export XDG_CACHE_HOME=$work/cache # of engines
 pid=
 
 cleanup() {

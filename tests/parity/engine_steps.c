@@ -381,9 +381,13 @@ void test_a_bad_weight_is_named(void **state)
  * captured or not. */
 void test_fast_is_the_cpus(void **state)
 {
-    static const char *const sets[] = {"train.batch=16",       "train.shards=8",
-                                       "train.lr=0.05",        "allreduce.order=fast",
-                                       "model.precision=fp32", ""};
+    static const char *const sets[] = {"train.batch=16",
+                                       "train.shards=8",
+                                       "train.lr=0.05",
+                                       "allreduce.order=fast",
+                                       "model.precision=fp32",
+                                       "model.engine_search_s=0",
+                                       ""};
     struct steps *cpu = steps_open(NULL, sets), *gpu = steps_open(*state, sets);
     struct steps *plain = steps_prepare(*state, sets);
     const char *where;

@@ -1,6 +1,7 @@
 #include "tests/parity/host_streams.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -113,11 +114,18 @@ static void release(struct queue *q)
 
 static bool run_graph(const struct graph *graph);
 
+static _Atomic int64_t skipped_ns;
+
 int64_t host_now_ns(void)
 {
     struct timespec t;
     (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec + atomic_load(&skipped_ns);
+}
+
+void host_skip_ms(int64_t ms)
+{
+    atomic_fetch_add(&skipped_ns, ms * 1000000);
 }
 
 /* happened: of the graph that the call is in; NULL: it is none's. */

@@ -21,8 +21,10 @@
     900 /* the call is not allowed while this thread captures, or as it does                       \
          */
 
-/* Of the host's clock that only goes forward. */
+/* Of the host's clock that only goes forward, and whatever was skipped: work that is to look long.
+ */
 int64_t host_now_ns(void);
+void host_skip_ms(int64_t ms);
 
 /* Orders are a function of this and of the calls made since. */
 void host_streams_seed(uint64_t seed);
