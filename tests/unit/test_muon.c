@@ -145,8 +145,9 @@ static void singular_values_come_near_one(void **state)
     const struct nn_coefficients c = {.lr = 1};
     double gram[R * R], value[R], vector[R * R], along = 0;
     struct state *s = new_state(R * C), *before;
-    for (size_t i = 0; i < R * C; i++)
-        s->g[i] *= powf(0.83f, (float)(i / C));
+    for (size_t row = 0; row < R; row++)
+        for (size_t i = 0; i < C; i++)
+            s->g[row * C + i] *= powf(0.83f, (float)row);
     memset(s->w, 0, sizeof s->w);
     expect_ok(cm_alloc(&before, 1, sizeof *before, "test"));
     *before = *s;
