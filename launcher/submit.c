@@ -113,8 +113,8 @@ static int64_t limit_s(const char *text)
     const char *dash = strchr(text, '-');
     int64_t days = dash ? strtoll(text, NULL, 10) : 0;
     int a, b = 0, c = 0;
-    int n = sscanf(dash ? dash + 1 : text, "%d:%d:%d", &a, &b, &c);
-    if (n < 1)
+    int n = sscanf(dash ? dash + 1 : text, "%8d:%8d:%8d", &a, &b, &c);
+    if (n < 1 || days < 0 || days > 1000000)
         return -1;
     return dash || n == 3 ? ((days * 24 + a) * 60 + b) * 60 + c : (int64_t)a * 60 + b;
 }

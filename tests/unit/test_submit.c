@@ -81,8 +81,17 @@ static void test_a_warning_comes_after_the_start(void **state)
     (void)state;
     char *text = NULL;
     static const char *const too_short[] = {"1", "1:30", "0:01:30", "0-0:1", "0-0:01:30"};
-    static const char *const long_enough[] = {"2",     "1:31",     "0:01:31",   "1-0", "0-1",
-                                              "0-1:0", "0-0:1:31", "UNLIMITED", "0"};
+    static const char *const long_enough[] = {"2",
+                                              "1:31",
+                                              "0:01:31",
+                                              "1-0",
+                                              "0-1",
+                                              "0-1:0",
+                                              "0-0:1:31",
+                                              "UNLIMITED",
+                                              "9999999999999999999-0",
+                                              "99999999999999999999",
+                                              "0"};
     for (size_t i = 0; i < sizeof too_short / sizeof *too_short; i++) {
         struct la_cluster c = cluster_of("", too_short[i]);
         assert_int_equal(la_submit_script(&text, &job, &c), CM_ECONFIG);
