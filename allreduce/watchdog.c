@@ -176,7 +176,9 @@ void ar_watch_on_leave(struct ar_watch *w, ar_leave_fn fn, void *arg)
         w->leave_arg = arg;
     }
     pthread_mutex_unlock(&w->lock);
-    while (late) /* it is in use, and the process about to end */
+    if (!late)
+        return;
+    for (;;) /* it is in use, and the process about to end */
         cm_sleep_us(1000000);
 }
 
