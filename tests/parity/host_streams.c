@@ -54,6 +54,7 @@ static struct {
     pthread_mutex_t lock; /* of all here, and of what streams run */
     struct stream *streams[MOST_STREAMS];
     uint64_t seed, draws, ncaptures;
+    _Atomic int64_t skipped_ns; /* of its clock; by itself */
 } host = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* By this thread. */
@@ -114,18 +115,16 @@ static void release(struct queue *q)
 
 static bool run_graph(const struct graph *graph);
 
-static _Atomic int64_t skipped_ns;
-
 int64_t host_now_ns(void)
 {
     struct timespec t;
     (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec + atomic_load(&skipped_ns);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec + atomic_load(&host.skipped_ns);
 }
 
 void host_skip_ms(int64_t ms)
 {
-    atomic_fetch_add(&skipped_ns, ms * 1000000);
+    atomic_fetch_add(&host.skipped_ns, ms * 1000000);
 }
 
 /* happened: of the graph that the call is in; NULL: it is none's. */
