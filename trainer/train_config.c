@@ -28,7 +28,9 @@ static const struct cm_key model_keys[] = {
      "its kernels one by one, with the same bits"},
     {"engine_search_s", CM_KEY_INT, MODEL(engine_search_s), "20", 0, 3600, NULL, "s",
      "on a GPU with allreduce.order fast: how long a start may time the libraries' ways of each "
-     "product for the fastest, which ~/.cache/flywheel keeps for later runs; 0: their first way"},
+     "product for the fastest, which ~/.cache/flywheel keeps for later runs: other ways, other "
+     "bits; "
+     "0: their first way"},
 };
 const struct cm_section tr_model_section = {
     "model", model_keys, sizeof model_keys / sizeof *model_keys, sizeof(struct tr_model_config)};

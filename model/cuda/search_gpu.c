@@ -71,7 +71,7 @@ static cm_status time_plan(const struct contest *contest, const struct nn_produc
     const struct nn_driver *driver = gpu->driver;
     struct operands o = {0};
     int code = reserve(contest, plan->workspace, &o);
-    for (int i = -1; i <= ROUNDS && code == 0; i++) {
+    for (int i = -1; i <= ROUNDS && code == 0; i++) { /* run, timer, run, timer, …, timer */
         if (i >= 0)
             code = driver->event_record(contest->timer[i], gpu->stream);
         if (code == 0 && i < ROUNDS)
