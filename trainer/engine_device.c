@@ -270,10 +270,8 @@ static cm_status sum_over_ranks(struct tr_engine *self, cm_status own, uint32_t 
     struct ar_tail tail = {.bits = own == CM_OK ? *bits : *bits | TR_BIT_FAILED};
     memcpy(tail.sum, exchange->sum, sizeof exchange->sum);
     CM_TRY(ar_step_end(self->cfg.group, &tail));
-    if (tail.bits & TR_BIT_FAILED) {
-        tr_nccl_abort(self->part->nccl);
+    if (tail.bits & TR_BIT_FAILED)
         return ar_group_agree(self->cfg.group, own, "computing a step");
-    }
     CM_TRY(tr_nccl_wait(self->part->nccl));
     *bits = tail.bits;
     memcpy(exchange->sum, tail.sum, sizeof exchange->sum);

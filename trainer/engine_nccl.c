@@ -220,21 +220,8 @@ cm_status tr_nccl_wait(struct tr_nccl *self)
     cm_status st = cm_fault("train.nccl.wait");
     if (st == CM_OK)
         st = nn_device_comm_sync(self->comm, self->lane, cm_deadline_in_ms(self->timeout_ms));
-    if (st == CM_OK)
-        st = note_times(self, began_ns);
-    if (st != CM_OK)
-        nn_device_comm_abort(self->comm);
     ar_group_wait_end(group);
-    return st;
-}
-
-void tr_nccl_abort(struct tr_nccl *self)
-{
-    if (!self)
-        return;
-    ar_group_wait_begin(self->engine->cfg.group, "giving NCCL up");
-    nn_device_comm_abort(self->comm);
-    ar_group_wait_end(self->engine->cfg.group);
+    return st == CM_OK ? note_times(self, began_ns) : st;
 }
 
 /* ---- what a sum costs ---- */
@@ -369,7 +356,9 @@ cm_status tr_nccl_open(struct tr_nccl **out, struct tr_engine *e)
         *out = self;
         return CM_OK;
     }
-    tr_nccl_abort(self);
+    ar_group_wait_begin(e->cfg.group, "giving NCCL up"); /* which may not come back */
+    nn_device_comm_abort(self->comm);
+    ar_group_wait_end(e->cfg.group);
     tr_nccl_close(&self);
     return st;
 }

@@ -29,11 +29,10 @@ void tr_nccl_close(struct tr_nccl **nccl);
 void tr_nccl_bucket(struct tr_nccl *nccl, size_t first, size_t n, struct ln_event *ready);
 /* Whether this rank has enqueued its part: else the others would wait for it. */
 CM_MUST_CHECK cm_status tr_nccl_enqueued(const struct tr_nccl *nccl);
-/* Until the step's buckets are summed. A fault aborts. Watched, as the abort is: a rank that is
- * missing has a name, and a library that does not come back ends the process. NULL is fine. */
+/* Until the step's buckets are summed; watched, so that a rank that is missing has a name. NULL is
+ * fine. After a fault, here or in a step on any rank, sums are under way that never end: the job is
+ * left by ar_group_abort, which tells of it first and then aborts NCCL, briefly, for that may not
+ * come back either. */
 CM_MUST_CHECK cm_status tr_nccl_wait(struct tr_nccl *nccl);
-/* On all ranks: a step that failed somewhere leaves sums that never end. After this the job can
- * only be left. Watched. NULL is fine. */
-void tr_nccl_abort(struct tr_nccl *nccl);
 
 #endif

@@ -159,7 +159,7 @@ says "computing a step: rank 2: injected at train.nccl.bucket"
 for r in 0 1 2 3; do says "host communicator: rank $r aborts"; done
 [ "$(jq .failure.rank "$work/unsent/summary.json")" = 2 ] || fail "summary.json does not blame who enqueued nothing"
 lose stuck train.nccl.bucket=eio@3 FLYWHEEL_HOST_COMM_STUCK=1
-says "(giving NCCL up) at 'step' step 1 waited 2."
+says "computing a step: rank 2: injected at train.nccl.bucket"
 lose roomless train.buffers=eio
 says "making room for a step: rank 2: injected at train.buffers"
 lose unmeasured train.nccl.measure=eio
