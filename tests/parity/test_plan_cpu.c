@@ -27,6 +27,7 @@
 #define IMAGES 6 /* of the first shard; the second has 5 */
 
 struct step {
+    const struct nn_backend *backend;
     struct nn_plan *plan;
     float *gradients, *dparam[SHARDS], *logits;
     double loss;
@@ -127,6 +128,7 @@ static void open_step(struct step *step, const struct net *net, const struct nn_
                                        .label_smoothing = 0.1};
     size_t most = 0;
     memset(step, 0, sizeof *step);
+    step->backend = backend;
     if (nn_plan_open(&step->plan, net->spec, net->layout, &cfg) != CM_OK)
         fail_msg("%s", cm_error_text());
     for (int op = 0; op < nn_plan_nops(step->plan); op++)
@@ -148,6 +150,13 @@ static void close_step(struct step *step)
     cm_free(&step->logits);
 }
 
+/* A GPU has only been given its work when a call returns. */
+static void settle(const struct step *step)
+{
+    if (step->backend->settle)
+        assert_int_equal(step->backend->settle(step->backend), CM_OK);
+}
+
 static void run_step(struct step *step, const struct net *net)
 {
     struct nn_plan *plan = step->plan;
@@ -161,14 +170,17 @@ static void run_step(struct step *step, const struct net *net)
         assert_int_equal(
             nn_plan_logits(plan, s, NULL, step->logits + s * IMAGES * net->spec->nclasses), CM_OK);
         assert_int_equal(nn_plan_loss(plan, s, NULL, s, &result), CM_OK);
+        settle(step);
         step->loss += result.loss;
     }
     for (int op = nops - 1; op >= 0; op--) {
         for (int s = 0; s < SHARDS; s++)
             assert_int_equal(nn_plan_backward(plan, op, s, NULL, s, step->dparam[s]), CM_OK);
+        settle(step);
         for (size_t i = 0; i < nn_plan_dparam(plan, op); i++)
             step->dparam[0][i] += step->dparam[1][i];
         assert_int_equal(nn_plan_finish(plan, op, NULL, step->dparam[0], step->gradients), CM_OK);
+        settle(step);
     }
 }
 
