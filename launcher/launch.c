@@ -63,7 +63,7 @@ static cm_status run(const struct la_launch *launch, const char *name, char *con
     char run_dir[CM_PATH];
     CM_TRY(read_cluster(&cluster, run_dir, launch));
     if (launch->config)
-        CM_TRY(la_lives_open(&role->lives, run_dir));
+        CM_TRY(la_lives_open(&role->lives, run_dir, name));
     CM_TRY(la_slurm_check_room(launch->ranks, getenv));
     snprintf(role->name, sizeof role->name, "%s", name);
     role->once = true;

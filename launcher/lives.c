@@ -18,17 +18,19 @@
 
 struct la_lives {
     char run_dir[CM_PATH];
-    struct stat before; /* of summary.json when the life began; st_ino 0: there was none */
-    int64_t step;       /* where the last life failed that said so; -1: none did */
-    int times;          /* in a row */
-    char what[512];     /* why */
-    char job[128];      /* of the life that runs, and its number in it */
+    const char *summary; /* in it */
+    struct stat before;  /* of the summary when the life began; st_ino 0: there was none */
+    int64_t step;        /* where the last life failed that said so; -1: none did */
+    int times;           /* in a row */
+    char what[512];      /* why */
+    char job[128];       /* of the life that runs, and its number in it */
     int64_t number;
 };
 
-cm_status la_lives_open(struct la_lives **out, const char *run_dir)
+cm_status la_lives_open(struct la_lives **out, const char *run_dir, const char *tier)
 {
     CM_TRY(cm_alloc(out, 1, sizeof **out, "lives of the run"));
+    (*out)->summary = strcmp(tier, "online") == 0 ? "online/summary.json" : "summary.json";
     snprintf((*out)->run_dir, sizeof(*out)->run_dir, "%s", run_dir);
     (*out)->step = -1;
     return CM_OK;
@@ -41,7 +43,7 @@ void la_lives_close(struct la_lives **lives)
 
 static cm_status summary_path(const struct la_lives *l, char path[CM_PATH])
 {
-    return cm_path_join(path, l->run_dir, "summary.json");
+    return cm_path_join(path, l->run_dir, l->summary);
 }
 
 void la_lives_begin(struct la_lives *l, const char *job, int64_t number)
@@ -72,8 +74,8 @@ static bool is_of_this_life(const struct la_lives *l, const struct cm_json *root
     int64_t number;
     if (!cm_json_get(root, "job"))
         return !is_certain;
-    return cm_json_need_string(root, "summary.json", "job", &job) == CM_OK &&
-           cm_json_need_i64(root, "summary.json", "life", 0, INT64_MAX, &number) == CM_OK &&
+    return cm_json_need_string(root, l->summary, "job", &job) == CM_OK &&
+           cm_json_need_i64(root, l->summary, "life", 0, INT64_MAX, &number) == CM_OK &&
            strcmp(job, l->job) == 0 && number == l->number;
 }
 
@@ -124,7 +126,7 @@ bool la_lives_lost_a_rank(const char *run_dir, const char *job, int64_t number, 
     char path[CM_PATH];
     struct cm_json *root = NULL;
     const char *fault, *text;
-    if (la_lives_open(&l, run_dir) != CM_OK)
+    if (la_lives_open(&l, run_dir, "train") != CM_OK)
         return false;
     snprintf(l->job, sizeof l->job, "%s", job);
     l->number = number;
@@ -196,7 +198,7 @@ void la_lives_end(struct la_lives *l, int exit_code)
     snprintf(what, sizeof what, "ended by signal %d (%s)%s", number, name,
              number == SIGKILL ? ": somebody's kill -9, or the kernel's memory limit" : "");
     if (write_killed(l, what, exit_code) != CM_OK)
-        cm_error_report(CM_LOG_WARN, CM_EIO, "summary.json");
+        cm_error_report(CM_LOG_WARN, CM_EIO, l->summary);
     struct cm_events *events = open_events(l);
     struct cm_jw w = {0};
     cm_events_begin(events, &w, "failed");

@@ -1,6 +1,7 @@
 /* The lives of a supervised run: what each left behind, whether the next can do better, and a line
- * in RUN/events.jsonl for each of the two. A life that ends badly says where in RUN/summary.json
- * ("failure"); a step that fails three times will fail again. One thread at a time. */
+ * in RUN/events.jsonl for each of the two. A life that ends badly says where in its summary
+ * ("failure"): RUN/summary.json of a training, RUN/online/summary.json of a loop. A step that fails
+ * three times will fail again. One thread at a time. */
 #ifndef LAUNCHER_LIVES_H
 #define LAUNCHER_LIVES_H
 
@@ -14,8 +15,8 @@
 
 struct la_lives; /* functions below take NULL: nothing is remembered, everything is tried again */
 
-/* run_dir need not exist yet. */
-CM_MUST_CHECK cm_status la_lives_open(struct la_lives **out, const char *run_dir);
+/* run_dir need not exist yet. tier: "train" or "online". */
+CM_MUST_CHECK cm_status la_lives_open(struct la_lives **out, const char *run_dir, const char *tier);
 void la_lives_close(struct la_lives **lives);
 
 /* Life `number` of a job begins; both are in the summaries of its ranks ("job", "life"), so that
@@ -24,10 +25,10 @@ void la_lives_begin(struct la_lives *lives, const char *job, int64_t number);
 /* Whether the life that runs has said that it is lost: its ranks leave. Looks at one file. */
 bool la_lives_is_lost(struct la_lives *lives);
 /* It has ended with this code. A signal (128 and more) leaves a life no word: then what happened
- * and when is put into RUN/summary.json for it, as "failure" without a step, and into an event. */
+ * and when is put into the summary for it, as "failure" without a step, and into an event. */
 void la_lives_end(struct la_lives *lives, int exit_code);
-/* Whether life `number` of job ended because a rank was lost: gone, silent, cut off or stuck, not
- * failed by itself. what: what its summary says of it. */
+/* Whether life `number` of job, a training, ended because a rank was lost: gone, silent, cut off or
+ * stuck, not failed by itself. what: what its summary says of it. */
 bool la_lives_lost_a_rank(const char *run_dir, const char *job, int64_t number, char what[512]);
 /* It has failed. False, with the reason logged: another would fail in the same step. */
 bool la_lives_try_again(struct la_lives *lives, int exit_code);

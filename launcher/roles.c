@@ -235,7 +235,7 @@ cm_status la_roles_build(struct la_role *roles, size_t *n, enum la_roles_kind ki
         CM_TRY(
             add_ranked(roles, n, cluster, tiers, "train", "flywheel-train", cluster->train_ranks));
         roles[*n - 1].once = true;
-        CM_TRY(la_lives_open(&roles[*n - 1].lives, tiers->run_dir));
+        CM_TRY(la_lives_open(&roles[*n - 1].lives, tiers->run_dir, "train"));
     }
     return *n ? CM_OK : CM_FAIL(CM_ECONFIG, "section cluster asks for no role at all");
 }

@@ -15,7 +15,6 @@
 #define SEEN_MS 5000 /* a network file system may show a new folder late */
 #define LOOK_US 50000
 
-#define SUMMARY            "summary.json"
 #define SUMMARY_MAX_NBYTES (1 << 20)
 #define UNKNOWN_STEP       (-1)
 
@@ -48,10 +47,12 @@ static cm_status look_for(const struct ps_lease_owner *owner, const char *run_di
                    run_dir, rank, host, owner->host);
 }
 
-cm_status tr_loss_arm(struct tr_loss *self, struct ar_group *g, const char *run_dir)
+cm_status tr_loss_arm(struct tr_loss *self, struct ar_group *g, const char *run_dir,
+                      const char *summary)
 {
     struct ps_lease_owner owner = {0};
-    *self = (struct tr_loss){.rank = ar_group_rank(g), .size = ar_group_size(g)};
+    *self =
+        (struct tr_loss){.summary = summary, .rank = ar_group_rank(g), .size = ar_group_size(g)};
     snprintf(self->run_dir, sizeof self->run_dir, "%s", run_dir);
     cm_status st = self->rank == 0 ? ps_lease_show(&owner, run_dir) : CM_OK;
     CM_TRY(ar_group_agree(g, st, "reading the lease"));
@@ -67,7 +68,8 @@ cm_status tr_loss_arm(struct tr_loss *self, struct ar_group *g, const char *run_
 
 /* When and where a loss was, beside what the group knows of it. */
 struct scene {
-    const char *run_dir, *job; /* job NULL: nobody told these ranks of one; "": there was none */
+    const char *run_dir, *summary;
+    const char *job; /* NULL: nobody told these ranks of one; "": there was none */
     int64_t life, generation;
     double t;           /* utc seconds */
     int told_by, ranks; /* ranks 0: not known */
@@ -105,7 +107,7 @@ static cm_status write_summary(const struct scene *at, const struct ar_loss *los
     cm_jw_f64(&w, "t", cm_utc_now());
     cm_jw_end(&w);
     CM_TRY(cm_jw_take(&w, &text, &n));
-    cm_status st = cm_path_join(path, at->run_dir, SUMMARY);
+    cm_status st = cm_path_join(path, at->run_dir, at->summary);
     if (st == CM_OK)
         st = cm_file_replace(path, text, n);
     cm_free(&text);
@@ -130,7 +132,7 @@ static void write_down(const struct scene *at, const struct ar_loss *loss)
 {
     cm_status st = write_summary(at, loss);
     if (st != CM_OK)
-        cm_error_report(CM_LOG_WARN, st, SUMMARY);
+        cm_error_report(CM_LOG_WARN, st, at->summary);
     write_event(at, loss);
 }
 
@@ -140,6 +142,7 @@ void tr_loss_write(const struct ar_loss *loss, void *arg)
     struct ps_lease_owner owner;
     const char *job = getenv("FLYWHEEL_JOB"), *life = getenv("FLYWHEEL_LIFE");
     const struct scene at = {.run_dir = self->run_dir,
+                             .summary = self->summary,
                              .job = job,
                              .life = life ? strtoll(life, NULL, 10) : 0,
                              .generation = self->generation,
@@ -178,19 +181,20 @@ static bool is_of(const struct ps_lease_owner *owner, const struct cm_json *root
     const char *job;
     int64_t generation, life;
     if (cm_json_get(root, "generation"))
-        return cm_json_need_i64(root, SUMMARY, "generation", 0, INT64_MAX, &generation) == CM_OK &&
+        return cm_json_need_i64(root, "summary", "generation", 0, INT64_MAX, &generation) ==
+                   CM_OK &&
                generation == owner->generation;
     return *owner->job && cm_json_get(root, "job") &&
-           cm_json_need_string(root, SUMMARY, "job", &job) == CM_OK &&
-           cm_json_need_i64(root, SUMMARY, "life", 0, INT64_MAX, &life) == CM_OK &&
+           cm_json_need_string(root, "summary", "job", &job) == CM_OK &&
+           cm_json_need_i64(root, "summary", "life", 0, INT64_MAX, &life) == CM_OK &&
            strcmp(job, owner->job) == 0 && life == owner->life;
 }
 
-static bool was_told(const char *run_dir, const struct ps_lease_owner *before)
+static bool was_told(const char *run_dir, const char *summary, const struct ps_lease_owner *before)
 {
     char path[CM_PATH];
     struct cm_json *root = NULL;
-    if (cm_path_join(path, run_dir, SUMMARY) != CM_OK || !cm_path_exists(path) ||
+    if (cm_path_join(path, run_dir, summary) != CM_OK || !cm_path_exists(path) ||
         cm_json_parse_file(&root, path, SUMMARY_MAX_NBYTES) != CM_OK)
         return false;
     bool told = cm_json_get(root, "failure") && is_of(before, root);
@@ -214,12 +218,15 @@ static double last_heard_utc_s(const char *run_dir, const struct ps_lease_owner 
     return t;
 }
 
-void tr_loss_write_before(const char *run_dir, const struct ps_lease_owner *before)
+void tr_loss_write_before(const char *run_dir, const char *summary,
+                          const struct ps_lease_owner *before)
 {
     char what[512], heard[CM_UTC_TEXT];
-    if (before->released || was_told(run_dir, before))
+    if (before->released || was_told(run_dir, TR_SUMMARY, before) ||
+        was_told(run_dir, TR_LOOP_SUMMARY, before))
         return;
     const struct scene at = {.run_dir = run_dir,
+                             .summary = summary,
                              .job = before->job,
                              .life = before->life,
                              .generation = before->generation,

@@ -39,7 +39,7 @@ static cm_status open_root(struct tr_runner *r)
     bool is_first = ps_lease_show(&before, r->session.run_dir) != CM_OK;
     CM_TRY(tr_publisher_open(&r->publisher, &r->session, r->options->steal_lease));
     if (!is_first && !r->options->steal_lease) /* who was robbed may be alive */
-        tr_loss_write_before(r->session.run_dir, &before);
+        tr_loss_write_before(r->session.run_dir, TR_SUMMARY, &before);
     CM_TRY(tr_saver_open(&r->saver, r->publisher, &r->session.train, &state));
     return tr_report_open(&r->report, r->session.run_dir, r->options->quiet);
 }
@@ -143,7 +143,7 @@ cm_status tr_run_start(struct tr_runner *r)
     struct ar_group *g = r->session.group;
     CM_TRY(ar_group_agree(g, open_engine(r), "preparing the network"));
     CM_TRY(ar_group_agree(g, open_root(r), "opening the run directory"));
-    CM_TRY(tr_loss_arm(&r->loss, g, r->session.run_dir));
+    CM_TRY(tr_loss_arm(&r->loss, g, r->session.run_dir, TR_SUMMARY));
     CM_TRY(ar_group_agree(g, tr_run_initialise(r), "initialising weights"));
     CM_TRY(ar_group_agree(g, resume_root(r), "resuming"));
     CM_TRY(tr_run_share(r));

@@ -51,7 +51,7 @@ mpirun --quiet --mca orte_abort_on_non_zero_status 0 --enable-recovery -np 1 "$o
     -np 1 -x FLYWHEEL_INJECT=online.trained=kill "$online" online "$config" --run "$run" --drain \
     >"$work/log" 2>&1 || true # mpirun leaves them to themselves, and calls any end a good one
 [ ! -e "$run/online/s000001" ] || fail "a state was committed without rank 1"
-[ "$(jq -r '.failure | "\(.rank) \(.fault)"' "$run/summary.json")" = "1 gone" ] || fail "summary.json does not blame rank 1"
+[ "$(jq -r '.failure | "\(.rank) \(.fault)"' "$run/online/summary.json")" = "1 gone" ] || fail "online/summary.json does not blame rank 1"
 want 0 mpirun --quiet -np 2 "$online" online "$config" --run "$run" --drain
 ends_right "rank 1 killed"
 echo "ok: rank 1 killed"

@@ -46,7 +46,7 @@ static int setup(void **state)
 {
     expect_dir_make(dir);
     struct la_lives *l = NULL;
-    if (la_lives_open(&l, dir) != CM_OK)
+    if (la_lives_open(&l, dir, "train") != CM_OK)
         return -1;
     *state = l;
     return 0;
@@ -210,7 +210,7 @@ static void test_without_a_run_directory(void **state)
     la_lives_begin(NULL, "job", 0);
     assert_true(la_lives_try_again(NULL, 1));
     la_lives_restart(NULL, 1, 1, 1);
-    expect_ok(la_lives_open(&l, "/nonexistent/run"));
+    expect_ok(la_lives_open(&l, "/nonexistent/run", "train"));
     la_lives_begin(l, "job", 0);
     assert_true(la_lives_try_again(l, 1));
     la_lives_restart(l, 1, 1, 1);

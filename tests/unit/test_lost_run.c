@@ -42,9 +42,9 @@ static void expect_summary(const char *text, bool there)
     cm_free(&data);
 }
 
-static void lose_rank_1(int64_t generation)
+static void lose_rank_1_of(const char *summary, int64_t generation)
 {
-    struct tr_loss self = {.generation = generation, .size = 2};
+    struct tr_loss self = {.summary = summary, .generation = generation, .size = 2};
     const struct ar_loss loss = {.rank = 1,
                                  .host = "node-2",
                                  .fault = "gone",
@@ -56,17 +56,22 @@ static void lose_rank_1(int64_t generation)
     tr_loss_write(&loss, &self);
 }
 
+static void lose_rank_1(int64_t generation)
+{
+    lose_rank_1_of(TR_SUMMARY, generation);
+}
+
 /* The word of the first end is written when the second run has already begun: it is not its own. */
 static void test_each_killed_run_is_told_of(void **state)
 {
     (void)state;
     struct ps_lease_owner first = owner_of(1), second = owner_of(2);
-    tr_loss_write_before(dir, &first);
+    tr_loss_write_before(dir, TR_SUMMARY, &first);
     expect_summary("process 101 on node-1 ended without a word", true);
-    tr_loss_write_before(dir, &second);
+    tr_loss_write_before(dir, TR_SUMMARY, &second);
     expect_summary("process 102 on node-1 ended without a word", true);
     second.pid = 1; /* would show that it is told of again */
-    tr_loss_write_before(dir, &second);
+    tr_loss_write_before(dir, TR_SUMMARY, &second);
     expect_summary("process 102 ", true);
 }
 
@@ -77,9 +82,28 @@ static void test_a_culprit_stays_whatever_the_clocks_say(void **state)
     struct ps_lease_owner before = owner_of(5);
     before.since_utc_s += 3600;
     lose_rank_1(5);
-    tr_loss_write_before(dir, &before);
+    tr_loss_write_before(dir, TR_SUMMARY, &before);
     expect_summary("rank 1 on node-2", true);
     expect_summary("without a word", false);
+}
+
+/* What a training reached stays where it is said, and who trains next believes the loop's word. */
+static void test_a_loop_tells_of_its_end_elsewhere(void **state)
+{
+    (void)state;
+    static const char reached[] = "{\"accuracy\": 0.94}";
+    char path[CM_PATH];
+    struct ps_lease_owner before = owner_of(2);
+    expect_ok(cm_path_join(path, dir, TR_SUMMARY));
+    expect_ok(cm_file_replace(path, reached, strlen(reached)));
+    expect_ok(cm_path_join(path, dir, "online"));
+    expect_ok(cm_dir_make(path));
+    lose_rank_1_of(TR_LOOP_SUMMARY, 2);
+    expect_summary("accuracy", true);
+    tr_loss_write_before(dir, TR_SUMMARY, &before);
+    expect_summary("accuracy", true);
+    expect_ok(cm_path_join(path, dir, TR_LOOP_SUMMARY));
+    assert_true(cm_path_exists(path));
 }
 
 static void test_what_a_supervisor_wrote_stays(void **state)
@@ -93,10 +117,10 @@ static void test_what_a_supervisor_wrote_stays(void **state)
     expect_ok(cm_file_replace(path, text, strlen(text)));
     snprintf(before.job, sizeof before.job, "j");
     before.life = 2;
-    tr_loss_write_before(dir, &before);
+    tr_loss_write_before(dir, TR_SUMMARY, &before);
     expect_summary("signal 11", true);
     before.life = 3; /* of which it says nothing */
-    tr_loss_write_before(dir, &before);
+    tr_loss_write_before(dir, TR_SUMMARY, &before);
     expect_summary("without a word", true);
     expect_summary("\"life\": 3", true);
 }
@@ -106,7 +130,7 @@ static void test_an_end_without_a_job_says_so(void **state)
 {
     (void)state;
     struct ps_lease_owner before = owner_of(1);
-    tr_loss_write_before(dir, &before);
+    tr_loss_write_before(dir, TR_SUMMARY, &before);
     expect_summary("\"job\": \"\"", true);
     lose_rank_1(2);
     expect_summary("\"job\"", false);
@@ -118,7 +142,7 @@ static void test_a_good_end_is_not_told_of(void **state)
     char path[CM_PATH];
     struct ps_lease_owner before = owner_of(1);
     before.released = true;
-    tr_loss_write_before(dir, &before);
+    tr_loss_write_before(dir, TR_SUMMARY, &before);
     expect_ok(cm_path_join(path, dir, "summary.json"));
     assert_false(cm_path_exists(path));
 }
@@ -130,6 +154,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IN_FOLDER(test_each_killed_run_is_told_of),
         IN_FOLDER(test_a_culprit_stays_whatever_the_clocks_say),
+        IN_FOLDER(test_a_loop_tells_of_its_end_elsewhere),
         IN_FOLDER(test_what_a_supervisor_wrote_stays),
         IN_FOLDER(test_an_end_without_a_job_says_so),
         IN_FOLDER(test_a_good_end_is_not_told_of),
