@@ -411,8 +411,9 @@ static cm_status open_device(struct worker *w)
 {
     const struct sv_config *serve = w->cfg->serve;
     char which[CM_CONFIG_STRING];
-    CM_TRY(sv_config_device(serve, w->cfg->number, which));
-    CM_TRY(sv_device_open(&w->device, which, w->cfg->number, serve->batch_timeout_ms));
+    int64_t turn;
+    CM_TRY(sv_config_device(serve, w->cfg->number, which, &turn));
+    CM_TRY(sv_device_open(&w->device, which, turn, serve->batch_timeout_ms));
     cm_log_info("computing on %s", sv_device_describe(w->device));
     return CM_OK;
 }

@@ -139,16 +139,20 @@ static void pick(const char *list, int64_t index, char which[CM_CONFIG_STRING], 
 }
 
 cm_status sv_config_device(const struct sv_config *cfg, int64_t number,
-                           char which[CM_CONFIG_STRING])
+                           char which[CM_CONFIG_STRING], int64_t *turn)
 {
-    int64_t n = 1;
+    int64_t n = 1, in_a_round = 0, in_this = 0;
     for (int64_t i = 0; i < n; i++) {
         pick(cfg->device, i, which, &n);
         if (strcmp(which, "cpu") != 0 && !nn_device_is_name(which))
             return CM_FAIL(
                 CM_ECONFIG,
                 "serve.device: '%s' is not one of cpu, auto, cuda, cuda:N (N below 1024)", which);
+        bool is_dealt = strcmp(which, "cuda") == 0 || strcmp(which, "auto") == 0;
+        in_a_round += is_dealt;
+        in_this += is_dealt && i < number % n;
     }
+    *turn = number / n * in_a_round + in_this;
     pick(cfg->device, number, which, &n);
     return CM_OK;
 }

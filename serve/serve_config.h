@@ -55,10 +55,10 @@ CM_MUST_CHECK
 cm_status sv_config_batches(const struct sv_config *cfg, int sizes[SV_BATCH_SIZES], int *n);
 
 /* The device of the worker of that number: serve.device, or of its list the one whose turn it is.
- * which (CM_CONFIG_STRING bytes): "cpu", "auto", "cuda", "cuda:1". CM_ECONFIG: one in the list is
- * none of these. */
+ * which (CM_CONFIG_STRING bytes): "cpu", "auto", "cuda", "cuda:1". *turn: how many workers of lower
+ * numbers are dealt a GPU ("cuda" and "auto" are). CM_ECONFIG: one in the list is none of these. */
 CM_MUST_CHECK
 cm_status sv_config_device(const struct sv_config *cfg, int64_t number,
-                           char which[CM_CONFIG_STRING]);
+                           char which[CM_CONFIG_STRING], int64_t *turn);
 
 #endif

@@ -44,7 +44,7 @@ out:
     return st;
 }
 
-cm_status sv_device_open(struct sv_device **out, const char *which, int64_t number,
+cm_status sv_device_open(struct sv_device **out, const char *which, int64_t turn,
                          int64_t timeout_ms)
 {
     char name[NN_DEVICE_NAME];
@@ -52,7 +52,7 @@ cm_status sv_device_open(struct sv_device **out, const char *which, int64_t numb
     *out = NULL;
     if (!nn_device_is_name(which))
         return CM_OK;
-    nn_device_name_nth(name, which, (int)number, nn_device_count());
+    nn_device_name_nth(name, which, (int)turn, nn_device_count());
     cm_status st = nn_device_open(&gpu, name);
     if (st == CM_OK)
         return sv_device_take(out, &gpu, timeout_ms);

@@ -13,10 +13,10 @@
 struct sv_device; /* any thread; a lane's calls from one thread at a time */
 
 /* which: of sv_config_device. *out NULL: the host, which "auto" comes to where there is no GPU, and
- * says why. number: the worker's on its host, by which "cuda" and "auto" deal out GPUs. Waits for a
+ * says why. turn: of the worker's, among those that "cuda" and "auto" deal GPUs to. Waits for a
  * batch end with CM_ETIMEDOUT after timeout_ms. CM_EUNSUPPORTED names the missing piece. */
 CM_MUST_CHECK
-cm_status sv_device_open(struct sv_device **out, const char *which, int64_t number,
+cm_status sv_device_open(struct sv_device **out, const char *which, int64_t turn,
                          int64_t timeout_ms);
 /* The same on *gpu, which it takes, even when it fails. */
 CM_MUST_CHECK

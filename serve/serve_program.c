@@ -11,10 +11,11 @@ static cm_status check(const struct cm_config *config, struct sv_program *p,
     const struct cm_section *const sections[] = {&sv_config_section, &ps_config_section};
     void *values[] = {&p->serve, store};
     char device[CM_CONFIG_STRING];
+    int64_t turn;
     int sizes[SV_BATCH_SIZES], n;
     for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++)
         CM_TRY(cm_config_read(config, sections[i], values[i]));
-    CM_TRY(sv_config_device(&p->serve, 0, device));
+    CM_TRY(sv_config_device(&p->serve, 0, device, &turn));
     return sv_config_batches(&p->serve, sizes, &n);
 }
 

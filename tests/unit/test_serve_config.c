@@ -69,11 +69,12 @@ static void test_bad_sizes(void **state)
             fail_msg("%s is taken", bad[i]);
 }
 
-static cm_status read_device(const char *list, int64_t number, char which[CM_CONFIG_STRING])
+static cm_status read_device(const char *list, int64_t number, char which[CM_CONFIG_STRING],
+                             int64_t *turn)
 {
     struct sv_config serve = {0};
     snprintf(serve.device, sizeof serve.device, "%s", list);
-    return sv_config_device(&serve, number, which);
+    return sv_config_device(&serve, number, which, turn);
 }
 
 static void test_devices(void **state)
@@ -82,29 +83,35 @@ static void test_devices(void **state)
         const char *list;
         int64_t number;
         const char *want; /* NULL: refused */
-    } cases[] = {{"cpu", 7, "cpu"},
-                 {"auto", 0, "auto"},
-                 {"cuda", 3, "cuda"},
-                 {"cuda:1023", 0, "cuda:1023"},
-                 {"cuda:0,cuda:1", 0, "cuda:0"},
-                 {"cuda:0,cuda:1", 3, "cuda:1"},
-                 {"cuda:0,cuda:0,cpu", 5, "cpu"},
-                 {"", 0, NULL},
-                 {"ref", 0, NULL},
-                 {"gpu", 0, NULL},
-                 {"cuda:", 0, NULL},
-                 {"cuda:1024", 0, NULL},
-                 {"cuda:0,", 0, NULL},
-                 {"cuda:0, cuda:1", 0, NULL},
-                 {"cuda:0,cuda:x", 0, NULL}};
+        int64_t turn;     /* -1: it is dealt none, and has any */
+    } cases[] = {{"cpu", 7, "cpu", -1},
+                 {"auto", 0, "auto", 0},
+                 {"cuda", 3, "cuda", 3},
+                 {"cuda,cpu", 2, "cuda", 1},
+                 {"cpu,cuda:1,cuda,auto", 11, "auto", 5},
+                 {"cuda:1023", 0, "cuda:1023", -1},
+                 {"cuda:0,cuda:1", 0, "cuda:0", -1},
+                 {"cuda:0,cuda:1", 3, "cuda:1", -1},
+                 {"cuda:0,cuda:0,cpu", 5, "cpu", -1},
+                 {"", 0, NULL, -1},
+                 {"ref", 0, NULL, -1},
+                 {"gpu", 0, NULL, -1},
+                 {"cuda:", 0, NULL, -1},
+                 {"cuda:1024", 0, NULL, -1},
+                 {"cuda:0,", 0, NULL, -1},
+                 {"cuda:0, cuda:1", 0, NULL, -1},
+                 {"cuda:0,cuda:x", 0, NULL, -1}};
     char which[CM_CONFIG_STRING];
+    int64_t turn;
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        cm_status st = read_device(cases[i].list, cases[i].number, which);
+        cm_status st = read_device(cases[i].list, cases[i].number, which, &turn);
         if (st != (cases[i].want ? CM_OK : CM_ECONFIG))
             fail_msg("'%s': %s", cases[i].list, cm_status_name(st));
         if (cases[i].want)
             assert_string_equal(which, cases[i].want);
+        if (cases[i].turn >= 0)
+            assert_int_equal(turn, cases[i].turn);
     }
 }
 
