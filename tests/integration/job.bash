@@ -23,3 +23,8 @@ want() {
 says() {
     grep -qF -- "$1" "$work/log" || fail "does not say: $1"
 }
+
+# await_stop PID: it has stopped itself at its fault point.
+await_stop() {
+    until [ "$(sed 's/.*) //; s/ .*//' "/proc/$1/stat")" = T ]; do sleep 0.02; done
+}

@@ -3,21 +3,11 @@
 # fine-tuned and judged there, to the same bits on two ranks and after a kill.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/online_lib.bash"
+. "$(dirname "${BASH_SOURCE[0]}")/device.bash"
 
-# A program finds the plug-in beside itself.
-mkdir "$work/bin" "$work/bare"
-cp "$online" "$work/bin/flywheel-online"
-cp "$online" "$work/bare/flywheel-online"
-cp "$FLYWHEEL_BIN/../lib/libplugin_host.so" "$work/bin/libflywheel_cuda.so"
+with_gpu flywheel-online
 bare=$work/bare/flywheel-online
-
-cat >"$work/network.json" <<'JSON'
-{"format": "1.0", "name": "tiny", "input": {"channels": 3, "height": 8, "width": 8},
- "preprocess": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
- "nodes": [{"name": "conv", "op": "conv", "out": 8, "kernel": 3, "pad": 1}, {"name": "norm", "op": "batchnorm"},
-           {"name": "act", "op": "relu"}, {"name": "pool", "op": "maxpool", "kernel": 2}, {"name": "flat", "op": "flatten"},
-           {"name": "fc", "op": "linear", "out": 10}]}
-JSON
+tiny_network 8
 sed -i "s#\"zoo:lenet\"#\"$work/network.json\", \"precision\": \"fp32\"#; s/synthetic:10:3000:32x32x3/synthetic:10:900:8x8x3/; s/\"batch\": 50/\"batch\": 32/" "$config"
 
 # What becomes of it on the CPU is what becomes of it on the GPU, in other bits.

@@ -2,12 +2,9 @@
 # Workers on a GPU, with the host as the GPU (tests/parity/driver_faulty.c as the plug-in): they answer as on the CPU, also
 # what a CPU trained, change versions under load, serve on when a second version has no room, and leave when the GPU fails.
 . "$(dirname "$0")/serve.bash"
+. "$(dirname "$0")/device.bash"
 
-# A program finds the plug-in beside itself.
-mkdir "$work/bin" "$work/bare"
-cp "$bin/flywheel-worker" "$work/bin"
-cp "$bin/flywheel-worker" "$work/bare"
-cp "$bin/../lib/libplugin_faulty.so" "$work/bin/libflywheel_cuda.so"
+with_gpu flywheel-worker plugin_faulty
 sed -i 's/"intra_threads": 1/"intra_threads": 1, "max_batch": 8, "precision": "fp32", "load_timeout_ms": 1000/' "$config"
 
 # on FOLDER DEVICE ID OPTIONS...: a worker.
@@ -73,13 +70,7 @@ stop worker0 TERM
 fresh 0
 
 # What a CPU trained, in every precision.
-cat >"$work/network.json" <<'JSON'
-{"format": "1.0", "name": "tiny", "input": {"channels": 3, "height": 8, "width": 8},
- "preprocess": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
- "nodes": [{"name": "conv", "op": "conv", "out": 8, "kernel": 3, "pad": 1}, {"name": "norm", "op": "batchnorm"},
-           {"name": "act", "op": "relu"}, {"name": "pool", "op": "maxpool", "kernel": 2}, {"name": "flat", "op": "flatten"},
-           {"name": "fc", "op": "linear", "out": 10}]}
-JSON
+tiny_network 8
 cat >"$work/train.json" <<JSON
 {"schema": 1, "run": "$work/trained", "model": {"network": "$work/network.json"},
  "data": {"dataset": "synthetic:10:200:8x8x3", "test_limit": 40}, "train": {"epochs": 2, "batch": 50, "lr": 0.05}}

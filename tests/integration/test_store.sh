@@ -3,9 +3,8 @@
 # owner, a full disk.
 set -euo pipefail
 
-store=$FLYWHEEL_BIN/flywheel-store
+. "$(dirname "${BASH_SOURCE[0]}")/job.bash"
 fixture=$FLYWHEEL_BIN/fixture_store
-work=$(mktemp -d)
 run=$work/run
 mounted=
 
@@ -14,29 +13,6 @@ cleanup() {
     rm -rf "$work"
 }
 trap cleanup EXIT
-
-fail() {
-    echo "FAILED: $*"
-    sed 's/^/    /' "$work/log"
-    exit 1
-}
-
-# want CODE COMMAND...: runs it into the log.
-want() {
-    local code=$1 got=0
-    shift
-    { "$@" >"$work/log" 2>&1 || got=$?; } 2>/dev/null # bash tells of killed children
-    [ "$got" = "$code" ] || fail "exit code $got instead of $code: $*"
-}
-
-# The process has stopped itself at its fault point.
-await_stop() {
-    until [ "$(sed 's/.*) //; s/ .*//' "/proc/$1/stat")" = T ]; do sleep 0.01; done
-}
-
-says() {
-    grep -qF -- "$1" "$work/log" || fail "does not say: $1"
-}
 
 # Usage.
 want 2 "$store"

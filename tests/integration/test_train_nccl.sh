@@ -6,30 +6,12 @@ set -euo pipefail
 command -v mpirun >/dev/null || { echo "skip: no mpirun"; exit 77; }
 
 . "$(dirname "${BASH_SOURCE[0]}")/train_lib.bash"
+. "$(dirname "${BASH_SOURCE[0]}")/device.bash"
 
-mkdir "$work/bin"
-cp "$train" "$work/bin/flywheel-train"
-cp "$FLYWHEEL_BIN/../lib/libplugin_host.so" "$work/bin/libflywheel_cuda.so"
+with_gpu flywheel-train
 train=$work/bin/flywheel-train
 export FLYWHEEL_HOST_GPUS=8
-
-# 9 steps; the last layer's 10,240 weights go by halves, the others whole. Tensors' sizes are odd.
-cat >"$work/network.json" <<'JSON'
-{"format": "1.0", "name": "tiny", "input": {"channels": 3, "height": 8, "width": 8},
- "preprocess": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
- "nodes": [{"name": "conv", "op": "conv", "out": 64, "kernel": 3, "pad": 1}, {"name": "norm", "op": "batchnorm"},
-           {"name": "act", "op": "relu"}, {"name": "pool", "op": "maxpool", "kernel": 2}, {"name": "flat", "op": "flatten"},
-           {"name": "drop", "op": "dropout", "p": 0.1}, {"name": "fc", "op": "linear", "out": 10}]}
-JSON
-cat >"$work/config.json" <<JSON
-{"schema": 1,
- "model": {"network": "$work/network.json", "device": "cuda", "precision": "fp32"},
- "data": {"dataset": "synthetic:10:133:8x8x3", "test_limit": 40},
- "train": {"epochs": 3, "batch": 50, "lr": 0.05, "shards": 8, "flip": "random", "crop_pad": 1, "clip_norm": 2,
-           "audit_every": 4},
- "store": {"every_steps": 4, "keep_last": 100}}
-JSON
-config=$work/config.json
+short_training 64 # the last layer's 10,240 weights go by halves, the others whole; tensors' sizes are odd
 ranks() { # W RUN SETTING...
     local w=$1 run=$2 sets=()
     shift 2

@@ -15,11 +15,6 @@ sha_of() { # RUN: of its newest version's weights
     sha256sum "$last/model.safetensors" | cut -c1-64
 }
 
-# pid has stopped itself at its fault point.
-await_stop() {
-    until [ "$(sed 's/.*) //; s/ .*//' "/proc/$1/stat")" = T ]; do sleep 0.02; done
-}
-
 # ends CODE: pid does, with this exit code.
 ends() {
     local got=0
