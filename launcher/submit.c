@@ -34,13 +34,19 @@ static void directive(FILE *f, const char *option, const char *value)
         fprintf(f, "#SBATCH --%s=%s\n", option, value);
 }
 
+static void write_command(FILE *f, const struct la_job *job, const char *verb)
+{
+    fprintf(f, "'%s' %s '%s'", job->program, verb, job->config);
+    if (job->run)
+        fprintf(f, " --run '%s'", job->run);
+}
+
 /* Only a shell that waits can trap, and a signal ends the wait. One that comes before there are
  * ranks is kept for them; srun forgets what it is told before they run, so it is told again. */
 static void write_ranks(FILE *f, const struct la_job *job)
 {
-    fprintf(f, "srun --mpi=pmix --kill-on-bad-exit=1 '%s' train '%s'", job->program, job->config);
-    if (job->run)
-        fprintf(f, " --run '%s'", job->run);
+    fprintf(f, "srun --mpi=pmix --kill-on-bad-exit=1 ");
+    write_command(f, job, "train");
     fprintf(f, " &\nranks=$!\n"
                "[ -n \"$asked\" ] || { wait $ranks; code=$?; }\n"
                "if [ -n \"$asked\" ]; then\n"
@@ -62,11 +68,9 @@ static void write_end(FILE *f, const struct la_job *job, const struct la_cluster
             "again=\n"
             "[ $code -ne %d ] || again=1\n"
             "if [ $code -ne 0 ] && [ -z \"$again\" ] && [ \"$FLYWHEEL_LIFE\" -lt %lld ]; then\n"
-            "    '%s' submit --lost '%s'",
-            LA_EXIT_PREEMPTED, LA_EXIT_PREEMPTED, (long long)cluster->requeues, job->program,
-            job->config);
-    if (job->run)
-        fprintf(f, " --run '%s'", job->run);
+            "    ",
+            LA_EXIT_PREEMPTED, LA_EXIT_PREEMPTED, (long long)cluster->requeues);
+    write_command(f, job, "submit --lost");
     fprintf(f, " && again=1\n"
                "fi\n"
                "if [ -n \"$again\" ] && scontrol show job -o \"$SLURM_JOB_ID\" |\n"

@@ -16,7 +16,7 @@
 #include "common/vec.h"
 #include "model/cuda/gpu.h"
 #include "model/muon.h"
-#include "tests/parity/driver_host.h"
+#include "tests/parity/first_gpu.h"
 #include "trainer/augment.h"
 #include "trainer/optimizer.h"
 
@@ -404,22 +404,10 @@ static int run_on(struct nn_device *device)
         cmocka_unit_test_prestate(test_average, device),
         cmocka_unit_test_prestate(test_skip_leaves_all, device),
     };
-    printf("on %s\n", nn_device_describe(device));
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    nn_device_close(&device);
-    return failed;
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }
 
 int main(void)
 {
-    struct nn_device *device;
-    if (nn_gpu_open(&device, &driver_host, 0) != CM_OK)
-        return 1;
-    int failed = run_on(device);
-    cm_status st = nn_device_open(&device, "cuda");
-    if (st == CM_OK)
-        failed += run_on(device);
-    else
-        printf("not on a GPU: %s\n", cm_error_text());
-    return failed;
+    return on_host_and_gpu(run_on);
 }

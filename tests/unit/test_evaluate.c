@@ -5,77 +5,22 @@
 #include <math.h>
 
 #include "common/log.h"
-#include "common/mem.h"
-#include "common/rng.h"
 #include "model/backend.h"
-#include "model/init.h"
-#include "tests/unit/expect.h"
+#include "tests/unit/evaluate_fixture.h"
 
-#define PIXELS  (6 * 6 * 3)
-#define CLASSES 4
-#define MANY    4001
+#define MANY 4001
 
-static const char text[] =
-    "{\"format\": \"1.0\", \"name\": \"t\", \"input\": {\"channels\": 3, \"height\": 6, \"width\": "
-    "6}, "
-    "\"preprocess\": {\"mean\": [0.5, 0.5, 0.5], \"std\": [0.25, 0.25, 0.25]}, \"nodes\": ["
-    "{\"name\": \"conv\", \"op\": \"conv\", \"out\": 5, \"kernel\": 3}, {\"name\": \"act\", "
-    "\"op\": "
-    "\"relu\"}, {\"name\": \"flat\", \"op\": \"flatten\"}, {\"name\": \"fc\", \"op\": \"linear\", "
-    "\"out\": 4}]}";
-
-struct bench {
-    struct ar_group *group;
-    struct nn_spec *spec;
-    struct nn_layout *layout;
-    struct tr_evaluator *evaluator;
-    float *weights;
-    uint8_t images[MANY * PIXELS];
-    int32_t labels[MANY];
-    uint32_t rows[MANY];
-};
-
-static struct bench *open_bench(int nlanes)
+static struct tr_evaluator *open_evaluator(const struct bench *b, int nlanes)
 {
-    struct bench *b;
-    struct ar_config allreduce;
-    struct cm_config *file;
-    struct cm_json *json;
-    expect_ok(cm_alloc(&b, 1, sizeof *b, "bench"));
-    expect_ok(cm_config_open(&file, NULL, NULL, 0));
-    expect_ok(cm_config_read(file, &ar_config_section, &allreduce));
-    cm_config_close(&file);
-    expect_ok(ar_group_open(&b->group, &allreduce));
-    expect_ok(cm_json_parse(&json, text, strlen(text), "test"));
-    expect_ok(nn_spec_parse(&b->spec, json, "test"));
-    cm_json_close(&json);
-    expect_ok(nn_layout_open(&b->layout, b->spec));
-    for (uint32_t i = 0; i < MANY * PIXELS; i++)
-        b->images[i] = (uint8_t)cm_rng_u32(1, CM_RNG_SYNTHETIC, 0, 0, i);
-    for (uint32_t i = 0; i < MANY; i++) {
-        b->labels[i] = (int32_t)(i % CLASSES);
-        b->rows[i] = MANY - 1 - i;
-    }
-    expect_ok(cm_alloc_aligned(&b->weights, b->layout->ntotal, sizeof(float), "weights"));
-    expect_ok(nn_init_weights(b->weights, b->layout, b->spec, 3, b->images, 10));
+    struct tr_evaluator *e;
     const struct tr_evaluator_config cfg = {.spec = b->spec,
                                             .layout = b->layout,
                                             .backend = nn_backend_cpu(),
                                             .precision = NN_PRECISION_FP32,
                                             .group = b->group,
                                             .nlanes = nlanes};
-    expect_ok(tr_evaluator_open(&b->evaluator, &cfg));
-    return b;
-}
-
-static void close_bench(struct bench *b)
-{
-    tr_evaluator_close(&b->evaluator);
-    cm_free(&b->weights);
-    nn_layout_close(&b->layout);
-    nn_spec_close(&b->spec);
-    ar_group_close(&b->group);
-    cm_free(&b);
+    expect_ok(tr_evaluator_open(&e, &cfg));
+    return e;
 }
 
 /* The ref backend, an image at a time. */
@@ -115,14 +60,15 @@ static void any_number_of_images_is_scored_exactly(void **state)
     (void)state;
     static const uint32_t sizes[] = {0, 1, 7, TR_EVAL_CHUNK, TR_EVAL_CHUNK + 1, MANY};
     static int32_t predicted[MANY];
-    struct bench *b = open_bench(2);
+    struct bench *b = bench_open(MANY);
+    struct tr_evaluator *e = open_evaluator(b, 2);
     struct nn_plan *oracle = open_oracle(b);
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
         struct tr_score score;
         double loss = 0;
         int64_t correct = 0;
-        expect_ok(tr_evaluate(b->evaluator, b->weights, b->images, b->labels, b->rows, sizes[k],
-                              predicted, &score));
+        expect_ok(
+            tr_evaluate(e, b->weights, b->images, b->labels, b->rows, sizes[k], predicted, &score));
         for (uint32_t i = 0; i < sizes[k]; i++) {
             int top;
             loss += loss_of(oracle, b, b->rows[i], &top);
@@ -137,22 +83,24 @@ static void any_number_of_images_is_scored_exactly(void **state)
         assert_true(score.accuracy == (double)correct / sizes[k]);
     }
     nn_plan_close(&oracle);
-    close_bench(b);
+    tr_evaluator_close(&e);
+    bench_close(b);
 }
 
 static void lanes_change_no_bit_of_a_score(void **state)
 {
     (void)state;
     struct tr_score first = {0}, score;
+    struct bench *b = bench_open(MANY);
     for (int nlanes = 1; nlanes <= 4; nlanes++) {
-        struct bench *b = open_bench(nlanes);
-        expect_ok(
-            tr_evaluate(b->evaluator, b->weights, b->images, b->labels, NULL, MANY, NULL, &score));
+        struct tr_evaluator *e = open_evaluator(b, nlanes);
+        expect_ok(tr_evaluate(e, b->weights, b->images, b->labels, NULL, MANY, NULL, &score));
         if (nlanes == 1)
             first = score;
         assert_true(first.loss == score.loss && first.correct == score.correct);
-        close_bench(b);
+        tr_evaluator_close(&e);
     }
+    bench_close(b);
 }
 
 /* The mean by hand: each view made of bytes, and shown as it is. Rows and columns beyond the border
@@ -183,13 +131,14 @@ static void views_are_averaged(void **state)
 {
     (void)state;
     enum { N = TR_EVAL_CHUNK + 3 };
-    struct bench *b = open_bench(2);
+    struct bench *b = bench_open(MANY);
+    struct tr_evaluator *e = open_evaluator(b, 2);
     struct nn_plan *oracle = open_oracle(b);
     struct tr_score plain, views, alone;
     double loss = 0;
     int64_t correct = 0;
-    expect_ok(tr_evaluate(b->evaluator, b->weights, b->images, b->labels, NULL, N, NULL, &alone));
-    expect_ok(tr_evaluate_views(b->evaluator, b->weights, b->images, b->labels, N, &plain, &views));
+    expect_ok(tr_evaluate(e, b->weights, b->images, b->labels, NULL, N, NULL, &alone));
+    expect_ok(tr_evaluate_views(e, b->weights, b->images, b->labels, N, &plain, &views));
     for (int i = 0; i < N; i++) {
         const uint8_t *image = b->images + i * PIXELS;
         double sum[CLASSES] = {0}, total = 0;
@@ -212,7 +161,8 @@ static void views_are_averaged(void **state)
     assert_int_equal(views.count, N);
     assert_true(views.loss != plain.loss);
     nn_plan_close(&oracle);
-    close_bench(b);
+    tr_evaluator_close(&e);
+    bench_close(b);
 }
 
 int main(void)
