@@ -2,6 +2,8 @@
  * a block, then a tree over blocks), so no instruction set and no thread count can change it. */
 #include "common/vec.h"
 
+#include <stdlib.h>
+
 #define LANES  16 /* partial sums of a block: enough to hide the latency of an addition */
 #define LEVELS 53 /* 2^64 elements are 2^52 blocks */
 
@@ -155,4 +157,16 @@ bool cm_vec_finite(const float *x, size_t n)
             return false;
     }
     return true;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+double cm_vec_median(double *x, size_t n)
+{
+    qsort(x, n, sizeof *x, ascending);
+    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
 }

@@ -45,5 +45,6 @@ double cm_vec_sum_squares(const float *x, size_t n);
 double cm_vec_sum(const float *x, size_t n);
 float cm_vec_abs_max(const float *x, size_t n); /* NaN when any element is NaN */
 bool cm_vec_finite(const float *x, size_t n);
+double cm_vec_median(double *x, size_t n); /* n > 0; sorts x; of two in the middle the mean */
 
 #endif

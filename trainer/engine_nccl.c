@@ -1,12 +1,12 @@
 #include "trainer/engine_nccl.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "allreduce/tree.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/vec.h"
 #include "model/device_comm.h"
 
 #define SHORT_FLOATS ((size_t)4096) /* of a sum that shows the latency */
@@ -233,12 +233,6 @@ static void leave_if(struct tr_nccl *self, cm_status st, const char *doing)
         ar_group_abort(self->engine->cfg.group, st, doing);
 }
 
-static int by_size(const void *a, const void *b)
-{
-    const double *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
 /* Median seconds of the sum of n gradients, which are zeros now. The first time connects. */
 static cm_status time_sum(struct tr_nccl *self, size_t n, double *median_s)
 {
@@ -250,8 +244,7 @@ static cm_status time_sum(struct tr_nccl *self, size_t n, double *median_s)
         if (i >= 0)
             seconds[i] = (double)(cm_now_ns() - begin_ns) / 1e9;
     }
-    qsort(seconds, ROUNDS, sizeof *seconds, by_size);
-    *median_s = seconds[ROUNDS / 2];
+    *median_s = cm_vec_median(seconds, ROUNDS);
     return CM_OK;
 }
 

@@ -1,20 +1,8 @@
 #include "trainer/spike.h"
 
 #include <math.h>
-#include <stdlib.h>
 
-static int ascending(const void *a, const void *b)
-{
-    const double *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
-/* Sorts v. */
-static double median(double *v, int n)
-{
-    qsort(v, (size_t)n, sizeof *v, ascending);
-    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
-}
+#include "common/vec.h"
 
 double tr_losses_limit(const struct tr_losses *l, double k, double share)
 {
@@ -24,10 +12,10 @@ double tr_losses_limit(const struct tr_losses *l, double k, double share)
         return (double)INFINITY;
     for (int i = 0; i < n; i++)
         v[i] = l->loss[i];
-    double middle = median(v, n);
+    double middle = cm_vec_median(v, (size_t)n);
     for (int i = 0; i < n; i++)
         v[i] = fabs(v[i] - middle);
-    return middle + k / sqrt(share) * fmax(1.4826 * median(v, n), middle / 50);
+    return middle + k / sqrt(share) * fmax(1.4826 * cm_vec_median(v, (size_t)n), middle / 50);
 }
 
 void tr_losses_note(struct tr_losses *l, double loss)

@@ -3,9 +3,9 @@
  * gives them, so the first is what would be taken without a search. */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "common/vec.h"
 #include "model/cuda/gpu.h"
 
 #define MOST_WAYS 8
@@ -43,12 +43,6 @@ static int reserve(const struct contest *contest, size_t workspace, struct opera
     return code ? code : driver->zero(contest->gpu->stream, block, o->workspace);
 }
 
-static int by_size(const void *a, const void *b)
-{
-    const double *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
 static int read_timers(const struct contest *contest, double *median_s)
 {
     double seconds[ROUNDS];
@@ -58,8 +52,7 @@ static int read_timers(const struct contest *contest, double *median_s)
                                                    &seconds[i]);
     if (code)
         return code;
-    qsort(seconds, ROUNDS, sizeof *seconds, by_size);
-    *median_s = seconds[ROUNDS / 2];
+    *median_s = cm_vec_median(seconds, ROUNDS);
     return 0;
 }
 

@@ -194,12 +194,22 @@ static void test_abs_max_and_finite(void **state)
     assert_true(cm_vec_abs_max(z, N) == 7);
 }
 
+static void test_median(void **state)
+{
+    double one[] = {3}, odd[] = {9, -1, 4}, even[] = {8, 1, 2, 100};
+    (void)state;
+    assert_true(cm_vec_median(one, 1) == 3);
+    assert_true(cm_vec_median(odd, 3) == 4);
+    assert_true(cm_vec_median(even, 4) == 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_elementwise),      cmocka_unit_test(test_bf16_rounds_to_nearest_even),
         cmocka_unit_test(test_bf16_arrays),      cmocka_unit_test(test_sums_follow_the_drawn_tree),
         cmocka_unit_test(test_sums_need_double), cmocka_unit_test(test_abs_max_and_finite),
+        cmocka_unit_test(test_median),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
