@@ -107,9 +107,9 @@ CM_MUST_CHECK cm_status nn_plan_finish(struct nn_plan *plan, int op, struct ln_l
 CM_MUST_CHECK cm_status nn_plan_logits(const struct nn_plan *plan, int shard, struct ln_lane *lane,
                                        float *logits);
 
-/* input, all ops, logits on the calling thread, with shard = lane number = 0: for serving and small
- * tools. */
-CM_MUST_CHECK cm_status nn_plan_infer(struct nn_plan *plan, const struct nn_batch *batch,
-                                      float *logits);
+/* input, all ops, logits, with shard = lane number = 0: for serving and small tools. lane NULL: on
+ * the calling thread. */
+CM_MUST_CHECK cm_status nn_plan_infer(struct nn_plan *plan, struct ln_lane *lane,
+                                      const struct nn_batch *batch, float *logits);
 
 #endif

@@ -170,10 +170,11 @@ cm_status nn_plan_logits(const struct nn_plan *plan, int shard, struct ln_lane *
                                      n * nn_shape_count(plan->logits_shape));
 }
 
-cm_status nn_plan_infer(struct nn_plan *plan, const struct nn_batch *batch, float *logits)
+cm_status nn_plan_infer(struct nn_plan *plan, struct ln_lane *lane, const struct nn_batch *batch,
+                        float *logits)
 {
-    CM_TRY(nn_plan_input(plan, 0, NULL, 0, batch, 0, 0));
+    CM_TRY(nn_plan_input(plan, 0, lane, 0, batch, 0, 0));
     for (int op = 0; op < plan->nops; op++)
-        CM_TRY(nn_plan_forward(plan, op, 0, NULL, 0));
-    return nn_plan_logits(plan, 0, NULL, logits);
+        CM_TRY(nn_plan_forward(plan, op, 0, lane, 0));
+    return nn_plan_logits(plan, 0, lane, logits);
 }

@@ -64,10 +64,7 @@ static cm_status enqueue(struct sv_engine *e, int size, struct ln_lane *lane)
     struct nn_batch batch = {.n = e->batches[size], .images = e->device_images};
     CM_TRY(nn_device_copy(sv_device_gpu(e->device), lane, e->device_images, e->images,
                           (size_t)batch.n * e->image_nbytes));
-    CM_TRY(nn_plan_input(e->plan, 0, lane, 0, &batch, 0, 0));
-    for (int op = 0; op < nn_plan_nops(e->plan); op++)
-        CM_TRY(nn_plan_forward(e->plan, op, 0, lane, 0));
-    return nn_plan_logits(e->plan, 0, lane, e->logits);
+    return nn_plan_infer(e->plan, lane, &batch, e->logits);
 }
 
 static cm_status infer_on_device(struct sv_engine *e, int size, enum sv_work work)
@@ -118,7 +115,7 @@ cm_status sv_engine_infer(struct sv_engine *e, int n, enum sv_work work, const f
         return sv_device_watch(e->device, infer_on_device(e, size, work));
     /* Padded up to a size with what lies behind the first n. */
     struct nn_batch batch = {.n = e->batches[size], .images = e->images};
-    return nn_plan_infer(e->plan, &batch, e->logits);
+    return nn_plan_infer(e->plan, NULL, &batch, e->logits);
 }
 
 cm_status sv_engine_warm_up(struct sv_engine *e)

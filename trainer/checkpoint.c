@@ -329,7 +329,7 @@ cm_status tr_golden_logits(const struct nn_spec *spec, const struct nn_layout *l
     struct nn_batch batch = {.n = NN_GOLDEN_IMAGES, .images = images};
     cm_status st = nn_plan_prepare_all(plan, weights);
     if (st == CM_OK)
-        st = nn_plan_infer(plan, &batch, logits);
+        st = nn_plan_infer(plan, NULL, &batch, logits);
     nn_plan_close(&plan);
     return st;
 }

@@ -134,7 +134,12 @@ void tr_evaluator_close(struct tr_evaluator **e)
     cm_free(e);
 }
 
-static float *logits_of(struct desk *desk, int view, int nlogits)
+static int nlogits_of(const struct tr_evaluator *self)
+{
+    return TR_EVAL_CHUNK * self->cfg.spec->nclasses;
+}
+
+static float *logits_of(const struct desk *desk, int view, int nlogits)
 {
     return desk->stage ? tr_stage_logits(desk->stage, (size_t)view) : desk->logits + view * nlogits;
 }
@@ -154,7 +159,7 @@ static cm_status run_view(struct tr_evaluator *self, int lane, int view)
     CM_TRY(nn_plan_input(self->plan, lane, desk->lane, lane, &batch, 0, 0));
     for (int op = 0; op < nn_plan_nops(self->plan); op++)
         CM_TRY(nn_plan_forward(self->plan, op, lane, desk->lane, lane));
-    float *logits = logits_of(desk, view, TR_EVAL_CHUNK * self->cfg.spec->nclasses);
+    float *logits = logits_of(desk, view, nlogits_of(self));
     return nn_plan_logits(self->plan, lane, desk->lane, logits);
 }
 
@@ -210,13 +215,23 @@ static void answer(const struct tr_evaluator *self, const struct desk *desk, con
                                    &out->predicted[i]);
 }
 
+static void answer_by_views(const struct tr_evaluator *self, struct desk *desk, struct answers *out)
+{
+    int nlogits = nlogits_of(self);
+    for (int v = 0; v < self->nviews; v++) {
+        const float *logits = logits_of(desk, v, nlogits);
+        for (int i = 0; i < nlogits; i++)
+            desk->sum[i] = (v ? desk->sum[i] : 0) + weight_of_view[v] * logits[i];
+    }
+    answer(self, desk, desk->sum, out);
+}
+
 /* Reads what the chunk that was begun has come to. */
 static cm_status task_end(void *ctx, int64_t lane, int64_t unused)
 {
     (void)unused;
     struct tr_evaluator *self = ctx;
     struct desk *desk = &self->desks[lane];
-    int nlogits = TR_EVAL_CHUNK * self->cfg.spec->nclasses;
     if (desk->number == NOTHING)
         return CM_OK;
     if (desk->stage) {
@@ -224,14 +239,9 @@ static cm_status task_end(void *ctx, int64_t lane, int64_t unused)
         self->due = cm_deadline_in_ms(CHUNK_TIMEOUT_MS);
     }
     struct chunk *out = &self->mine[desk->number / (uint32_t)ar_group_size(self->cfg.group)];
-    answer(self, desk, logits_of(desk, 0, nlogits), &out->plain);
-    for (int v = 0; v < self->nviews; v++) {
-        const float *logits = logits_of(desk, v, nlogits);
-        for (int i = 0; i < nlogits; i++)
-            desk->sum[i] = (v ? desk->sum[i] : 0) + weight_of_view[v] * logits[i];
-    }
+    answer(self, desk, logits_of(desk, 0, nlogits_of(self)), &out->plain);
     if (self->nviews > 1)
-        answer(self, desk, desk->sum, &out->views);
+        answer_by_views(self, desk, &out->views);
     desk->number = NOTHING;
     return CM_OK;
 }

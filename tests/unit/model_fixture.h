@@ -60,7 +60,7 @@ static inline cm_status model_fixture_compute(struct model_fixture *f)
     CM_TRY(nn_plan_open(&plan, f->spec, f->layout, &cfg));
     cm_status st = nn_plan_prepare_all(plan, f->weights);
     if (st == CM_OK)
-        st = nn_plan_infer(plan, &batch, f->logits);
+        st = nn_plan_infer(plan, NULL, &batch, f->logits);
     nn_plan_close(&plan);
     return st;
 }

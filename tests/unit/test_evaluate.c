@@ -46,7 +46,7 @@ static double loss_of(struct nn_plan *oracle, const struct bench *b, uint32_t ro
     float logits[CLASSES];
     double sum = 0;
     const struct nn_batch batch = {.n = 1, .images = b->images + (size_t)row * PIXELS};
-    expect_ok(nn_plan_infer(oracle, &batch, logits));
+    expect_ok(nn_plan_infer(oracle, NULL, &batch, logits));
     *top = 0;
     for (int c = 0; c < CLASSES; c++) {
         sum += exp((double)logits[c]);
@@ -122,7 +122,7 @@ static void add_view(struct nn_plan *oracle, const uint8_t *image, int shift, bo
     for (int i = 0; i < PIXELS; i++)
         shown[i] = mirror ? shifted[i / 18 * 18 + (5 - i / 3 % 6) * 3 + i % 3] : shifted[i];
     const struct nn_batch batch = {.n = 1, .images = shown};
-    expect_ok(nn_plan_infer(oracle, &batch, logits));
+    expect_ok(nn_plan_infer(oracle, NULL, &batch, logits));
     for (int c = 0; c < CLASSES; c++)
         sum[c] += weight * (double)logits[c];
 }

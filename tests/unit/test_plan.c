@@ -362,14 +362,14 @@ static void test_inference(void **state)
     float three[15], two[10];
     open_net(&net, graph, &cfg);
     open_net(&other, graph, &training);
-    assert_int_equal(nn_plan_infer(net.plan, &net.batch[0], three), CM_OK);
+    assert_int_equal(nn_plan_infer(net.plan, NULL, &net.batch[0], three), CM_OK);
     net.batch[0].n = 2;
-    assert_int_equal(nn_plan_infer(net.plan, &net.batch[0], two), CM_OK);
+    assert_int_equal(nn_plan_infer(net.plan, NULL, &net.batch[0], two), CM_OK);
     assert_memory_equal(three, two, sizeof two);
     assert_true(nn_plan_nbytes(net.plan) < nn_plan_nbytes(other.plan) / 2);
     const struct nn_tensor *var = nn_layout_find(net.layout, "b4.running_var");
     net.weights[var->offset] = 4;
-    assert_int_equal(nn_plan_infer(net.plan, &net.batch[0], two), CM_OK);
+    assert_int_equal(nn_plan_infer(net.plan, NULL, &net.batch[0], two), CM_OK);
     assert_memory_not_equal(three, two, sizeof two);
     close_net(&other);
     close_net(&net);
@@ -557,8 +557,8 @@ static void test_precision(void **state)
     cfg.precision = NN_PRECISION_BF16_EMULATED;
     open_net(&half, graph, &cfg);
     assert_int_equal(nn_plan_dtype(half.plan), NN_BF16);
-    assert_int_equal(nn_plan_infer(net.plan, &net.batch[0], exact), CM_OK);
-    assert_int_equal(nn_plan_infer(half.plan, &half.batch[0], rounded), CM_OK);
+    assert_int_equal(nn_plan_infer(net.plan, NULL, &net.batch[0], exact), CM_OK);
+    assert_int_equal(nn_plan_infer(half.plan, NULL, &half.batch[0], rounded), CM_OK);
     assert_memory_not_equal(exact, rounded, sizeof exact);
     for (int i = 0; i < 15; i++)
         assert_true(fabs((double)(exact[i] - rounded[i])) < 0.02);
