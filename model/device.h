@@ -50,6 +50,8 @@ const struct nn_backend *nn_device_backend(const struct nn_device *device);
 /* "cuda:0 NVIDIA H200 sm_90, CUDA 13.0, cuDNN 9.19.0, cuBLASLt 13.1.0": part of a run's
  * fingerprint, without its number. */
 const char *nn_device_describe(const struct nn_device *device);
+/* The same without its number: what GPUs of one kind have in common. */
+const char *nn_device_kind(const struct nn_device *device);
 const char *nn_device_uuid(const struct nn_device *device);
 /* Of the driver below the libraries, as it numbers itself. */
 int nn_device_driver_version(const struct nn_device *device);

@@ -26,8 +26,7 @@ static cm_status find_folder(char folder[CM_PATH])
 
 static void name_kind(char kind[MOST_KIND], const struct nn_device *device)
 {
-    const char *description = strchr(nn_device_describe(device), ' '); /* behind "cuda:0" */
-    snprintf(kind, MOST_KIND, "%s, driver %d", description ? description + 1 : "",
+    snprintf(kind, MOST_KIND, "%s, driver %d", nn_device_kind(device),
              nn_device_driver_version(device));
 }
 

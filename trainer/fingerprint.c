@@ -58,8 +58,7 @@ static cm_status add_line(char **text, const char *line)
 cm_status tr_fingerprint_device(char **text, const struct nn_device *device)
 {
     char line[256];
-    const char *description = strchr(nn_device_describe(device), ' '); /* behind "cuda:0" */
-    snprintf(line, sizeof line, "device%s\n", description ? description : "");
+    snprintf(line, sizeof line, "device %s\n", nn_device_kind(device));
     return add_line(text, line);
 }
 

@@ -448,6 +448,12 @@ const char *nn_device_describe(const struct nn_device *device)
     return device->description;
 }
 
+const char *nn_device_kind(const struct nn_device *device)
+{
+    const char *behind = strchr(nn_device_describe(device), ' '); /* "cuda:0 …" */
+    return behind ? behind + 1 : "";
+}
+
 const char *nn_device_uuid(const struct nn_device *device)
 {
     return device->info.uuid;
