@@ -190,25 +190,24 @@ cm_status tr_audit_run(struct tr_audit *a, int64_t step)
 
 /* ---- faults ---- */
 
-static void flip_bit(const char *point, float *tensor)
-{
-    uint32_t bits;
-    if (cm_fault(point) == CM_OK)
-        return;
-    memcpy(&bits, tensor, sizeof bits);
-    bits ^= 1; /* the least that memory can do wrong */
-    memcpy(tensor, &bits, sizeof bits);
-}
-
-void tr_audit_inject(const struct tr_state *state)
+float *tr_audit_fault(const struct tr_state *state)
 {
     const struct nn_layout *layout = state->layout;
     const struct nn_tensor *middle = &layout->tensors[layout->ntensors / 2];
-    flip_bit("train.flip.weights", state->weights + layout->tensors[0].offset);
-    if (tr_optimizer_nslots(state->optimizer) > 0 && middle->offset < layout->nparam)
-        flip_bit("train.flip.optimizer",
-                 tr_optimizer_slot(state->optimizer, 0) + middle->offset + middle->n - 1);
-    if (layout->ntotal > layout->nparam)
-        flip_bit("train.flip.statistics",
-                 state->weights + layout->tensors[layout->ntensors - 1].offset);
+    if (cm_fault("train.flip.weights") != CM_OK)
+        return state->weights + layout->tensors[0].offset;
+    if (tr_optimizer_nslots(state->optimizer) > 0 && middle->offset < layout->nparam &&
+        cm_fault("train.flip.optimizer") != CM_OK)
+        return tr_optimizer_slot(state->optimizer, 0) + middle->offset + middle->n - 1;
+    if (layout->ntotal > layout->nparam && cm_fault("train.flip.statistics") != CM_OK)
+        return state->weights + layout->tensors[layout->ntensors - 1].offset;
+    return NULL;
+}
+
+void tr_audit_flip(float *number)
+{
+    uint32_t bits;
+    memcpy(&bits, number, sizeof bits);
+    bits ^= 1; /* the least that memory can do wrong */
+    memcpy(number, &bits, sizeof bits);
 }

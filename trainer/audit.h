@@ -31,8 +31,9 @@ double tr_audit_seconds(const struct tr_audit *a);
  * majority says who is right". hash: one of each rank, not all the same. Cut to size. */
 void tr_audit_explain(char *text, size_t size, const uint64_t *hash, int ranks);
 
-/* Fault points train.flip.weights, train.flip.optimizer, train.flip.statistics: an injected error
- * turns one bit of this rank's state instead. */
-void tr_audit_inject(const struct tr_state *state);
+/* Fault points train.flip.weights, train.flip.optimizer, train.flip.statistics: the number of this
+ * rank's state in which an injected error is to turn a bit; NULL: none was injected. */
+float *tr_audit_fault(const struct tr_state *state);
+void tr_audit_flip(float *number);
 
 #endif

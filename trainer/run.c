@@ -97,11 +97,21 @@ static cm_status one_step(struct tr_runner *r, struct tr_outcome *outcome)
     return CM_OK;
 }
 
+/* Where the engine computes, not in the host's copy alone. */
+static cm_status flip(struct tr_runner *r, float *number)
+{
+    CM_TRY(tr_engine_fetch(r->engine));
+    tr_audit_flip(number);
+    return tr_engine_prepare(r->engine);
+}
+
 static cm_status audit_if_due(struct tr_runner *r)
 {
     struct tr_state state = tr_run_state(r);
     int64_t every = r->session.train.audit_every;
-    tr_audit_inject(&state);
+    float *fault = tr_audit_fault(&state);
+    if (fault)
+        CM_TRY(flip(r, fault));
     if (every == 0 || r->progress.step % every != 0)
         return CM_OK;
     CM_TRY(tr_engine_fetch(r->engine));

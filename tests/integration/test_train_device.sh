@@ -52,6 +52,15 @@ awk -v a="$(accuracy one)" -v b="$(accuracy cpu)" -v c="$(accuracy moved)" \
     fail "accuracies: $(accuracy one) on the GPU, $(accuracy cpu) on the CPU, $(accuracy moved) on both"
 echo "resumed on the GPU, from the CPU and back"
 
+# ---- a bit that flips on one rank's GPU is found there ----
+for flip in weights optimizer statistics; do
+    want 1 mpirun -np 3 "$train" train "$config" --run "$work/flipped" "${staged[@]}" --resume never : \
+        -np 1 -x "FLYWHEEL_INJECT=train.flip.$flip=eio@2" "$train" train "$config" --run "$work/flipped" "${staged[@]}" --resume never
+    says "audit after step"
+    says "rank 3 differs from ranks 0, 1, 2"
+done
+echo "a bit that flips on a GPU is found"
+
 # ---- which device ----
 want 2 mpirun -np 2 "$train" train "$config" --run "$work/shared" -q
 says "ranks 0 and 1 have one GPU"
