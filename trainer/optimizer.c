@@ -364,10 +364,12 @@ void tr_optimizer_apply(struct tr_optimizer *o, const struct tr_update *u, float
     float scale = (float)u->scale;
     for (size_t s = 0; s < o->nspans; s++) {
         const struct span *span = &o->spans[s];
-        const struct nn_coefficients c = coefficients_of(o->cfg, span, u);
         size_t from = span->begin > begin ? span->begin : begin;
         size_t to = span->end < end ? span->end : end;
-        if (from >= to || c.frozen)
+        if (from >= to)
+            continue;
+        const struct nn_coefficients c = coefficients_of(o->cfg, span, u);
+        if (c.frozen)
             continue;
         if (!span->muon)
             update_range(o, &c, scale, weights, gradients, from, to);
