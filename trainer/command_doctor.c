@@ -268,8 +268,13 @@ static cm_status check_run_dir(struct doctor *d)
             st = cm_disk_free(&nbytes, dir);
     }
     st = ar_group_agree(d->group, st, "writing to the run directory");
-    if (st != CM_OK)
-        return d->rank == 0 && cm_dir_remove(dir) != CM_OK ? CM_EIO : st;
+    if (st != CM_OK) {
+        struct cm_error why;
+        cm_error_save(&why);
+        if (d->rank == 0 && cm_dir_remove(dir) != CM_OK)
+            cm_error_restore(&why); /* of both faults the first one tells more */
+        return st;
+    }
     say(d, ms < SLOW_SYNC_MS, "disk", "%.1f ms for a small durable write, %.1f GiB free", ms,
         (double)nbytes / GIB);
     CM_TRY(race(d, dir, &won));
