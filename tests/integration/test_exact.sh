@@ -20,7 +20,7 @@ count() { events "$@" | wc -l; }
 want 0 "$train" train "$config" --run "$work/one" -q
 want_sha=$(sha_of "$work/one")
 
-# ---- killed at every step of a version, and at every third write, fsync and rename inside it (test_store kills at each):
+# ---- killed at every step of a version, and at every third write, fsync and rename inside it (test_store.c kills at each):
 # the reader finds a whole one, the run goes on ----
 run=$work/seed
 FLYWHEEL_INJECT=store.rename=kill@4 want 137 "$train" train "$config" --run "$run" -q
