@@ -9,7 +9,7 @@ trap 'rm -rf "$work"' EXIT
 soak=$(dirname "${BASH_SOURCE[0]}")/../../scripts/soak-trainer
 "$soak" --short --work "$work"
 jq -e '.kills == 3 and .different == 0 and all(.faults[]; .same_bits and .said != "NOT FOUND") and
-    ([.faults[] | select(.fault | test("no help of mpirun")) | select(.seconds_until_named <= .seconds)] | length == 2) and
+    ([.faults[] | select(.fault | test("no help of mpirun")) | select(.seconds_until_named != null and .seconds_until_named <= .seconds)] | length == 2) and
     .checkpoint.versions > 0 and .audit.ms_each > 0 and .watchdog.ms_a_step > 0 and .idle_rank.share_of_a_core > 0' \
     "$work/trainer-faults.json" >/dev/null
 grep -q "^| SIGSTOP of a rank, no help of mpirun | .* | 1 of 1 |$" "$work/trainer-faults.md"
