@@ -28,6 +28,14 @@ struct change {
     double utc_s;   /* 0: unknown */
 };
 
+/* What the gateway wants. */
+struct wishes {
+    struct refused refused[MAX_REFUSED]; /* since the alias changed */
+    int nrefused;
+    bool fall;  /* nothing serves: a former version is wanted */
+    bool retry; /* what was put off is wanted again */
+};
+
 struct sv_follower {
     struct sv_follower_config cfg;
     char *store_dir, *alias;
@@ -35,13 +43,12 @@ struct sv_follower {
     bool started;
     pthread_mutex_t lock; /* guards the rest of this block */
     pthread_cond_t wake;
-    bool stop, kicked, ended;            /* ended: the thread's last word */
-    struct refused refused[MAX_REFUSED]; /* since the alias changed */
-    int nrefused;
-    bool falling; /* nothing serves: a former version is wanted */
-    bool retry;   /* what was put off is wanted again */
+    bool stop, kicked, ended; /* ended: the thread's last word */
+    struct wishes wishes;
 
     /* The thread's own. */
+    struct wishes now;                 /* as they were when this look began */
+    bool falling;                      /* a former version is wanted, and was not offered yet */
     struct change seen;                /* the alias' newest change */
     bool told;                         /* the gateway knows what it names … */
     bool told_bad;                     /* … or that this cannot be read */
@@ -147,18 +154,16 @@ static void offer(struct sv_follower *f, const struct ps_store *store, int64_t v
     post(f, version, card, passing, anew, false);
 }
 
-static bool is_refused(struct sv_follower *f, int64_t version)
+static bool is_refused(const struct sv_follower *f, int64_t version)
 {
     bool found = false;
-    pthread_mutex_lock(&f->lock);
-    for (int i = 0; i < f->nrefused; i++)
-        found = found || f->refused[i].version == version;
-    pthread_mutex_unlock(&f->lock);
+    for (int i = 0; i < f->now.nrefused; i++)
+        found = found || f->now.refused[i].version == version;
     return found;
 }
 
 /* The newest of the versions named before that nobody refused; 0: none. */
-static int64_t find_former(struct sv_follower *f, const struct ps_store *store)
+static int64_t find_former(const struct sv_follower *f, const struct ps_store *store)
 {
     struct ps_alias *history = NULL;
     int64_t *all = NULL, version = 0;
@@ -224,31 +229,37 @@ static void offer_former(struct sv_follower *f, const struct ps_store *store)
     int64_t former = find_former(f, store);
     if (!former || !find_out(f, store, former, &card, &passing))
         return;
-    pthread_mutex_lock(&f->lock);
-    f->falling = false; /* before the post: its refusal may follow at once */
-    pthread_mutex_unlock(&f->lock);
+    f->falling = false;
     post(f, former, card, passing, false, true);
 }
 
-static bool is_falling(struct sv_follower *f)
+/* A look obeys what was wanted when it began, and leaves what comes meanwhile to the next one. */
+static void take_wishes(struct sv_follower *f)
 {
     pthread_mutex_lock(&f->lock);
-    bool falling = f->falling;
+    f->now = f->wishes;
+    f->wishes.fall = f->wishes.retry = false;
     pthread_mutex_unlock(&f->lock);
-    return falling;
+    f->falling = f->falling || f->now.fall;
+}
+
+/* A person or the trainer has decided anew. */
+static void forget_wishes(struct sv_follower *f)
+{
+    pthread_mutex_lock(&f->lock);
+    f->wishes = (struct wishes){0};
+    pthread_mutex_unlock(&f->lock);
+    f->now = (struct wishes){0};
+    f->falling = false;
 }
 
 /* What cannot be read is tried at every look, and what was refused is no good: only the versions
- * before those are worth another try. */
+ * before those are worth another try. Else what the alias names is, before any other. */
 static void try_again(struct sv_follower *f, int64_t version)
 {
-    bool useless = f->told_bad || is_refused(f, version);
-    pthread_mutex_lock(&f->lock);
-    f->falling = f->falling || (f->retry && useless);
-    if (f->retry && !useless)
+    f->falling = f->told_bad || is_refused(f, version);
+    if (!f->falling)
         f->told = false;
-    f->retry = false;
-    pthread_mutex_unlock(&f->lock);
 }
 
 static cm_status look(struct sv_follower *f)
@@ -260,20 +271,19 @@ static cm_status look(struct sv_follower *f)
     CM_TRY(cm_fault("serve.look"));
     CM_TRY(ps_store_open(&store, f->store_dir, 'v'));
     CM_GOTO(st, resolve(f, store, &version, &change), out);
+    take_wishes(f);
     if (is_newer(change, f->seen)) {
-        pthread_mutex_lock(&f->lock);
-        f->nrefused = 0; /* a person or the trainer has decided anew */
-        f->falling = f->retry = false;
-        pthread_mutex_unlock(&f->lock);
+        forget_wishes(f);
         f->told = f->told_bad = false;
         f->anew = true;
     }
     if (is_newer(change, f->seen) || (change.number == f->seen.number && f->seen.utc_s <= 0))
         f->seen = change;
-    try_again(f, version);
+    if (f->now.retry)
+        try_again(f, version);
     if (!f->told && change.number == f->seen.number)
         offer(f, store, version);
-    if ((f->told || f->told_bad) && is_falling(f))
+    if ((f->told || f->told_bad) && f->falling)
         offer_former(f, store);
 out:
     ps_store_close(&store);
@@ -382,9 +392,10 @@ void sv_follower_kick(struct sv_follower *f)
 void sv_follower_fall_back(struct sv_follower *f, int64_t version, bool put_off)
 {
     pthread_mutex_lock(&f->lock);
-    if (f->nrefused < MAX_REFUSED) { /* after so many there is no hope */
-        f->refused[f->nrefused++] = (struct refused){version, put_off};
-        f->falling = true;
+    struct wishes *w = &f->wishes;
+    if (w->nrefused < MAX_REFUSED) { /* after so many there is no hope */
+        w->refused[w->nrefused++] = (struct refused){version, put_off};
+        w->fall = true;
     }
     f->kicked = true;
     pthread_cond_signal(&f->wake);
@@ -395,11 +406,12 @@ void sv_follower_retry(struct sv_follower *f)
 {
     int n = 0;
     pthread_mutex_lock(&f->lock);
-    for (int i = 0; i < f->nrefused; i++)
-        if (!f->refused[i].put_off)
-            f->refused[n++] = f->refused[i];
-    f->nrefused = n;
-    f->retry = f->kicked = true;
+    struct wishes *w = &f->wishes;
+    for (int i = 0; i < w->nrefused; i++)
+        if (!w->refused[i].put_off)
+            w->refused[n++] = w->refused[i];
+    w->nrefused = n;
+    w->retry = f->kicked = true;
     pthread_cond_signal(&f->wake);
     pthread_mutex_unlock(&f->lock);
 }

@@ -202,6 +202,23 @@ static void test_again_what_was_put_off(void **state)
     expect_no_more(&t);
 }
 
+/* Nothing was left to fall back to, which the next offer ends. */
+static void test_again_once(void **state)
+{
+    struct watched t;
+    write_store(&t, *state);
+    start(&t, PS_CHAMPION);
+    expect_news(&t, 3, true, false);
+    for (int version = 3; version > 1; version--) {
+        sv_follower_fall_back(t.follower, version, true);
+        expect_news(&t, version - 1, true, true);
+    }
+    sv_follower_fall_back(t.follower, 1, true);
+    sv_follower_retry(t.follower);
+    expect_letter(&t, 3, true, false, false);
+    expect_no_more(&t);
+}
+
 /* The champion cannot be read, which is tried at every look; a former one is worth another try. */
 static void test_again_behind_an_unreadable_one(void **state)
 {
@@ -244,6 +261,7 @@ int main(void)
         FOLLOWER_TEST(test_back_from_what_was_offered_before),
         FOLLOWER_TEST(test_readable_again),
         FOLLOWER_TEST(test_again_what_was_put_off),
+        FOLLOWER_TEST(test_again_once),
         FOLLOWER_TEST(test_again_behind_an_unreadable_one),
         FOLLOWER_TEST(test_store_appears),
     };
