@@ -71,7 +71,8 @@ CM_MUST_CHECK cm_status nn_device_timer_between(const struct nn_device *device,
 CM_MUST_CHECK cm_status nn_device_pin(struct nn_device *device, void *out, size_t nbytes,
                                       const char *what);
 void nn_device_unpin(struct nn_device *device, void *p);
-/* Between host and device, either way. Host memory is pinned, or the call waits. */
+/* Between host and device, either way, or within the device. Host memory is pinned, or the call
+ * waits. */
 CM_MUST_CHECK cm_status nn_device_copy(struct nn_device *device, struct ln_lane *lane, void *dst,
                                        const void *src, size_t nbytes);
 

@@ -71,6 +71,9 @@ CM_MUST_CHECK cm_status tr_engine_open(struct tr_engine **out, const struct tr_e
 void tr_engine_close(struct tr_engine **e);
 
 float *tr_engine_weights(struct tr_engine *e); /* layout->ntotal floats */
+/* As many, of the last step, where they are: on the device, which needs no fetch; else the host's.
+ * To be evaluated (evaluate.h). */
+const float *tr_engine_weights_in_place(const struct tr_engine *e);
 /* Look-ahead: as many, fetched and prepared like the weights; NULL without train.average_decay. */
 float *tr_engine_average(struct tr_engine *e);
 struct tr_optimizer *tr_engine_optimizer(struct tr_engine *e);

@@ -249,6 +249,11 @@ float *tr_engine_weights(struct tr_engine *e)
     return e->weights;
 }
 
+const float *tr_engine_weights_in_place(const struct tr_engine *e)
+{
+    return e->lane_weights;
+}
+
 float *tr_engine_average(struct tr_engine *e)
 {
     return e->average;

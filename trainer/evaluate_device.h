@@ -15,7 +15,7 @@ CM_MUST_CHECK cm_status tr_resident_open(struct tr_resident **out, struct nn_dev
                                          const struct nn_spec *spec, const struct nn_layout *layout,
                                          const uint8_t *images, size_t n);
 void tr_resident_close(struct tr_resident **r); /* after its stages */
-/* The host's weights become the device's. */
+/* The host's or the device's weights become these. */
 CM_MUST_CHECK cm_status tr_resident_put_weights(struct tr_resident *r, const float *weights);
 const float *tr_resident_weights(const struct tr_resident *r); /* there */
 

@@ -9,10 +9,9 @@ static cm_status score_test(struct tr_runner *r, bool views)
     const struct tr_session *s = &r->session;
     const uint8_t *images = tr_session_test_images(s);
     const int32_t *labels = tr_session_test_labels(s);
-    const float *weights = tr_engine_weights(r->engine);
+    const float *weights = tr_engine_weights_in_place(r->engine);
     uint32_t n = (uint32_t)s->data.n_test;
     int64_t began = cm_now_ns();
-    CM_TRY(tr_engine_fetch(r->engine));
     CM_TRY(views ? tr_evaluate_views(r->evaluator, weights, images, labels, n, &r->test, &r->views)
                  : tr_evaluate(r->evaluator, weights, images, labels, NULL, n, NULL, &r->test));
     r->evaluate_s = (double)(cm_now_ns() - began) * 1e-9;
@@ -32,7 +31,7 @@ cm_status tr_run_evaluate(struct tr_runner *r)
     ar_group_set_phase(s->group, "evaluate", r->progress.step);
     CM_TRY(score_test(r, views));
     if (s->data.split.n_holdout > 0) {
-        CM_TRY(tr_evaluate(r->evaluator, tr_engine_weights(r->engine), s->data.set.images,
+        CM_TRY(tr_evaluate(r->evaluator, tr_engine_weights_in_place(r->engine), s->data.set.images,
                            s->data.set.labels, s->data.split.holdout,
                            (uint32_t)s->data.split.n_holdout, NULL, &r->holdout));
         tr_report_score(&r->report, "holdout", r->progress.step, &r->holdout);

@@ -8,6 +8,7 @@
 #include "common/rng.h"
 #include "model/init.h"
 #include "tests/unit/expect.h"
+#include "trainer/evaluate.h"
 
 #define PIXELS (STEPS_SIDE * STEPS_SIDE * 3)
 
@@ -254,6 +255,41 @@ void test_look_aheads_are_the_cpus(void **state)
 }
 
 /* ---- against itself ---- */
+
+static struct tr_score score_of(struct tr_evaluator *e, const struct steps *s, const float *weights)
+{
+    struct tr_score score;
+    expect_ok(tr_evaluate(e, weights, s->images, s->labels, NULL, STEPS_IMAGES, NULL, &score));
+    return score;
+}
+
+/* Without a fetch, whatever the host's copy is. */
+void test_weights_are_scored_in_place(void **state)
+{
+    static const char *const sets[] = {"train.batch=41", "train.shards=4", "train.lr=0.01",
+                                       "train.average_decay=0.9", ""};
+    struct steps *s = steps_open(*state, sets);
+    const struct tr_evaluator_config cfg = {.spec = s->spec,
+                                            .layout = s->layout,
+                                            .backend = nn_device_backend(*state),
+                                            .precision = (enum nn_precision)s->model.precision,
+                                            .group = s->group,
+                                            .nlanes = 2,
+                                            .device = *state};
+    struct tr_evaluator *e;
+    expect_ok(tr_evaluator_open(&e, &cfg));
+    steps_run(s, 0, 2);
+    expect_ok(tr_engine_look_ahead(s->engine, 0.25));
+    for (size_t k = 0; k < s->layout->ntotal; k++)
+        tr_engine_weights(s->engine)[k] = NAN;
+    struct tr_score got = score_of(e, s, tr_engine_weights_in_place(s->engine));
+    expect_ok(tr_engine_fetch(s->engine));
+    struct tr_score want = score_of(e, s, tr_engine_weights(s->engine));
+    assert_true(isfinite(got.loss) && got.loss > 0);
+    assert_memory_equal(&got.loss, &want.loss, sizeof got.loss);
+    tr_evaluator_close(&e);
+    steps_close(&s);
+}
 
 void test_graphs_change_no_bit(void **state)
 {

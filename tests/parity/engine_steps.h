@@ -41,6 +41,7 @@ double steps_distance(struct steps *a, struct steps *b, const char **where);
 void test_losses_and_weights_are_the_cpus(void **state);
 void test_updates_are_the_cpus(void **state);
 void test_look_aheads_are_the_cpus(void **state);
+void test_weights_are_scored_in_place(void **state);
 void test_graphs_change_no_bit(void **state);
 void test_reruns_and_resumes_change_no_bit(void **state);
 void test_fp16_skips_and_grows(void **state);

@@ -273,6 +273,7 @@ int main(void)
         cmocka_unit_test_prestate(test_losses_and_weights_are_the_cpus, device),
         cmocka_unit_test_prestate(test_updates_are_the_cpus, device),
         cmocka_unit_test_prestate(test_look_aheads_are_the_cpus, device),
+        cmocka_unit_test_prestate(test_weights_are_scored_in_place, device),
         cmocka_unit_test_prestate(test_graphs_change_no_bit, device),
         cmocka_unit_test_prestate(test_reruns_and_resumes_change_no_bit, device),
         cmocka_unit_test_prestate(test_fp16_skips_and_grows, device),
