@@ -266,7 +266,7 @@ static cm_status open_arenas(struct tr_engine *self)
         cm_alloc_aligned(&self->gradients, self->cfg.layout->ntotal, sizeof(float), "gradients"));
     self->lane_weights = self->weights;
     self->lane_gradients = self->gradients;
-    return CM_OK;
+    return tr_optimizer_make_room(self->optimizer);
 }
 
 static void close_arenas(struct tr_engine *self)

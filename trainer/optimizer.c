@@ -24,7 +24,7 @@ struct tr_optimizer {
     float *slot[TR_OPTIMIZER_SLOTS]; /* nparam floats each */
     size_t nmatrices;
     struct nn_muon_matrix *matrices; /* in arena order */
-    float **space;                   /* of each matrix: they may be updated side by side */
+    float **space; /* of each matrix, for they may be updated side by side; NULL: no apply */
 };
 
 /* ---- groups ---- */
@@ -175,7 +175,6 @@ static cm_status open_spans(struct tr_optimizer *self, const struct nn_layout *l
     size_t n = layout->ntensors;
     CM_TRY(cm_alloc(&self->spans, n, sizeof *self->spans, "optimiser groups"));
     CM_TRY(cm_alloc(&self->matrices, n, sizeof *self->matrices, "Muon's matrices"));
-    CM_TRY(cm_alloc(&self->space, n, sizeof *self->space, "Muon's matrices"));
     for (size_t t = 0; t < n; t++) {
         const struct nn_tensor *tensor = &layout->tensors[t];
         if (!tensor->trained)
@@ -188,13 +187,10 @@ static cm_status open_spans(struct tr_optimizer *self, const struct nn_layout *l
             continue;
         span->matrix = self->nmatrices++;
         size_t rows = (size_t)tensor->dim[0];
-        struct nn_muon_matrix *m = &self->matrices[span->matrix];
-        *m = (struct nn_muon_matrix){.offset = tensor->offset,
-                                     .rows = rows,
-                                     .cols = tensor->n / rows,
-                                     .span = (int)self->nspans - 1};
-        CM_TRY(cm_alloc_aligned(&self->space[span->matrix], nn_muon_space(m), sizeof(float),
-                                "Muon's products"));
+        self->matrices[span->matrix] = (struct nn_muon_matrix){.offset = tensor->offset,
+                                                               .rows = rows,
+                                                               .cols = tensor->n / rows,
+                                                               .span = (int)self->nspans - 1};
     }
     return CM_OK;
 }
@@ -229,7 +225,7 @@ void tr_optimizer_close(struct tr_optimizer **o)
         return;
     for (int s = 0; s < TR_OPTIMIZER_SLOTS; s++)
         cm_free(&self->slot[s]);
-    for (size_t i = 0; i < self->nmatrices; i++)
+    for (size_t i = 0; self->space && i < self->nmatrices; i++)
         cm_free(&self->space[i]);
     cm_free(&self->space);
     cm_free(&self->matrices);
@@ -356,6 +352,15 @@ static void update_range(struct tr_optimizer *o, const struct nn_coefficients *c
         update_adagrad(w, g, first, to - from, *c, scale);
         break;
     }
+}
+
+cm_status tr_optimizer_make_room(struct tr_optimizer *o)
+{
+    CM_TRY(cm_alloc(&o->space, o->nmatrices, sizeof *o->space, "Muon's products"));
+    for (size_t i = 0; i < o->nmatrices; i++)
+        CM_TRY(cm_alloc_aligned(&o->space[i], nn_muon_space(&o->matrices[i]), sizeof(float),
+                                "Muon's products"));
+    return CM_OK;
 }
 
 void tr_optimizer_apply(struct tr_optimizer *o, const struct tr_update *u, float *weights,

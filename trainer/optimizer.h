@@ -47,6 +47,8 @@ struct tr_update {
     double epoch; /* for "until" */
     int64_t step; /* 0-based; adam's t is step + 1 */
 };
+/* Before the first apply: room for Muon's products. Who only keeps the state needs none. */
+CM_MUST_CHECK cm_status tr_optimizer_make_room(struct tr_optimizer *o);
 /* Updates weights[begin, end) of the parameter part from gradients of the same places; but Muon's
  * tensors whole, in the range where they begin: all gradients are there before. */
 void tr_optimizer_apply(struct tr_optimizer *o, const struct tr_update *u, float *weights,

@@ -209,6 +209,7 @@ static void compare_update(struct nn_device *gpu, struct tr_train_config cfg)
     struct nn_coefficients c[2];
     struct tr_optimizer *cpu;
     must(tr_optimizer_open(&cpu, &cfg, &layout));
+    must(tr_optimizer_make_room(cpu));
     fill(weights, 5, ARENA);
     struct nn_update_args args = {.optimizer = (enum nn_optimizer)cfg.optimizer,
                                   .momentum = cfg.momentum > 0,

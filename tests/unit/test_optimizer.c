@@ -82,6 +82,7 @@ static void run_steps(const struct tr_train_config *c, float *w, const size_t *c
 {
     struct tr_optimizer *o;
     assert_int_equal(tr_optimizer_open(&o, c, &layout), CM_OK);
+    assert_int_equal(tr_optimizer_make_room(o), CM_OK);
     for (int step = 0; step < 20; step++) {
         float g[N];
         for (int i = 0; i < N; i++)
