@@ -80,7 +80,7 @@ CM_MUST_CHECK cm_status nn_device_copy(struct nn_device *device, struct ln_lane 
 CM_MUST_CHECK cm_status nn_device_merge(struct nn_device *device, struct ln_lane *lane, float *dst,
                                         const float *src, size_t n, bool compress);
 /* y[i] = x[i] in another type, rounded to nearest. */
-CM_MUST_CHECK cm_status nn_device_cast(struct nn_device *device, struct ln_lane *lane,
+CM_MUST_CHECK cm_status nn_device_cast(const struct nn_device *device, struct ln_lane *lane,
                                        enum nn_dtype to, void *y, enum nn_dtype from, const void *x,
                                        size_t n);
 /* *out = sum of squares, as cm_vec_sum_squares adds (the same bits). space: a double for each 4,096

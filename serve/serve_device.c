@@ -74,7 +74,7 @@ void sv_device_close(struct sv_device **d)
 
 struct nn_device *sv_device_gpu(const struct sv_device *d)
 {
-    return d ? d->gpu : NULL;
+    return d->gpu;
 }
 
 const char *sv_device_name(const struct sv_device *d)

@@ -9,8 +9,8 @@ cm_status nn_device_merge(struct nn_device *gpu, struct ln_lane *lane, float *ds
     return nn_gpu_launch(&gpu->backend, lane, NN_KERNEL_merge, nn_grid_of(n), &args);
 }
 
-cm_status nn_device_cast(struct nn_device *gpu, struct ln_lane *lane, enum nn_dtype to, void *y,
-                         enum nn_dtype from, const void *x, size_t n)
+cm_status nn_device_cast(const struct nn_device *gpu, struct ln_lane *lane, enum nn_dtype to,
+                         void *y, enum nn_dtype from, const void *x, size_t n)
 {
     struct nn_cast_args args = {.n = n, .from = from, .to = to, .x = x, .y = y};
     return nn_gpu_launch(&gpu->backend, lane, NN_KERNEL_cast, nn_grid_of(n), &args);

@@ -350,16 +350,13 @@ static cm_status accumulate(const struct nn_backend *backend, struct ln_lane *la
 static cm_status to_f32(const struct nn_backend *backend, struct ln_lane *lane, enum nn_dtype dtype,
                         float *dst, const void *src, size_t n)
 {
-    struct nn_cast_args args = {.n = n, .from = dtype, .to = NN_F32, .x = src};
-    if (lane) { /* a kernel writes pinned memory directly */
-        args.y = dst;
-        return nn_gpu_launch(backend, lane, NN_KERNEL_cast, nn_grid_of(n), &args);
-    }
+    const struct nn_device *gpu = nn_gpu_of(backend);
+    if (lane) /* a kernel writes pinned memory directly */
+        return nn_device_cast(gpu, lane, NN_F32, dst, dtype, src, n);
     float *wide = NULL;
     CM_TRY(alloc(backend, &wide, n * sizeof *wide, "logits"));
-    args.y = wide;
     cm_status st;
-    CM_GOTO(st, nn_gpu_launch(backend, NULL, NN_KERNEL_cast, nn_grid_of(n), &args), out);
+    CM_GOTO(st, nn_device_cast(gpu, NULL, NN_F32, wide, dtype, src, n), out);
     CM_GOTO(st, copy(backend, NULL, dst, wide, n * sizeof *wide), out);
     st = settle(backend);
 out:

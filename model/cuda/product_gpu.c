@@ -236,10 +236,9 @@ static cm_status filter_gradient(const struct nn_op *op, const struct nn_op_args
     if (p->wide)
         return run(op, a, NN_PRODUCT_FILTER, a->x[0], a->dy, a->dparam);
     void *narrow = (char *)a->scratch + p->narrow_at;
-    struct nn_cast_args args = {
-        .n = filter_count(p), .from = op->desc.dtype, .to = NN_F32, .x = narrow, .y = a->dparam};
     CM_TRY(run(op, a, NN_PRODUCT_FILTER, a->x[0], a->dy, narrow));
-    return nn_gpu_launch(op->backend, a->stream, NN_KERNEL_cast, nn_grid_of(args.n), &args);
+    return nn_device_cast(nn_gpu_of(op->backend), a->stream, NN_F32, a->dparam, op->desc.dtype,
+                          narrow, filter_count(p));
 }
 
 static cm_status product_backward(const struct nn_op *op, const struct nn_op_args *a)
