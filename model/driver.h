@@ -73,10 +73,14 @@ struct nn_driver {
     /* kernel: enum nn_kernel of cuda/kernels_list.h; args are copied. */
     int (*launch)(void *stream, int kernel, const struct nn_grid *grid, const void *args);
 
-    /* Only ways whose bits are the same in every run. engine NULL: the rank-th (from 0) of those
-     * that the library's heuristic names and that work; else that very one. Never timed. */
+    /* Only ways whose bits are the same in every run. engine NULL: the first of those that the
+     * library's heuristic names and that works; else that very one. Never timed. */
     int (*product_open)(void *stream, const struct nn_product *product, const char *engine,
-                        int rank, struct nn_product_plan *out);
+                        struct nn_product_plan *out);
+    /* Those that the heuristic names, in its order and at most `most` of them; not all need work.
+     * Returns how many: none where it fails. */
+    int (*product_ways)(void *stream, const struct nn_product *product,
+                        char (*engines)[NN_ENGINE_TEXT], int most);
     void (*product_close)(void *handle);
     int (*product_run)(void *stream, void *handle, const void *a, const void *b, void *c,
                        void *workspace);

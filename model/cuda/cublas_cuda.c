@@ -96,37 +96,46 @@ static cublasStatus_t wish(cublasLtMatmulPreference_t wanted)
     return st;
 }
 
-static cublasStatus_t choose(struct nn_cuda_stream *s, struct matrices *m, int rank)
+/* The ways that the heuristic names and that work; how many goes to *n. */
+static cublasStatus_t ask(struct nn_cuda_stream *s, const struct matrices *m,
+                          cublasLtMatmulHeuristicResult_t way[MOST_WAYS], int *n)
 {
     cublasLtMatmulPreference_t wanted = NULL;
-    cublasLtMatmulHeuristicResult_t found[MOST_WAYS];
-    int nfound = 0, nworking = 0;
-    memset(found, 0, sizeof found); /* what it leaves alone is in the way's text, too */
+    int nfound = 0;
+    *n = 0;
+    memset(way, 0, MOST_WAYS * sizeof *way); /* what it leaves alone is in the way's text, too */
     cublasStatus_t st = cublasLtMatmulPreferenceCreate(&wanted);
     if (st == CUBLAS_STATUS_SUCCESS)
         st = wish(wanted);
     if (st == CUBLAS_STATUS_SUCCESS)
         st = cublasLtMatmulAlgoGetHeuristic(s->cublas, m->what, m->a, m->b, m->c, m->c, wanted,
-                                            MOST_WAYS, found, &nfound);
+                                            MOST_WAYS, way, &nfound);
     if (wanted)
         (void)cublasLtMatmulPreferenceDestroy(wanted);
+    for (int i = 0; i < nfound && st == CUBLAS_STATUS_SUCCESS; i++)
+        if (way[i].state == CUBLAS_STATUS_SUCCESS)
+            way[(*n)++] = way[i];
+    return st;
+}
+
+static cublasStatus_t choose(struct nn_cuda_stream *s, struct matrices *m)
+{
+    cublasLtMatmulHeuristicResult_t way[MOST_WAYS];
+    int n;
+    cublasStatus_t st = ask(s, m, way, &n);
     if (st != CUBLAS_STATUS_SUCCESS)
         return st;
-    for (int i = 0; i < nfound; i++)
-        if (found[i].state == CUBLAS_STATUS_SUCCESS && nworking++ == rank) {
-            m->way = found[i].algo;
-            m->workspace = found[i].workspaceSize;
-            return CUBLAS_STATUS_SUCCESS;
-        }
-    return CUBLAS_STATUS_NOT_SUPPORTED;
+    m->way = way[0].algo;
+    m->workspace = way[0].workspaceSize;
+    return n > 0 ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 
 /* --- the way as text --- */
 
-static void write_way(const struct matrices *m, char text[NN_ENGINE_TEXT])
+static void write_way(const cublasLtMatmulAlgo_t *way, char text[NN_ENGINE_TEXT])
 {
-    unsigned char bytes[sizeof m->way];
-    memcpy(bytes, &m->way, sizeof bytes);
+    unsigned char bytes[sizeof *way];
+    memcpy(bytes, way, sizeof bytes);
     _Static_assert(2 * sizeof bytes < NN_ENGINE_TEXT, "room for the way's text");
     for (size_t i = 0; i < sizeof bytes; i++)
         snprintf(text + 2 * i, 3, "%02x", (unsigned)bytes[i]);
@@ -152,7 +161,7 @@ static cublasStatus_t read_way(struct nn_cuda_stream *s, struct matrices *m, con
 }
 
 int nn_cublas_open(struct nn_cuda_stream *s, const struct nn_product *p, const char *engine,
-                   int rank, struct nn_product_plan *out)
+                   struct nn_product_plan *out)
 {
     struct matrices *m = calloc(1, sizeof *m);
     if (!m)
@@ -160,7 +169,7 @@ int nn_cublas_open(struct nn_cuda_stream *s, const struct nn_product *p, const c
     m->library = &library;
     cublasStatus_t st = describe(m, p);
     if (st == CUBLAS_STATUS_SUCCESS)
-        st = engine ? read_way(s, m, engine) : choose(s, m, rank);
+        st = engine ? read_way(s, m, engine) : choose(s, m);
     if (st != CUBLAS_STATUS_SUCCESS) {
         snprintf(out->why, sizeof out->why, "cuBLASLt: %s", cublasLtGetStatusName(st));
         close_matrices(m);
@@ -168,6 +177,23 @@ int nn_cublas_open(struct nn_cuda_stream *s, const struct nn_product *p, const c
     }
     out->handle = m;
     out->workspace = m->workspace;
-    write_way(m, out->engine);
+    write_way(&m->way, out->engine);
     return 0;
+}
+
+int nn_cublas_ways(struct nn_cuda_stream *s, const struct nn_product *p,
+                   char (*engines)[NN_ENGINE_TEXT], int most)
+{
+    cublasLtMatmulHeuristicResult_t way[MOST_WAYS];
+    int n = 0;
+    struct matrices *m = calloc(1, sizeof *m);
+    if (!m)
+        return 0;
+    if (describe(m, p) != CUBLAS_STATUS_SUCCESS || ask(s, m, way, &n) != CUBLAS_STATUS_SUCCESS)
+        n = 0;
+    close_matrices(m);
+    n = n < most ? n : most;
+    for (int i = 0; i < n; i++)
+        write_way(&way[i].algo, engines[i]);
+    return n;
 }

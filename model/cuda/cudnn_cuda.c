@@ -240,28 +240,37 @@ static cudnnStatus_t write_engine(descriptor config, char text[NN_ENGINE_TEXT])
     return st;
 }
 
-/* Tries a configuration; on success the plan and its text are there. */
-static cudnnStatus_t take(struct convolution *c, cudnnHandle_t handle, descriptor config,
-                          enum nn_dtype dtype, char text[NN_ENGINE_TEXT])
+/* A configuration's text, where its engine will do. */
+static cudnnStatus_t name_engine(descriptor config, enum nn_dtype dtype, char text[NN_ENGINE_TEXT])
 {
     cudnnStatus_t st = CUDNN_STATUS_SUCCESS;
     descriptor engine = engine_of(&st, config);
     if (st == CUDNN_STATUS_SUCCESS && !is_honest(engine, dtype))
         st = CUDNN_STATUS_NOT_SUPPORTED;
     destroy(&engine);
-    if (st == CUDNN_STATUS_SUCCESS)
-        st = write_engine(config, text);
+    return st == CUDNN_STATUS_SUCCESS ? write_engine(config, text) : st;
+}
+
+/* Tries a configuration; on success the plan and its text are there. */
+static cudnnStatus_t take(struct convolution *c, cudnnHandle_t handle, descriptor config,
+                          enum nn_dtype dtype, char text[NN_ENGINE_TEXT])
+{
+    cudnnStatus_t st = name_engine(config, dtype, text);
     return st == CUDNN_STATUS_SUCCESS ? build_plan(c, handle, config) : st;
 }
 
-/* Of the configurations that a heuristic names, the rank-th that works; *rank goes down by those
- * that did. */
-static cudnnStatus_t search(struct convolution *c, cudnnHandle_t handle,
-                            cudnnBackendHeurMode_t mode, int *rank, const struct nn_product *p,
-                            char text[NN_ENGINE_TEXT])
+/* --- heuristics --- */
+
+/* What a heuristic names, n of them; the caller destroys all. */
+struct configs {
+    descriptor config[MOST_ENGINES];
+    int n;
+};
+
+static cudnnStatus_t ask(struct configs *found, const struct convolution *c,
+                         cudnnBackendHeurMode_t mode)
 {
-    cudnnStatus_t st = CUDNN_STATUS_SUCCESS, last = CUDNN_STATUS_NOT_SUPPORTED;
-    descriptor config[MOST_ENGINES] = {NULL};
+    cudnnStatus_t st = CUDNN_STATUS_SUCCESS;
     int64_t n = 0;
     descriptor heuristic = make(&st, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
     set(&st, heuristic, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
@@ -269,21 +278,45 @@ static cudnnStatus_t search(struct convolution *c, cudnnHandle_t handle,
     set(&st, heuristic, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
     finalize(&st, heuristic);
     for (int i = 0; i < MOST_ENGINES; i++)
-        config[i] = make(&st, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+        found->config[i] = make(&st, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
     if (st == CUDNN_STATUS_SUCCESS)
         st = cudnnBackendGetAttribute(heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS,
-                                      CUDNN_TYPE_BACKEND_DESCRIPTOR, MOST_ENGINES, &n, config);
-    for (int64_t i = 0; i < n && i < MOST_ENGINES && st == CUDNN_STATUS_SUCCESS && !c->plan; i++) {
-        last = take(c, handle, config[i], p->dtype, text);
-        if (last == CUDNN_STATUS_SUCCESS && (*rank)-- > 0) {
-            destroy(&c->plan);
-            last = CUDNN_STATUS_NOT_SUPPORTED;
-        }
-    }
-    for (int i = 0; i < MOST_ENGINES; i++)
-        destroy(&config[i]);
+                                      CUDNN_TYPE_BACKEND_DESCRIPTOR, MOST_ENGINES, &n,
+                                      found->config);
     destroy(&heuristic);
+    found->n = st != CUDNN_STATUS_SUCCESS ? 0 : (int)(n < MOST_ENGINES ? n : MOST_ENGINES);
+    return st;
+}
+
+static void destroy_all(struct configs *found)
+{
+    for (int i = 0; i < MOST_ENGINES; i++)
+        destroy(&found->config[i]);
+}
+
+/* Takes the first that works. */
+static cudnnStatus_t choose(struct convolution *c, cudnnHandle_t handle,
+                            cudnnBackendHeurMode_t mode, const struct nn_product *p,
+                            char text[NN_ENGINE_TEXT])
+{
+    struct configs found;
+    cudnnStatus_t st = ask(&found, c, mode), last = CUDNN_STATUS_NOT_SUPPORTED;
+    for (int i = 0; i < found.n && !c->plan; i++)
+        last = take(c, handle, found.config[i], p->dtype, text);
+    destroy_all(&found);
     return st == CUDNN_STATUS_SUCCESS ? last : st;
+}
+
+/* Behind the n that are there. Returns how many there are now. */
+static int list(const struct convolution *c, cudnnBackendHeurMode_t mode, enum nn_dtype dtype,
+                char (*engines)[NN_ENGINE_TEXT], int n, int most)
+{
+    struct configs found;
+    (void)ask(&found, c, mode); /* it fails: none */
+    for (int i = 0; i < found.n && n < most; i++)
+        n += name_engine(found.config[i], dtype, engines[n]) == CUDNN_STATUS_SUCCESS;
+    destroy_all(&found);
+    return n;
 }
 
 /* The configuration that a text names. */
@@ -362,7 +395,7 @@ static const struct nn_product_library library = {.close = close_convolution,
                                                   .run = run_convolution};
 
 int nn_cudnn_open(struct nn_cuda_stream *s, const struct nn_product *p, const char *engine,
-                  int rank, struct nn_product_plan *out)
+                  struct nn_product_plan *out)
 {
     struct convolution *c = calloc(1, sizeof *c);
     if (!c)
@@ -373,9 +406,9 @@ int nn_cudnn_open(struct nn_cuda_stream *s, const struct nn_product *p, const ch
     if (st == CUDNN_STATUS_SUCCESS && engine) {
         st = rebuild(c, s->cudnn, engine, p, out->engine);
     } else if (st == CUDNN_STATUS_SUCCESS) {
-        st = search(c, s->cudnn, CUDNN_HEUR_MODE_A, &rank, p, out->engine);
+        st = choose(c, s->cudnn, CUDNN_HEUR_MODE_A, p, out->engine);
         if (!c->plan)
-            st = search(c, s->cudnn, CUDNN_HEUR_MODE_FALLBACK, &rank, p, out->engine);
+            st = choose(c, s->cudnn, CUDNN_HEUR_MODE_FALLBACK, p, out->engine);
     }
     if (st != CUDNN_STATUS_SUCCESS || !c->plan) {
         st = st == CUDNN_STATUS_SUCCESS ? CUDNN_STATUS_NOT_SUPPORTED : st;
@@ -387,4 +420,19 @@ int nn_cudnn_open(struct nn_cuda_stream *s, const struct nn_product *p, const ch
     out->handle = c;
     out->workspace = (size_t)c->workspace;
     return 0;
+}
+
+int nn_cudnn_ways(struct nn_cuda_stream *s, const struct nn_product *p,
+                  char (*engines)[NN_ENGINE_TEXT], int most)
+{
+    int n = 0;
+    struct convolution *c = calloc(1, sizeof *c);
+    if (!c)
+        return 0;
+    if (build_graph(c, s->cudnn, p) == CUDNN_STATUS_SUCCESS) {
+        n = list(c, CUDNN_HEUR_MODE_A, p->dtype, engines, n, most);
+        n = list(c, CUDNN_HEUR_MODE_FALLBACK, p->dtype, engines, n, most);
+    }
+    close_convolution(c);
+    return n;
 }

@@ -184,11 +184,17 @@ static int launch(void *stream, int kernel, const struct nn_grid *grid, const vo
 }
 
 static int product_open(void *stream, const struct nn_product *product, const char *engine,
-                        int rank, struct nn_product_plan *out)
+                        struct nn_product_plan *out)
 {
     memset(out, 0, sizeof *out);
-    return (product->linear ? nn_cublas_open : nn_cudnn_open)(enter(stream), product, engine, rank,
-                                                              out);
+    return (product->linear ? nn_cublas_open : nn_cudnn_open)(enter(stream), product, engine, out);
+}
+
+static int product_ways(void *stream, const struct nn_product *product,
+                        char (*engines)[NN_ENGINE_TEXT], int most)
+{
+    return (product->linear ? nn_cublas_ways : nn_cudnn_ways)(enter(stream), product, engines,
+                                                              most);
 }
 
 static void product_close(void *handle)
@@ -297,6 +303,7 @@ static const struct nn_driver driver = {
     .copy = copy,
     .launch = launch,
     .product_open = product_open,
+    .product_ways = product_ways,
     .product_close = product_close,
     .product_run = product_run,
     .event_open = event_open,

@@ -83,8 +83,7 @@ static cm_status choose(struct nn_op *op, const struct nn_product *product,
         CM_TRY(make_key(key, nn_op_kind_name(d->kind), product));
         CM_TRY(nn_gpu_search(gpu, product, key, d->engines->search, plan, code));
     } else {
-        *code =
-            gpu->driver->product_open(gpu->stream, product, known ? known->name : NULL, 0, plan);
+        *code = gpu->driver->product_open(gpu->stream, product, known ? known->name : NULL, plan);
     }
     if (known && *code)
         return CM_FAIL(CM_EMISMATCH, "engine '%s' for '%s' is not to be had on %s: %s", known->name,

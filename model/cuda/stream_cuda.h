@@ -38,9 +38,13 @@ struct nn_product_library {
 };
 
 int nn_cudnn_open(struct nn_cuda_stream *s, const struct nn_product *product, const char *engine,
-                  int rank, struct nn_product_plan *out);
+                  struct nn_product_plan *out);
 int nn_cublas_open(struct nn_cuda_stream *s, const struct nn_product *product, const char *engine,
-                   int rank, struct nn_product_plan *out);
+                   struct nn_product_plan *out);
+int nn_cudnn_ways(struct nn_cuda_stream *s, const struct nn_product *product,
+                  char (*engines)[NN_ENGINE_TEXT], int most);
+int nn_cublas_ways(struct nn_cuda_stream *s, const struct nn_product *product,
+                   char (*engines)[NN_ENGINE_TEXT], int most);
 
 /* nccl_cuda.c */
 extern const struct nn_comm_driver nn_cuda_comm;

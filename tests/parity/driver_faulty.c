@@ -78,10 +78,10 @@ static int launch(void *stream, int kernel, const struct nn_grid *grid, const vo
 }
 
 static int product_open(void *stream, const struct nn_product *product, const char *engine,
-                        int rank, struct nn_product_plan *out)
+                        struct nn_product_plan *out)
 {
     if (!driver_faults.no_products)
-        return driver_host.product_open(stream, product, engine, rank, out);
+        return driver_host.product_open(stream, product, engine, out);
     *out = (struct nn_product_plan){.why = "not by this library"};
     return FAILED;
 }

@@ -314,6 +314,26 @@ static bool find_way(int way, int64_t *longer_ms)
     return at || way == 0;
 }
 
+static void write_way(char engine[NN_ENGINE_TEXT], int way)
+{
+    if (way == 0)
+        snprintf(engine, NN_ENGINE_TEXT, "loops");
+    else
+        snprintf(engine, NN_ENGINE_TEXT, "loops %d", way);
+}
+
+static int product_ways(void *stream, const struct nn_product *product,
+                        char (*engines)[NN_ENGINE_TEXT], int most)
+{
+    int64_t unused;
+    int n = 0;
+    (void)stream;
+    (void)product;
+    for (; n < most && find_way(n, &unused); n++)
+        write_way(engines[n], n);
+    return n;
+}
+
 /* A product in one of the ways. */
 struct way {
     struct nn_product product;
@@ -322,21 +342,20 @@ struct way {
 
 /* As a library may: dw in fp32 only from fp32, or of some numbers of images. */
 static int product_open(void *stream, const struct nn_product *product, const char *engine,
-                        int rank, struct nn_product_plan *out)
+                        struct nn_product_plan *out)
 {
     struct way way = {.product = *product};
+    int number = 0;
     (void)stream;
     *out = (struct nn_product_plan){.workspace = result_count(product) * sizeof(float)};
-    if (engine && sscanf(engine, "loops %d", &rank) != 1)
-        rank = strcmp(engine, "loops") == 0 ? 0 : -1;
-    if (rank < 0 || !find_way(rank, &way.longer_ms) ||
+    if (engine && sscanf(engine, "loops %d", &number) != 1)
+        number = strcmp(engine, "loops") == 0 ? 0 : -1;
+    if (number < 0 || !find_way(number, &way.longer_ms) ||
         (product->wide && product->dtype != NN_F32 && product->n % 3 == 0)) {
         snprintf(out->why, sizeof out->why, "no such engine");
         return BAD_LAUNCH;
     }
-    snprintf(out->engine, sizeof out->engine, "loops");
-    if (rank > 0)
-        snprintf(out->engine, sizeof out->engine, "loops %d", rank);
+    write_way(out->engine, number);
     int code = take(&out->handle, sizeof way);
     if (code == 0)
         memcpy(out->handle, &way, sizeof way);
@@ -407,6 +426,7 @@ const struct nn_driver driver_host = {
     .copy = copy,
     .launch = launch,
     .product_open = product_open,
+    .product_ways = product_ways,
     .product_close = product_close,
     .product_run = product_run,
     .event_open = host_event_open,

@@ -17,12 +17,14 @@ static struct {
     int nways;
     double seconds[MOST][3]; /* of a way's rounds */
     bool fails[MOST];        /* to run */
+    bool broken[MOST];       /* named, but cannot be built */
     size_t most;             /* bytes of an allocation; 0: any number */
     int last;                /* the way that is timed passes the search's deadline; -1: none */
     bool lost;               /* no stream gets idle: a fault of the GPU */
     struct nn_engine_search *search;
-    int way, round;            /* that ran last; whose time is read next */
-    int ntimes, nlooks, given; /* calls of run; of open, without a name; not given back */
+    int way, round;             /* that ran last; whose time is read next */
+    int ntimes, nopened, given; /* runs; ways that were built; what was not given back */
+    int nblocks;                /* of memory that were taken */
 } script;
 
 static struct nn_driver driver;
@@ -35,16 +37,16 @@ struct product {
 };
 
 static int product_open(void *stream, const struct nn_product *product, const char *engine,
-                        int rank, struct nn_product_plan *out)
+                        struct nn_product_plan *out)
 {
-    int way = rank;
+    int way = 0;
     *out = (struct nn_product_plan){.why = "no such way"};
     if (engine && sscanf(engine, "way %d", &way) != 1)
         return LOST;
-    script.nlooks += !engine;
-    if (way >= script.nways)
+    script.nopened++;
+    if (way >= script.nways || script.broken[way])
         return LOST;
-    int code = driver_host.product_open(stream, product, NULL, 0, out);
+    int code = driver_host.product_open(stream, product, NULL, out);
     struct product *self = code ? NULL : calloc(1, sizeof *self);
     if (!self)
         return code ? code : LOST;
@@ -53,6 +55,17 @@ static int product_open(void *stream, const struct nn_product *product, const ch
     snprintf(out->engine, sizeof out->engine, "way %d", way);
     script.given++;
     return 0;
+}
+
+static int product_ways(void *stream, const struct nn_product *product,
+                        char (*engines)[NN_ENGINE_TEXT], int most)
+{
+    int n = script.nways < most ? script.nways : most;
+    (void)stream;
+    (void)product;
+    for (int i = 0; i < n; i++)
+        snprintf(engines[i], NN_ENGINE_TEXT, "way %d", i);
+    return n;
 }
 
 static void product_close(void *handle)
@@ -102,6 +115,7 @@ static int alloc(void **out, size_t nbytes)
     if (script.most > 0 && nbytes > script.most)
         return driver_host.out_of_memory;
     script.given++;
+    script.nblocks++;
     return driver_host.alloc(out, nbytes);
 }
 
@@ -189,7 +203,23 @@ static void of_equals_the_first_is_taken_and_some_are_enough(void **state)
     set_script(MOST);
     set_times(8, 0.1, 0.1, 0.1); /* the ninth */
     assert_int_equal(find(&search), 0);
-    assert_int_equal(script.nlooks, 8);
+    assert_int_equal(script.nopened, 8); /* each once */
+    assert_int_equal(script.nblocks, 2); /* operands, and a workspace that serves them all */
+    nn_engines_release(&search.found);
+}
+
+/* It counts for nothing: the ninth that works is not among the first eight. */
+static void what_cannot_be_built_is_passed_over(void **state)
+{
+    struct nn_engine_search search = without_end();
+    (void)state;
+    set_script(MOST);
+    script.broken[1] = script.broken[2] = true;
+    set_times(9, 0.1, 0.1, 0.1);
+    set_times(10, 0.05, 0.05, 0.05);
+    assert_int_equal(find(&search), 9);
+    assert_int_equal(script.ntimes, 8 * 4);
+    assert_int_equal(search.ntimed, 1);
     nn_engines_release(&search.found);
 }
 
@@ -222,10 +252,11 @@ static void the_deadline_ends_it(void **state)
     assert_int_equal(search.nleft, 1);
     assert_int_equal(search.ntimed, 0);
     assert_int_equal(search.found.n, 0);
-    script.ntimes = script.nlooks = 0;
+    script.ntimes = script.nopened = script.nblocks = 0;
     assert_int_equal(find(&search), 0); /* it has passed: the library's first, not timed */
     assert_int_equal(script.ntimes, 0);
-    assert_int_equal(script.nlooks, 1);
+    assert_int_equal(script.nopened, 1);
+    assert_int_equal(script.nblocks, 0);
     assert_int_equal(search.nleft, 2);
 }
 
@@ -431,6 +462,7 @@ int main(void)
 {
     driver = driver_host;
     driver.product_open = product_open;
+    driver.product_ways = product_ways;
     driver.product_close = product_close;
     driver.product_run = product_run;
     driver.timer_open = timer_open;
@@ -446,6 +478,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_fastest_is_taken),
         cmocka_unit_test(of_equals_the_first_is_taken_and_some_are_enough),
+        cmocka_unit_test(what_cannot_be_built_is_passed_over),
         cmocka_unit_test(what_does_not_run_is_passed_over),
         cmocka_unit_test(the_deadline_ends_it),
         cmocka_unit_test(a_way_that_is_gone_is_searched_anew),
