@@ -178,7 +178,8 @@ static const struct cm_opt opts[] = {
     {.name = "lost",
      .type = CM_OPT_FLAG,
      .offset = offsetof(struct options, lost),
-     .help = "for the batch script: 0 when the job's run has just lost a rank, else 1"},
+     .help = "for the batch script: 0 when the job's run has just lost a rank, and not in the same "
+             "step for the third time, else 1"},
 };
 static const struct cm_command command = {
     .name = "flywheel submit",
@@ -188,7 +189,8 @@ static const struct cm_command command = {
     .summary = "Queues 'flywheel train CONFIG' with Slurm, as section cluster says.",
     .details =
         "The run saves when Slurm warns it (cluster.warn_s before the limit, or preemption) and "
-        "is queued again until it is done. So is one that loses a rank, cluster.requeues times.",
+        "is queued again until it is done. So is one that loses a rank, cluster.requeues times, "
+        "but not when it is in the same step three times.",
     .opts = opts,
     .nopts = sizeof opts / sizeof *opts};
 
@@ -261,15 +263,15 @@ static cm_status queue_script(const char *text)
     return code ? CM_FAIL(CM_EIO, "sbatch ended with code %d", code) : CM_OK;
 }
 
-/* Is this job's life one that lost a rank? */
-static cm_status ask_lost(bool *lost, const char *config, const char *run)
+/* Is this job's life one that lost a rank, and the next worth a try? */
+static cm_status ask_lost(bool *again, const char *config, const char *run)
 {
     struct la_cluster cluster;
     char run_dir[CM_PATH], what[512];
     const char *job = getenv(LA_ENV_JOB), *life = getenv(LA_ENV_LIFE);
     CM_TRY(read_config(&cluster, run_dir, config, run));
-    *lost = job && life && la_lives_lost_a_rank(run_dir, job, strtoll(life, NULL, 10), what);
-    if (*lost)
+    *again = job && life && la_lives_go_on(run_dir, job, strtoll(life, NULL, 10), what);
+    if (*again)
         cm_log_warn("lost a rank: %s; queued again, restart %lld of at most %lld", what,
                     strtoll(life, NULL, 10) + 1, (long long)cluster.requeues);
     return CM_OK;
@@ -283,9 +285,9 @@ int la_command_submit(int argc, char **argv)
     bool helped = false;
     cm_status st = cm_args_parse(&command, argc, argv, &opt, &operands, &n, &helped);
     if (st == CM_OK && !helped && opt.lost) {
-        bool lost = false;
-        st = ask_lost(&lost, operands[0], opt.run);
-        return st == CM_OK && !lost ? 1 : cm_main_end(st);
+        bool again = false;
+        st = ask_lost(&again, operands[0], opt.run);
+        return st == CM_OK && !again ? 1 : cm_main_end(st);
     }
     if (st == CM_OK && !helped) {
         st = make_script(&text, logs, operands[0], opt.run);

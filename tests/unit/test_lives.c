@@ -27,7 +27,30 @@ static bool life(struct la_lives *l, int step)
     la_lives_begin(l, "job", 0);
     if (step >= 0)
         fail_at(step);
+    la_lives_end(l, 1);
     return la_lives_try_again(l, 1);
+}
+
+/* A life that a signal ends. */
+static bool killed(struct la_lives *l, int number)
+{
+    la_lives_begin(l, "job", 0);
+    la_lives_end(l, 128 + number);
+    return la_lives_try_again(l, 128 + number);
+}
+
+static void put_file(const char *name, const char *text)
+{
+    char path[CM_PATH];
+    expect_ok(cm_path_join(path, dir, name));
+    expect_ok(cm_file_replace(path, text, strlen(text)));
+}
+
+static void put_folder(const char *name)
+{
+    char path[CM_PATH];
+    expect_ok(cm_path_join(path, dir, name));
+    expect_ok(cm_dir_make(path));
 }
 
 static size_t events_with(const char *text)
@@ -74,7 +97,8 @@ static void test_lost_lives(void **state)
         fail_as(16, others[i]);
         assert_false(la_lives_is_lost(l));
     }
-    for (int i = 0; i < LA_STEP_TRIES; i++)
+    la_lives_end(l, 1);
+    for (int i = 0; i < LA_LIVES_TRIES; i++)
         assert_true(la_lives_try_again(l, 1)); /* nor is its step counted */
     fail_as(16, ", \"job\": \"job\", \"life\": 1");
     assert_true(la_lives_is_lost(l));
@@ -117,9 +141,10 @@ static void test_killed_lives(void **state)
     assert_non_null(strstr(text, "\"t\": "));
     cm_free(&text);
     assert_int_equal(events_with("\"event\":\"failed\""), 1);
-    assert_true(la_lives_is_lost(l)); /* and over: nobody waits for it */
-    for (int i = 0; i < LA_STEP_TRIES; i++)
-        assert_true(la_lives_try_again(l, 139)); /* in which step is not known */
+    assert_true(la_lives_is_lost(l));                  /* and over: nobody waits for it */
+    assert_true(la_lives_try_again(l, 128 + SIGSEGV)); /* in which step is not known */
+    la_lives_restart(l, 4, 128 + SIGSEGV, 500);
+    assert_int_equal(events_with("\"code\":139,\"delay_ms\":500,\"what\":\"ended by signal 11"), 1);
 
     la_lives_begin(l, "job", 4);
     fail_at(7);
@@ -129,8 +154,70 @@ static void test_killed_lives(void **state)
     cm_free(&text);
 }
 
+/* In whichever step: no further than before is enough. */
+static void test_faults_without_progress(void **state)
+{
+    struct la_lives *l = *state;
+    assert_true(killed(l, SIGSEGV)); /* before it has a config */
+    put_file("config.json", "{\"store\": {\"dir\": \"there/versions\"}}");
+    assert_true(killed(l, SIGABRT));
+    put_folder("checkpoints/v000001"); /* not the store's folder */
+    put_folder("there/versions/v000001");
+    put_folder("there/versions/.tmp-g000002-x");
+    put_folder("there/versions/vnext");
+    put_file("there/versions/latest", "v000001");
+    assert_true(killed(l, SIGSEGV));
+    assert_true(killed(l, SIGBUS));
+    put_folder("there/versions/v000002");
+    assert_true(killed(l, SIGSEGV));
+    assert_true(killed(l, SIGSEGV));
+    assert_true(life(l, -1)); /* says nothing, and ends no row */
+    assert_int_equal(events_with("gave_up"), 0);
+    assert_false(killed(l, SIGSEGV));
+    assert_int_equal(events_with("\"event\":\"gave_up\""), 1);
+    assert_int_equal(events_with("\"newest\":\"v000002\",\"times\":3,\"code\":139,\"what\":"
+                                 "\"ended by signal 11 (Segmentation fault)\""),
+                     1);
+}
+
+/* Ranks that see one of them fall say in which step they were, and not always in the same one. */
+static void test_faults_in_changing_steps(void **state)
+{
+    struct la_lives *l = *state;
+    for (int i = 0; i < LA_LIVES_TRIES; i++) {
+        la_lives_begin(l, "job", i);
+        fail_at(16 + i);
+        la_lives_end(l, 128 + SIGSEGV);
+        assert_int_equal(la_lives_try_again(l, 128 + SIGSEGV), i + 1 < LA_LIVES_TRIES);
+    }
+}
+
+/* A person, the kernel, a batch system: not a fault of the run. */
+static void test_kills_are_no_faults(void **state)
+{
+    struct la_lives *l = *state;
+    for (int i = 0; i < 3 * LA_LIVES_TRIES; i++)
+        assert_true(killed(l, i % 2 ? SIGKILL : SIGTERM));
+}
+
+static void test_progress_of_a_loop(void **state)
+{
+    (void)state;
+    struct la_lives *l = NULL;
+    expect_ok(la_lives_open(&l, dir, "online"));
+    put_folder("online/s000044");
+    put_folder("online/log");
+    assert_true(killed(l, SIGSEGV));
+    assert_true(killed(l, SIGSEGV));
+    put_folder("online/s000045");
+    assert_true(killed(l, SIGSEGV));
+    assert_true(killed(l, SIGSEGV));
+    assert_false(killed(l, SIGSEGV));
+    la_lives_close(&l);
+}
+
 /* What Slurm's batch script asks, in a process of its own. */
-static void test_lives_that_lost_a_rank(void **state)
+static void test_lives_that_go_on(void **state)
 {
     (void)state;
     static const struct {
@@ -152,13 +239,52 @@ static void test_lives_that_lost_a_rank(void **state)
         {"{\"job\": \"j\", \"life\": 2}", false},
         {"{", false},
     };
-    char path[CM_PATH], what[512];
-    assert_false(la_lives_lost_a_rank(dir, "j", 2, what));
-    expect_ok(cm_path_join(path, dir, "summary.json"));
+    char what[512];
+    assert_false(la_lives_go_on(dir, "j", 2, what));
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        expect_ok(cm_file_replace(path, cases[i].summary, strlen(cases[i].summary)));
-        assert_int_equal(la_lives_lost_a_rank(dir, "j", 2, what), cases[i].lost);
+        put_file("summary.json", cases[i].summary);
+        assert_int_equal(la_lives_go_on(dir, "j", 2, what), cases[i].lost);
         assert_string_equal(what, cases[i].lost ? "rank 1" : "");
+    }
+}
+
+static bool loses_a_rank(const char *job, int number, int step)
+{
+    char text[160], what[512];
+    snprintf(text, sizeof text,
+             "{\"failure\": {\"fault\": \"gone\", \"what\": \"rank 1\", \"step\": %d}, \"job\": "
+             "\"%s\", \"life\": %d}",
+             step, job, number);
+    put_file("summary.json", text);
+    return la_lives_go_on(dir, job, number, what);
+}
+
+/* Each asks in a process of its own, so the row is in a file. */
+static void test_a_job_that_loses_a_rank_in_one_step(void **state)
+{
+    (void)state;
+    assert_true(loses_a_rank("j", 0, 16));
+    assert_true(loses_a_rank("j", 1, 16));
+    assert_true(loses_a_rank("j", 2, 17));
+    assert_true(loses_a_rank("j", 3, 16));
+    assert_true(loses_a_rank("j", 4, 16));
+    assert_false(loses_a_rank("j", 5, 16));
+    assert_int_equal(events_with("\"event\":\"gave_up\""), 1);
+    assert_true(loses_a_rank("k", 0, 16));
+    static const char *const bad[] = {
+        "",
+        "{",
+        "{\"job\": \"k\", \"step\": 16, \"times\": 2}",
+        "{\"format\": \"2.0\", \"job\": \"k\", \"step\": 16, \"times\": 2}",
+        "{\"format\": \"1.0\", \"job\": \"k\"}",
+        "{\"format\": \"1.0\", \"job\": \"k\", \"step\": 16, \"times\": 0}",
+        "{\"format\": \"1.0\", \"job\": \"k\", \"step\": -1, \"times\": 2}",
+        "{\"format\": \"1.0\", \"job\": \"k\", \"step\": 16, \"times\": \"2\"}"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        put_file("lives.json", bad[i]);
+        assert_true(loses_a_rank("k", 1, 16));
+        assert_true(loses_a_rank("k", 2, 16));
+        assert_false(loses_a_rank("k", 3, 16));
     }
 }
 
@@ -225,7 +351,12 @@ int main(void)
         IN_FOLDER(test_the_same_step_three_times),
         IN_FOLDER(test_lost_lives),
         IN_FOLDER(test_killed_lives),
-        IN_FOLDER(test_lives_that_lost_a_rank),
+        IN_FOLDER(test_faults_without_progress),
+        IN_FOLDER(test_faults_in_changing_steps),
+        IN_FOLDER(test_kills_are_no_faults),
+        IN_FOLDER(test_progress_of_a_loop),
+        IN_FOLDER(test_lives_that_go_on),
+        IN_FOLDER(test_a_job_that_loses_a_rank_in_one_step),
         IN_FOLDER(test_progress_begins_anew),
         IN_FOLDER(test_lives_that_say_nothing),
         IN_FOLDER(test_summaries_that_cannot_be_read),
