@@ -194,7 +194,8 @@ static cm_status add_ranked(struct la_role *roles, size_t *n, const struct la_cl
     if (st == CM_OK)
         st = la_role_set_ranks(&roles[*n - 1], ranks, cluster, argv.item, argv.n);
     la_argv_release(&argv);
-    return st;
+    CM_TRY(st);
+    return la_lives_open(&roles[*n - 1].lives, tiers->run_dir, name);
 }
 
 static cm_status add_redis(struct la_role *roles, size_t *n, const struct la_tiers *tiers)
@@ -235,7 +236,6 @@ cm_status la_roles_build(struct la_role *roles, size_t *n, enum la_roles_kind ki
         CM_TRY(
             add_ranked(roles, n, cluster, tiers, "train", "flywheel-train", cluster->train_ranks));
         roles[*n - 1].once = true;
-        CM_TRY(la_lives_open(&roles[*n - 1].lives, tiers->run_dir, "train"));
     }
     return *n ? CM_OK : CM_FAIL(CM_ECONFIG, "section cluster asks for no role at all");
 }

@@ -65,7 +65,7 @@ static void role_ended(struct loop *l, struct la_role *role, int exit_code)
     struct la_restart next =
         la_restart_decide(&s->backoff, role->once, exit_code, (now - role->started_ns) / NS_PER_MS,
                           role->failures_in_a_row, left);
-    if (next.verdict == LA_AGAIN && !la_lives_try_again(role->lives, exit_code))
+    if (next.verdict == LA_AGAIN && role->once && !la_lives_try_again(role->lives, exit_code))
         next.verdict = LA_FAILED;
     role->failures_in_a_row = next.failures_in_a_row;
     if (next.verdict == LA_AGAIN) {

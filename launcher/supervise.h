@@ -41,7 +41,8 @@ struct la_role {
     char *log_path, *scratch; /* owned; NULL: none */
     int stop_signal;
     int stop_phase; /* roles of phase p are told to stop when all of the phases below are gone */
-    bool once;      /* see la_restart_decide */
+    bool once; /* see la_restart_decide; another role is tried for ever, whatever its lives say:
+                  a disk that was full may have room again */
     int64_t max_restarts;   /* -1: no limit */
     struct la_lives *lives; /* owned; NULL: lives are not looked at */
     /* The supervisor's: */

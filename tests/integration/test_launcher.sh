@@ -155,6 +155,28 @@ echo 'kill -SEGV $$' >do-train
 check "a run that a signal ends has its code" same "$(code_of run train c.json --ranks 1)" 139
 check "and summary.json says which signal, and when" same \
     "$(jq -r '.failure | "\(.fault) \(.what) \(.t > 1e9)"' run/summary.json)" "killed ended by signal 11 (Segmentation fault) true"
+rm -rf run calls-train
+mkdir -p run/checkpoints/v000001
+echo '{"store": {"dir": "checkpoints"}}' >run/config.json
+check "a run that faults is restarted" same "$(code_of run train c.json --ranks 1 --restarts 9)" 139
+check "three times without a newer version, not ten" same "$(wc -l <calls-train)" 3
+check "and says at which version" same "$(jq -r 'select(.event == "gave_up") | "\(.newest) \(.times)"' run/events.jsonl)" "v000001 3"
+rm -f calls-train
+echo '[ "$OMPI_COMM_WORLD_RANK" = 0 ] || kill -SEGV $$; sleep 1000' >do-train
+check "so is one of two ranks" same "$(code_of run train c.json --ranks 2 --restarts 9)" 139
+check "three lives of two ranks" same "$(wc -l <calls-train)" 6
+rm -f calls-train
+echo 'mkdir run/checkpoints/v00000$((FLYWHEEL_LIFE + 2)); kill -SEGV $$' >do-train
+check "but not while it gets further" same "$(code_of run train c.json --restarts 4)" 139
+check "all five lives" same "$(wc -l <calls-train)" 5
+rm -rf run
+mkdir run
+asked=
+for life in 0 1 2; do
+    echo '{"failure": {"fault": "gone", "step": 16, "what": "rank 1"}, "job": "slurm-7", "life": '$life'}' >run/summary.json
+    asked+=$(FLYWHEEL_JOB=slurm-7 FLYWHEEL_LIFE=$life code_of run submit --lost c.json)
+done
+check "a job that loses a rank in the same step is queued again twice" same "$asked" 001
 rm -rf run
 mkdir run
 # As mpirun, when it waits for the daemon of a host that is cut off.
@@ -258,6 +280,17 @@ wait "$up" || true
 # 50, 100, 200, 400, 400 ms at least, measured between the starts.
 check "with growing waits" awk 'NR > 1 && NR <= 6 && ($1 - last) / 1e6 < wanted { bad = 1 }
     { last = $1; wanted = NR == 1 ? 50 : wanted * 2 > 400 ? 400 : wanted * 2 } END { exit bad }' lives
+config ', "workers": 0, "gateway": false, "online_ranks": 1'
+rm -f calls-online
+mkdir -p run/online
+echo 'printf "{\"failure\": {\"step\": 4, \"what\": \"disk full\"}}" >run/o; mv run/o run/online/summary.json; exit 1' >do-online
+env "$token" "$fw" up c.json 2>up.log &
+up=$!
+check "a loop that fails in one batch is tried for ever" await 20 has_lines calls-online 5
+kill -TERM "$up"
+wait "$up" || true
+check "and each end is told of" grep -q '"event":"restart","rank":-1,"life":4,.*"what":"disk full"' run/events.jsonl
+config ', "workers": 1, "gateway": false'
 echo 'exit 2' >do-worker
 check "a role that calls its configuration wrong ends up" same "$(code_of run up c.json)" 1
 check "it is shown as failed" same "$(role_state worker-0)" failed

@@ -74,6 +74,7 @@ static void test_all_roles(void **state)
         assert_string_equal(roles[i].name, names[i]);
         assert_int_equal(roles[i].stop_phase, phases[i]);
         assert_int_equal(roles[i].max_restarts, -1);
+        assert_int_equal(roles[i].lives != NULL, i >= 4); /* those that leave a summary */
     }
     assert_string_equal(roles[0].argv.item[0], "redis-server");
     assert_string_equal(roles[0].argv.item[1], "/run/redis/redis.conf");
