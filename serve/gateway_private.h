@@ -71,6 +71,12 @@ struct sv_backend { /* a worker, as the gateway sees it; the index is the rollou
     struct sv_batch batch;
 };
 
+/* Why a worker could not read a version that it was asked for. */
+struct sv_unread {
+    struct sv_version version;
+    char why[512];
+};
+
 enum sv_phase { SV_RUNNING, SV_NOTICE, SV_DRAINING };
 
 struct sv_gateway {
@@ -102,7 +108,7 @@ struct sv_gateway {
     int64_t aimed_ns, switching_ns;      /* 0: not switching */
     bool told_stalled;                   /* of the candidate */
     int64_t retry_ns, retry_pause_ns;    /* what was put off; 0: nothing is */
-    char unread[512];                    /* why a worker could not read what it was asked for */
+    struct sv_unread unread[2];          /* of what serves and the candidate, in any order */
     char fault[576];                     /* of the version that another shall stand in for */
     uint64_t batch_number;
     struct wi_buffer batch_body;
@@ -156,7 +162,6 @@ void sv_versions_news(struct sv_gateway *g, struct sv_news *news);
 /* passing: the worker could not read it. */
 void sv_versions_refused(struct sv_gateway *g, int w, struct sv_version v, bool passing,
                          const char *why);
-void sv_versions_part(struct sv_gateway *g, int w, bool died);
 /* Asks workers to load, switches when it is time. */
 void sv_versions_advance(struct sv_gateway *g, int64_t now_ns);
 /* No batch may leave: the old version's are awaited. */

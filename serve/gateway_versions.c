@@ -103,6 +103,34 @@ void sv_versions_news(struct sv_gateway *g, struct sv_news *news)
     sv_news_close(&news);
 }
 
+static struct sv_unread *find_unread(struct sv_gateway *g, struct sv_version v)
+{
+    for (int i = 0; i < 2; i++)
+        if (sv_version_equal(g->unread[i].version, v))
+            return &g->unread[i];
+    return NULL;
+}
+
+/* In the place of what is neither served nor next any more. */
+static void note_unread(struct sv_gateway *g, struct sv_version v, const char *why)
+{
+    struct sv_unread *unread = find_unread(g, v);
+    if (!unread) {
+        struct sv_version first = g->unread[0].version;
+        bool wanted = sv_version_equal(first, g->rollout.serving) ||
+                      sv_version_equal(first, g->rollout.candidate);
+        unread = &g->unread[wanted];
+    }
+    unread->version = v;
+    snprintf(unread->why, sizeof unread->why, "%s", why);
+}
+
+static const char *why_unread(struct sv_gateway *g, struct sv_version v)
+{
+    const struct sv_unread *unread = find_unread(g, v);
+    return unread ? unread->why : "a worker hangs in loading it";
+}
+
 void sv_versions_refused(struct sv_gateway *g, int w, struct sv_version v, bool passing,
                          const char *why)
 {
@@ -119,44 +147,44 @@ void sv_versions_refused(struct sv_gateway *g, int w, struct sv_version v, bool 
         break;
     case SV_REFUSED_FOR_NOW:
         cm_log_warn("worker %s cannot read version %" PRId64 " just now: %s", name, v.number, why);
-        snprintf(g->unread, sizeof g->unread, "%s", why);
+        note_unread(g, v, why);
         break;
     case SV_REFUSED_OTHER:
         break;
     }
 }
 
-void sv_versions_part(struct sv_gateway *g, int w, bool died)
+static void condemn(struct sv_gateway *g, int64_t now_ns)
 {
-    struct sv_version v = g->rollout.candidate;
-    if (!sv_rollout_part(&g->rollout, w, died))
+    struct sv_version v;
+    if (!sv_rollout_condemn(&g->rollout, now_ns, &v))
         return;
     sv_card_close(&g->candidate);
     refuse(g, v, "workers die of loading it");
 }
 
 /* What serves may have become unreadable, as those find out that join later. */
-static void give_up_serving(struct sv_gateway *g)
+static void give_up_serving(struct sv_gateway *g, int64_t now_ns)
 {
     struct sv_version was;
     bool unread;
-    if (!sv_rollout_forsake(&g->rollout, &was, &unread))
+    if (!sv_rollout_forsake(&g->rollout, now_ns, &was, &unread))
         return;
     sv_card_close(&g->serving);
     cm_metric_set(g->metrics.version, 0);
     if (unread)
-        put_off(g, was, g->unread);
+        put_off(g, was, why_unread(g, was));
     else
         refuse(g, was, "it served, and no worker can load it any more");
 }
 
-static void give_up_candidate(struct sv_gateway *g)
+static void give_up_candidate(struct sv_gateway *g, int64_t now_ns)
 {
     struct sv_version v;
-    if (!sv_rollout_put_off(&g->rollout, &v))
+    if (!sv_rollout_put_off(&g->rollout, now_ns, &v))
         return;
     sv_card_close(&g->candidate);
-    put_off(g, v, g->unread);
+    put_off(g, v, why_unread(g, v));
 }
 
 /* Once another stands in, a candidate that cannot be read yet stays one, and workers are asked for
@@ -179,7 +207,7 @@ static void ask_workers(struct sv_gateway *g, int64_t now_ns)
         struct wi_header h = {
             .type = WI_LOAD, .id = g->backends[w].id, .version = v.number, .manifest_hash = v.hash};
         if (sv_workers_send(g, w, &h, NULL))
-            sv_rollout_asked(&g->rollout, w, v);
+            sv_rollout_asked(&g->rollout, w, v, now_ns);
     }
 }
 
@@ -225,8 +253,9 @@ bool sv_versions_is_switching(const struct sv_gateway *g)
 
 void sv_versions_advance(struct sv_gateway *g, int64_t now_ns)
 {
-    give_up_serving(g);
-    give_up_candidate(g);
+    condemn(g, now_ns);
+    give_up_serving(g, now_ns);
+    give_up_candidate(g, now_ns);
     retry(g, now_ns);
     ask_workers(g, now_ns);
     tell_stalled(g, now_ns);

@@ -54,7 +54,7 @@ static bool candidate_is_idle(const struct sv_gateway *g)
 {
     for (int w = 0; w < SV_WORKERS_MAX; w++)
         if (g->backends[w].used && !g->backends[w].batch.number &&
-            g->rollout.worker[w].has_candidate)
+            sv_rollout_is_ahead(&g->rollout, w))
             return true;
     return false;
 }
@@ -267,7 +267,7 @@ static void part(struct sv_gateway *g, int w, bool died, const char *why)
     cm_log_info("worker %s (process %u) is gone: %s", backend->self.name, backend->self.pid, why);
     record(g, "worker_gone", w, why);
     cm_metric_add(g->metrics.workers_lost, died);
-    sv_versions_part(g, w, died);
+    sv_rollout_part(&g->rollout, w, died, cm_now_ns());
     if (backend->batch.number)
         give_back(g, &backend->batch, died, "every worker that computed it died");
     *backend = (struct sv_backend){.batch.slots = slots};

@@ -134,7 +134,7 @@ static void send_loaded(struct worker *w, struct sv_version v)
 
 /* What failed because the GPU is lost says nothing about a version or a batch: the worker ends
  * without a word, and others take its place. The gateway counts that as a death: what takes GPU
- * after GPU with it is blamed in the end. */
+ * after GPU with it, and what nobody can load, is blamed in the end. */
 static bool is_lost(const struct worker *w)
 {
     return sv_device_check(w->device) != CM_OK;

@@ -12,11 +12,6 @@ struct sv_shelf {
     bool ended;
 };
 
-static bool same(struct sv_version a, struct sv_version b)
-{
-    return a.number == b.number && a.hash == b.hash;
-}
-
 cm_status sv_shelf_open(struct sv_shelf **out, const struct sv_model_config *cfg, int retry_ms,
                         int done_fd)
 {
@@ -45,7 +40,7 @@ void sv_shelf_close(struct sv_shelf **s)
 struct sv_model *sv_shelf_find(const struct sv_shelf *s, struct sv_version v)
 {
     for (int i = 0; i < MODELS; i++)
-        if (s->models[i] && same(sv_model_version(s->models[i]), v))
+        if (s->models[i] && sv_version_equal(sv_model_version(s->models[i]), v))
             return s->models[i];
     return NULL;
 }
@@ -71,7 +66,7 @@ bool sv_shelf_ask(struct sv_shelf *s, struct sv_version v)
     s->next = (struct sv_version){0};
     if (sv_shelf_find(s, v))
         return true;
-    if (same(v, s->loading))
+    if (sv_version_equal(v, s->loading))
         return false;
     s->next = v;
     return false;
@@ -104,7 +99,7 @@ void sv_shelf_tidy(struct sv_shelf *s, const struct sv_model *in_use)
         if (!s->models[i] || s->models[i] == in_use)
             continue;
         struct sv_version v = sv_model_version(s->models[i]);
-        if (!same(v, s->served) && !same(v, s->wanted))
+        if (!sv_version_equal(v, s->served) && !sv_version_equal(v, s->wanted))
             sv_loader_recycle(s->loader, &s->models[i]);
     }
     begin(s);

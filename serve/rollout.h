@@ -4,16 +4,19 @@
  *   aim ---> CANDIDATE --enough workers loaded it--> SERVING --another took over--> (dropped)
  *               |  ^                                    |
  *   one refused,|  | aim again, by a new change         | all refuse it, so nobody can answer
- *   or two died |  | of the alias                       |
+ *   or it kills |  | of the alias                       |
  *               v  |                                    |
  *           QUARANTINED <-------------------------------+
  *
  * Enough: every live worker; after load_timeout, half of them; at once when nothing can be served
  * anyway. Until then the old version serves. A worker that could not read a version just now has
- * not refused it: it is asked again after load_timeout. When none can read it and nobody could
- * answer meanwhile, it is put off: dropped without a quarantine, so that another one may stand in
- * and it may be aimed at again. Versions go back only when the alias does, or when the one that
- * serves can be loaded by nobody any more. One thread at a time. */
+ * not refused it: it is asked again after load_timeout. One that has been loading for longer than
+ * that is stuck: it counts as one that cannot, for as long as another could load something else.
+ * When none can read a version and nobody could answer meanwhile, it is put off: dropped without a
+ * quarantine, so that another one may stand in and it may be aimed at again. It kills: two workers
+ * died of loading it, and of the others none could, or is at it; a version that somebody has loaded
+ * is not to blame. Versions go back only when the alias does, or when the one that serves can be
+ * loaded by nobody any more. One thread at a time. */
 #ifndef SERVE_ROLLOUT_H
 #define SERVE_ROLLOUT_H
 
@@ -23,20 +26,29 @@
 
 #define SV_WORKERS_MAX    64
 #define SV_QUARANTINE_MAX 64 /* the oldest is forgotten */
-#define SV_LOAD_DEATHS    2  /* of workers, until what they loaded is to blame */
+#define SV_LOAD_DEATHS    2  /* of workers, until what they loaded may be to blame */
 
 struct sv_version {
     int64_t number; /* 0: none */
     uint64_t hash;  /* of its manifest */
 };
+static inline bool sv_version_equal(struct sv_version a, struct sv_version b)
+{
+    return a.number == b.number && a.hash == b.hash;
+}
+
+/* A worker's last word on a version: none, it cannot read it just now, it never will, it has it. */
+enum sv_word { SV_SILENT, SV_UNREAD, SV_REFUSED, SV_LOADED };
+struct sv_stand {
+    enum sv_word word;
+    int64_t from_ns; /* not asked for it before */
+};
 
 struct sv_rollout_worker {
     bool live;
-    bool has_serving, has_candidate;
-    bool refused_serving, unread_serving;       /* its last word: it will never, it cannot now */
-    bool unread_candidate;                      /* its last word: it cannot now */
-    int64_t serving_from_ns, candidate_from_ns; /* not asked for it before */
-    struct sv_version asked;                    /* that it is loading */
+    struct sv_stand serving, candidate;
+    struct sv_version asked; /* that it is loading, since: */
+    int64_t asked_ns;
 };
 
 /* Zeroed, with load_timeout_ns set, is the start. */
@@ -44,7 +56,9 @@ struct sv_rollout {
     int64_t load_timeout_ns;
     struct sv_version serving, candidate;
     int64_t impatient_ns; /* when half the workers are enough for the candidate */
+    bool proven;          /* somebody has loaded the candidate */
     int deaths;           /* of workers that were loading the candidate */
+    int64_t death_ns;     /* the last one */
     struct sv_rollout_worker worker[SV_WORKERS_MAX];
     struct sv_version quarantine[SV_QUARANTINE_MAX];
     int nquarantine;
@@ -60,9 +74,10 @@ bool sv_rollout_is_banned(const struct sv_rollout *r, struct sv_version v);
 
 /* w in 0 .. SV_WORKERS_MAX - 1; what it had before is forgotten. */
 void sv_rollout_join(struct sv_rollout *r, int w);
-/* died: what it was loading may be why. True: it is the second that the candidate killed, which is
- * in quarantine now. */
-bool sv_rollout_part(struct sv_rollout *r, int w, bool died);
+/* died: what it was loading may be why. */
+void sv_rollout_part(struct sv_rollout *r, int w, bool died, int64_t now_ns);
+/* Does the candidate kill? It is in quarantine now: *v. */
+bool sv_rollout_condemn(struct sv_rollout *r, int64_t now_ns, struct sv_version *v);
 void sv_rollout_loaded(struct sv_rollout *r, int w, struct sv_version v);
 enum sv_refusal {
     SV_REFUSED_CANDIDATE, /* it is in quarantine now */
@@ -73,19 +88,22 @@ enum sv_refusal {
 /* passing: w could not read it, which says nothing about the version. */
 enum sv_refusal sv_rollout_refused(struct sv_rollout *r, int w, struct sv_version v, bool passing,
                                    int64_t now_ns);
-/* Has no live worker what serves, and did each say that it cannot load it? Then nothing serves any
- * more; *was: what did. It is in quarantine now, unless some just could not read it: *put_off. */
-bool sv_rollout_forsake(struct sv_rollout *r, struct sv_version *was, bool *put_off);
+/* Has no live worker what serves, and can none load it? Then nothing serves any more; *was: what
+ * did. It is in quarantine now, unless some just could not read it or are stuck: *put_off. */
+bool sv_rollout_forsake(struct sv_rollout *r, int64_t now_ns, struct sv_version *was,
+                        bool *put_off);
 /* Nothing serves, and no live worker can read the candidate just now? Then it is put off: *v. */
-bool sv_rollout_put_off(struct sv_rollout *r, struct sv_version *v);
+bool sv_rollout_put_off(struct sv_rollout *r, int64_t now_ns, struct sv_version *v);
 /* w turns out not to have the serving version. */
 void sv_rollout_lacks(struct sv_rollout *r, int w);
 
 /* What w should load now; number 0: nothing. */
 struct sv_version sv_rollout_wants(const struct sv_rollout *r, int w, int64_t now_ns);
-void sv_rollout_asked(struct sv_rollout *r, int w, struct sv_version v); /* it was told so */
+/* It was told so. */
+void sv_rollout_asked(struct sv_rollout *r, int w, struct sv_version v, int64_t now_ns);
 bool sv_rollout_can_serve(const struct sv_rollout *r, int w);
-bool sv_rollout_is_ready(const struct sv_rollout *r); /* somebody can serve */
+bool sv_rollout_is_ahead(const struct sv_rollout *r, int w); /* it has the candidate */
+bool sv_rollout_is_ready(const struct sv_rollout *r);        /* somebody can serve */
 /* The candidate may take over, as soon as the batches of the old version are back. */
 bool sv_rollout_may_switch(const struct sv_rollout *r, int64_t now_ns);
 /* There is a candidate, its time is up, and too few have it. */

@@ -155,6 +155,19 @@ await 20 ready
 serves 1 || fail "the old version does not go on"
 end
 
+# Two workers die of it and a third one has it, or will: the version is good, and takes over.
+begin
+worker 0
+for id in 1 2; do faulty serve.load=kill@2 $id; done
+await 20 ready
+all_have_it() { [ "$(cat "$work"/worker[0-2].log | grep -c 'version 1 is loaded')" = 3 ]; }
+await 20 all_have_it
+store champion 2
+await 20 metric_is flywheel_workers_lost_total 2
+await 20 serves 2
+metric_is flywheel_quarantined_versions 0 || fail "a version is blamed that a worker has"
+end
+
 # What cannot be read for a moment is tried again: no refusal, and at the start no step back to an older version.
 store champion 2
 begin
@@ -181,6 +194,20 @@ await 20 serves 2
 metric_is flywheel_version_refusals_total 0 || fail "a passing fault was taken for a verdict"
 ask
 answered 1 ' v2$'
+end
+
+# The same, but of what stands in: one worker hangs in loading it, the other one cannot read it either. The champion is tried
+# again all the same, by the one that can.
+store champion 1 champion 2
+rm "$run/events.jsonl"
+begin load_timeout_ms=1000
+FLYWHEEL_INJECT=serve.load=eio@1,serve.load=delay:600000@2 \
+    start worker0 "$bin/flywheel-worker" "$config" --id 0 --set serve.load_retry_ms=0
+await 20 event version_fell_back
+FLYWHEEL_INJECT=serve.load=eio@1 start worker1 "$bin/flywheel-worker" "$config" --id 1 --set serve.load_retry_ms=0
+await 20 serves 2
+grep -q '"event":"version_put_off".*"version":1,' "$run/events.jsonl" || fail "the champion waited for what hangs"
+metric_is flywheel_quarantined_versions 0 || fail "quarantined"
 end
 
 # No version can be read for a while: all are put off, and tried again until one is. There is a pause before each time.

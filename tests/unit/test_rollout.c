@@ -26,7 +26,7 @@ static int64_t ask_at(struct sv_rollout *r, int w, int64_t now_ns)
 {
     struct sv_version v = sv_rollout_wants(r, w, now_ns);
     if (v.number)
-        sv_rollout_asked(r, w, v);
+        sv_rollout_asked(r, w, v, now_ns);
     return v.number;
 }
 
@@ -38,6 +38,17 @@ static int64_t ask(struct sv_rollout *r, int w)
 static enum sv_refusal refuse(struct sv_rollout *r, int w, struct sv_version v)
 {
     return sv_rollout_refused(r, w, v, false, 0);
+}
+
+static void lose(struct sv_rollout *r, int w)
+{
+    sv_rollout_part(r, w, true, 0);
+}
+
+static bool is_condemned(struct sv_rollout *r, int64_t now_ns)
+{
+    struct sv_version v;
+    return sv_rollout_condemn(r, now_ns, &v);
 }
 
 /* Asked for v, and has it. */
@@ -132,20 +143,74 @@ static void test_one_of_two_is_half(void **state)
 static void test_a_version_that_kills(void **state)
 {
     struct sv_rollout r = serving_v1(2);
+    struct sv_version v;
     (void)state;
     sv_rollout_aim(&r, v2, true, 0);
     assert_int_equal(ask(&r, 0), 2);
-    assert_false(sv_rollout_part(&r, 0, true));
+    lose(&r, 0);
+    assert_false(is_condemned(&r, 0));
     sv_rollout_join(&r, 0);
     load(&r, 0, v1);
     assert_int_equal(ask(&r, 0), 2);
-    assert_true(sv_rollout_part(&r, 0, true));
+    lose(&r, 0);
+    assert_true(sv_rollout_condemn(&r, 0, &v));
+    assert_int_equal(v.number, 2);
     assert_true(sv_rollout_is_banned(&r, v2));
     assert_true(sv_rollout_can_serve(&r, 1));
     assert_int_equal(ask(&r, 1), 0);
     sv_rollout_aim(&r, v3, true, 0); /* another version starts afresh */
     assert_int_equal(ask(&r, 1), 3);
-    assert_false(sv_rollout_part(&r, 1, true));
+    lose(&r, 1);
+    assert_false(is_condemned(&r, 0));
+}
+
+/* Two lose their GPU over it, and a third one has it: the version is good, and goes on. */
+static void test_a_version_that_others_have(void **state)
+{
+    struct sv_rollout r = serving_v1(3);
+    (void)state;
+    sv_rollout_aim(&r, v2, true, 0);
+    load(&r, 0, v2);
+    for (int w = 1; w < 3; w++) {
+        assert_int_equal(ask(&r, w), 2);
+        sv_rollout_part(&r, w, true, 10);
+        assert_false(is_condemned(&r, 10));
+    }
+    assert_true(sv_rollout_may_switch(&r, 10));
+    sv_rollout_join(&r, 1);
+    assert_int_equal(ask_at(&r, 1, 10), 1);
+    sv_rollout_loaded(&r, 1, v1);
+    assert_int_equal(ask_at(&r, 1, 9 + TIMEOUT), 0); /* not at once to its death again */
+    assert_int_equal(ask_at(&r, 1, 10 + TIMEOUT), 2);
+    lose(&r, 0); /* it had it: what it showed counts */
+    sv_rollout_part(&r, 1, true, 10 + TIMEOUT);
+    assert_false(is_condemned(&r, 10 + TIMEOUT));
+}
+
+/* A third one is still at it: its word decides, unless it never comes. */
+static void test_a_verdict_waits_for_who_is_loading(void **state)
+{
+    struct sv_rollout start = serving_v1(4), r;
+    (void)state;
+    sv_rollout_aim(&start, v2, true, 0);
+    for (int w = 0; w < 3; w++)
+        assert_int_equal(ask(&start, w), 2);
+    lose(&start, 0);
+    lose(&start, 1);
+    assert_false(is_condemned(&start, 0));
+    assert_int_equal(ask(&start, 3), 0); /* nobody follows meanwhile */
+    r = start;
+    sv_rollout_loaded(&r, 2, v2);
+    assert_false(is_condemned(&r, INT64_MAX));
+    r = start;
+    lose(&r, 2);
+    assert_true(is_condemned(&r, 0));
+    r = start;
+    sv_rollout_refused(&r, 2, v2, true, 0);
+    assert_true(is_condemned(&r, 0));
+    r = start;
+    assert_false(is_condemned(&r, TIMEOUT - 1));
+    assert_true(is_condemned(&r, TIMEOUT)); /* it hangs */
 }
 
 static void test_deaths_that_are_not_its_fault(void **state)
@@ -153,16 +218,19 @@ static void test_deaths_that_are_not_its_fault(void **state)
     struct sv_rollout r = serving_v1(3);
     (void)state;
     sv_rollout_aim(&r, v2, true, 0);
-    assert_false(sv_rollout_part(&r, 0, true)); /* was not asked yet */
+    lose(&r, 0); /* was not asked yet */
     assert_int_equal(ask(&r, 1), 2);
-    assert_false(sv_rollout_part(&r, 1, false)); /* was told to stop */
-    load(&r, 2, v2);
-    assert_false(sv_rollout_part(&r, 2, true)); /* had loaded it */
+    sv_rollout_part(&r, 1, false, 0); /* was told to stop */
+    assert_int_equal(r.deaths, 0);
     sv_rollout_join(&r, 0);
     load(&r, 0, v1);
     assert_int_equal(ask(&r, 0), 2);
-    assert_false(sv_rollout_part(&r, 0, true)); /* the first that counts */
-    assert_false(sv_rollout_is_banned(&r, v2));
+    lose(&r, 0); /* the first that counts */
+    assert_int_equal(r.deaths, 1);
+    assert_false(is_condemned(&r, 0));
+    load(&r, 2, v2);
+    lose(&r, 2); /* had loaded it */
+    assert_int_equal(r.deaths, 1);
 }
 
 /* The store is away for a moment: that is no verdict, and is asked about again. */
@@ -194,16 +262,16 @@ static void test_nobody_can_load_what_serves(void **state)
     sv_rollout_join(&r, 0);
     assert_int_equal(ask(&r, 0), 1);
     assert_int_equal(refuse(&r, 0, v1), SV_REFUSED_SERVING);
-    assert_false(sv_rollout_forsake(&r, &was, &put_off)); /* the other still serves it */
+    assert_false(sv_rollout_forsake(&r, 9, &was, &put_off)); /* the other still serves it */
     sv_rollout_join(&r, 1);
     assert_int_equal(ask(&r, 1), 1);
-    assert_false(sv_rollout_forsake(&r, &was, &put_off)); /* it may still succeed */
+    assert_false(sv_rollout_forsake(&r, 9, &was, &put_off)); /* it may still succeed */
     assert_int_equal(refuse(&r, 1, v1), SV_REFUSED_SERVING);
-    assert_true(sv_rollout_forsake(&r, &was, &put_off));
+    assert_true(sv_rollout_forsake(&r, 9, &was, &put_off));
     assert_false(put_off);
     assert_int_equal(was.number, 1);
     assert_int_equal(r.serving.number, 0);
-    assert_false(sv_rollout_forsake(&r, &was, &put_off));
+    assert_false(sv_rollout_forsake(&r, 9, &was, &put_off));
     assert_true(sv_rollout_is_banned(&r, v1));
     assert_int_equal(sv_rollout_aim(&r, v2, false, 0), SV_AIM_NEW); /* what it falls back to */
     load(&r, 0, v2);
@@ -216,17 +284,17 @@ static void test_nobody_can_read_the_candidate(void **state)
     struct sv_rollout r = rollout(2);
     struct sv_version v;
     (void)state;
-    assert_false(sv_rollout_put_off(&r, &v)); /* there is none */
+    assert_false(sv_rollout_put_off(&r, 9, &v)); /* there is none */
     sv_rollout_aim(&r, v2, true, 0);
     assert_int_equal(ask(&r, 0), 2);
     assert_int_equal(ask(&r, 1), 2);
     sv_rollout_refused(&r, 0, v2, true, 5);
-    assert_false(sv_rollout_put_off(&r, &v)); /* the other is loading it */
+    assert_false(sv_rollout_put_off(&r, 9, &v)); /* the other is loading it */
     assert_int_equal(ask_at(&r, 0, 5 + TIMEOUT), 2);
     sv_rollout_refused(&r, 1, v2, true, 6);
-    assert_false(sv_rollout_put_off(&r, &v)); /* it is being tried again */
+    assert_false(sv_rollout_put_off(&r, 9, &v)); /* it is being tried again */
     sv_rollout_refused(&r, 0, v2, true, 7);
-    assert_true(sv_rollout_put_off(&r, &v));
+    assert_true(sv_rollout_put_off(&r, 9, &v));
     assert_int_equal(v.number, 2);
     assert_false(sv_rollout_is_banned(&r, v2));
     assert_int_equal(r.candidate.number, 0);
@@ -235,10 +303,10 @@ static void test_nobody_can_read_the_candidate(void **state)
     sv_rollout_loaded(&r, 0, v1);
     sv_rollout_switch(&r);
     assert_int_equal(sv_rollout_aim(&r, v2, false, 9), SV_AIM_NEW);
-    sv_rollout_part(&r, 1, false);
+    sv_rollout_part(&r, 1, false, 0);
     assert_int_equal(ask_at(&r, 0, 9), 2);
     sv_rollout_refused(&r, 0, v2, true, 9);
-    assert_false(sv_rollout_put_off(&r, &v)); /* the other serves, so it may take its time */
+    assert_false(sv_rollout_put_off(&r, 9, &v)); /* the other serves, so it may take its time */
     assert_int_equal(ask_at(&r, 0, 9 + TIMEOUT), 2);
     sv_rollout_loaded(&r, 0, v2);
     assert_int_equal(sv_rollout_switch(&r).number, 1);
@@ -256,9 +324,9 @@ static void test_nobody_can_read_what_serves(void **state)
         assert_int_equal(ask(&r, w), 1);
     }
     assert_int_equal(sv_rollout_refused(&r, 0, v1, true, 5), SV_REFUSED_FOR_NOW);
-    assert_false(sv_rollout_forsake(&r, &was, &put_off)); /* the other may succeed */
+    assert_false(sv_rollout_forsake(&r, 9, &was, &put_off)); /* the other may succeed */
     assert_int_equal(refuse(&r, 1, v1), SV_REFUSED_SERVING);
-    assert_true(sv_rollout_forsake(&r, &was, &put_off));
+    assert_true(sv_rollout_forsake(&r, 9, &was, &put_off));
     assert_true(put_off); /* one could not read it: the other's word may be its own fault */
     assert_int_equal(was.number, 1);
     assert_false(sv_rollout_is_banned(&r, v1));
@@ -276,10 +344,59 @@ static void test_what_serves_is_being_read_again(void **state)
     assert_int_equal(ask(&r, 0), 1);
     assert_int_equal(sv_rollout_refused(&r, 0, v1, true, 5), SV_REFUSED_FOR_NOW);
     assert_int_equal(ask_at(&r, 0, 5 + TIMEOUT), 1);
-    sv_rollout_part(&r, 1, true); /* the last that had it */
-    assert_false(sv_rollout_forsake(&r, &was, &put_off));
+    lose(&r, 1); /* the last that had it */
+    assert_false(sv_rollout_forsake(&r, 9, &was, &put_off));
     sv_rollout_loaded(&r, 0, v1);
     assert_true(sv_rollout_can_serve(&r, 0));
+}
+
+/* One hangs in loading what shall stand in, another cannot read it: it is put off, so that the
+ * champion is tried again, by whoever is free. */
+static void test_a_load_that_hangs_holds_nothing_up(void **state)
+{
+    struct sv_rollout r = rollout(2);
+    struct sv_version v;
+    (void)state;
+    sv_rollout_aim(&r, v1, false, 0);
+    assert_int_equal(ask(&r, 0), 1);
+    assert_false(sv_rollout_put_off(&r, TIMEOUT, &v)); /* nobody is free to load another */
+    assert_int_equal(ask(&r, 1), 1);
+    sv_rollout_refused(&r, 1, v1, true, 5);
+    assert_false(sv_rollout_put_off(&r, TIMEOUT - 1, &v));
+    assert_true(sv_rollout_put_off(&r, TIMEOUT, &v));
+    assert_int_equal(v.number, 1);
+    assert_false(sv_rollout_is_banned(&r, v1));
+    sv_rollout_aim(&r, v2, false, TIMEOUT);
+    assert_int_equal(ask_at(&r, 0, TIMEOUT), 0);
+    assert_int_equal(ask_at(&r, 1, TIMEOUT), 2);
+    assert_false(sv_rollout_put_off(&r, TIMEOUT, &v));
+    sv_rollout_refused(&r, 1, v2, true, TIMEOUT);
+    assert_true(sv_rollout_put_off(&r, TIMEOUT, &v)); /* nor is the first one waited for here */
+    sv_rollout_aim(&r, v2, false, TIMEOUT);
+    assert_int_equal(ask_at(&r, 1, TIMEOUT), 2);
+    sv_rollout_loaded(&r, 1, v2);
+    assert_true(sv_rollout_may_switch(&r, TIMEOUT));
+    sv_rollout_switch(&r);
+    sv_rollout_loaded(&r, 0, v1); /* its load ends after all */
+    assert_int_equal(ask_at(&r, 0, TIMEOUT), 2);
+}
+
+/* The same with what served: who came last hangs in loading it, and the other cannot. */
+static void test_a_load_of_what_serves_hangs(void **state)
+{
+    struct sv_rollout r = serving_v1(2);
+    struct sv_version was;
+    bool put_off;
+    (void)state;
+    for (int w = 0; w < 2; w++) {
+        sv_rollout_join(&r, w);
+        assert_int_equal(ask(&r, w), 1);
+    }
+    assert_int_equal(refuse(&r, 1, v1), SV_REFUSED_SERVING);
+    assert_false(sv_rollout_forsake(&r, TIMEOUT - 1, &was, &put_off));
+    assert_true(sv_rollout_forsake(&r, TIMEOUT, &was, &put_off));
+    assert_true(put_off); /* who hangs has not refused it */
+    assert_false(sv_rollout_is_banned(&r, v1));
 }
 
 static void test_a_dead_worker_holds_nothing_up(void **state)
@@ -290,7 +407,7 @@ static void test_a_dead_worker_holds_nothing_up(void **state)
     load(&r, 0, v2);
     assert_int_equal(ask(&r, 1), 2);
     assert_false(sv_rollout_may_switch(&r, 0));
-    sv_rollout_part(&r, 1, true);
+    lose(&r, 1);
     assert_true(sv_rollout_may_switch(&r, 0));
 }
 
@@ -401,8 +518,8 @@ static void test_all_dead_then_only_the_candidate(void **state)
     struct sv_rollout r = serving_v1(2);
     (void)state;
     sv_rollout_aim(&r, v2, true, 0);
-    sv_rollout_part(&r, 0, true);
-    sv_rollout_part(&r, 1, true);
+    lose(&r, 0);
+    lose(&r, 1);
     assert_false(sv_rollout_may_switch(&r, INT64_MAX));
     sv_rollout_join(&r, 0);
     assert_int_equal(ask(&r, 0), 1);
@@ -430,12 +547,16 @@ int main(void)
         cmocka_unit_test(test_half_are_enough_after_a_while),
         cmocka_unit_test(test_one_of_two_is_half),
         cmocka_unit_test(test_a_version_that_kills),
+        cmocka_unit_test(test_a_version_that_others_have),
+        cmocka_unit_test(test_a_verdict_waits_for_who_is_loading),
         cmocka_unit_test(test_deaths_that_are_not_its_fault),
         cmocka_unit_test(test_could_not_be_read_just_now),
         cmocka_unit_test(test_nobody_can_load_what_serves),
         cmocka_unit_test(test_nobody_can_read_the_candidate),
         cmocka_unit_test(test_nobody_can_read_what_serves),
         cmocka_unit_test(test_what_serves_is_being_read_again),
+        cmocka_unit_test(test_a_load_that_hangs_holds_nothing_up),
+        cmocka_unit_test(test_a_load_of_what_serves_hangs),
         cmocka_unit_test(test_a_dead_worker_holds_nothing_up),
         cmocka_unit_test(test_one_refusal_quarantines),
         cmocka_unit_test(test_same_number_other_bytes),
