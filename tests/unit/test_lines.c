@@ -280,17 +280,23 @@ static void test_log_and_events(void **state)
     expect_dir_remove(dir);
 }
 
-/* Its standard error is a pipe that is full, and that nobody reads. */
-static void live_unread(int fd)
+/* The log goes through a thread into a pipe that is full. */
+static bool log_into_a_full(int fd, struct cm_lines **l)
 {
-    struct cm_lines *l;
-    char text[4096] = "";
+    char text[4096];
+    memset(text, 'x', sizeof text);
     alarm(LONG_MS / 1000);
     bool good = fcntl(fd, F_SETFL, O_NONBLOCK) == 0;
     while (write(fd, text, sizeof text) > 0)
         ;
-    good = good && fcntl(fd, F_SETFL, 0) == 0 && dup2(fd, STDERR_FILENO) >= 0 &&
-           cm_log_detach(&l) == CM_OK;
+    return good && fcntl(fd, F_SETFL, 0) == 0 && dup2(fd, STDERR_FILENO) >= 0 &&
+           cm_log_detach(l) == CM_OK;
+}
+
+static void live_unread(int fd)
+{
+    struct cm_lines *l;
+    bool good = log_into_a_full(fd, &l);
     _exit(cm_main_end(good ? CM_FAIL(CM_EIO, "the last word") : CM_OK));
 }
 
@@ -309,6 +315,92 @@ static void test_a_log_that_nobody_reads(void **state)
     close(fd[1]);
 }
 
+/* ---- what found no room is told in the log and among the events ---- */
+
+#define FLOOD 600 /* lines of 1 KB and as many events: more than both buffers hold */
+
+/* ready: all is put, and the log may be read. */
+static void live_flooded(int fd, int ready, const char *events)
+{
+    struct cm_lines *l;
+    struct cm_events *ev;
+    struct cm_jw w;
+    bool good = log_into_a_full(fd, &l) && cm_events_open(&ev, events, 0) == CM_OK &&
+                cm_events_through(ev, l) == CM_OK;
+    for (int i = 0; good && i < FLOOD; i++) {
+        cm_log_info("line %01000d", i);
+        cm_events_begin(ev, &w, "tick");
+        cm_events_put(ev, &w);
+    }
+    if (!good || write(ready, "", 1) != 1)
+        _exit(99);
+    cm_lines_await(l, LONG_MS);
+    cm_events_close(&ev);
+    _exit(cm_main_end(CM_OK));
+}
+
+static int64_t count(const char *text, const char *what)
+{
+    int64_t n = 0;
+    for (const char *at = text; (at = strstr(at, what)); at++)
+        n++;
+    return n;
+}
+
+static int64_t number_after(const char *text, const char *before)
+{
+    const char *at = strstr(text, before);
+    if (!at)
+        fail_msg("'%s' is not there", before);
+    return strtoll(at + strlen(before), NULL, 10);
+}
+
+static char *read_to_the_end(int fd, size_t size)
+{
+    char *text;
+    size_t n = 0;
+    expect_ok(cm_alloc(&text, size, 1, "text"));
+    for (ssize_t got; (got = read(fd, text + n, size - 1 - n)) > 0;)
+        n += (size_t)got;
+    return text;
+}
+
+static void test_what_is_lost_is_told(void **state)
+{
+    char dir[CM_PATH], events[CM_PATH], *text, byte;
+    int log[2], ready[2], status;
+    size_t n;
+    (void)state;
+    expect_dir_make(dir);
+    expect_ok(cm_path_join(events, dir, "events.jsonl"));
+    assert_int_equal(pipe(log), 0);
+    assert_int_equal(pipe(ready), 0);
+    pid_t pid = fork();
+    if (pid == 0)
+        live_flooded(log[1], ready[1], events);
+    close(log[1]);
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    text = read_to_the_end(log[0], 1 << 20);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_non_null(strstr(text, " lines are missing here: "));
+    int64_t lost = number_after(text, "warn flywheel: ");
+    assert_true(lost > 0);
+    assert_int_equal(count(text, "info flywheel: line ") + lost, FLOOD);
+    cm_free(&text);
+    expect_ok(cm_file_read(&text, &n, events, 1 << 20));
+    assert_int_equal(count(text, "\"event\":\"events_lost\""), 1);
+    lost = number_after(text, "\"events\":");
+    assert_true(lost > 0);
+    assert_int_equal(count(text, "\"event\":\"tick\"") + lost, FLOOD);
+    cm_free(&text);
+    close(log[0]);
+    close(ready[0]);
+    expect_dir_remove(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -321,6 +413,7 @@ int main(void)
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_log_and_events),
         cmocka_unit_test(test_a_log_that_nobody_reads),
+        cmocka_unit_test(test_what_is_lost_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
