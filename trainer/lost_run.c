@@ -1,5 +1,6 @@
 #include "trainer/lost_run.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +90,16 @@ static void put_failure(struct cm_jw *w, const struct ar_loss *loss, double t)
     cm_jw_end(w);
 }
 
+/* A loop's folder may not be there yet. */
+static cm_status summary_path(char path[CM_PATH], const struct scene *at)
+{
+    char dir[CM_PATH];
+    CM_TRY(cm_path_join(path, at->run_dir, at->summary));
+    memcpy(dir, path, sizeof dir);
+    *strrchr(dir, '/') = '\0';
+    return cm_dir_make(dir);
+}
+
 static cm_status write_summary(const struct scene *at, const struct ar_loss *loss)
 {
     struct cm_jw w = {.indent = 2};
@@ -107,7 +118,7 @@ static cm_status write_summary(const struct scene *at, const struct ar_loss *los
     cm_jw_f64(&w, "t", cm_utc_now());
     cm_jw_end(&w);
     CM_TRY(cm_jw_take(&w, &text, &n));
-    cm_status st = cm_path_join(path, at->run_dir, at->summary);
+    cm_status st = summary_path(path, at);
     if (st == CM_OK)
         st = cm_file_replace(path, text, n);
     cm_free(&text);
@@ -202,20 +213,16 @@ static bool was_told(const char *run_dir, const char *summary, const struct ps_l
     return told;
 }
 
-/* Its last sign of life: metrics are refreshed every few seconds. */
+/* Its last sign of life: metrics are refreshed every few seconds, by the run alone. Others, a
+ * gateway or a supervisor, write events as well. */
 static double last_heard_utc_s(const char *run_dir, const struct ps_lease_owner *before)
 {
-    static const char *const signs[] = {"metrics.prom", "events.jsonl"};
+    char path[CM_PATH];
+    struct stat s;
     double t = before->since_utc_s;
-    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++) {
-        char path[CM_PATH];
-        struct stat s;
-        if (cm_path_join(path, run_dir, signs[i]) != CM_OK || stat(path, &s) != 0)
-            continue;
-        double at = (double)s.st_mtim.tv_sec + (double)s.st_mtim.tv_nsec * 1e-9;
-        t = at > t ? at : t;
-    }
-    return t;
+    if (cm_path_join(path, run_dir, "metrics.prom") != CM_OK || stat(path, &s) != 0)
+        return t;
+    return fmax(t, (double)s.st_mtim.tv_sec + (double)s.st_mtim.tv_nsec * 1e-9);
 }
 
 void tr_loss_write_before(const char *run_dir, const char *summary,
