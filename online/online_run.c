@@ -91,14 +91,11 @@ static cm_status open_states(struct run *r)
 static cm_status open_root(struct run *r)
 {
     struct root *root = &r->root;
-    struct ps_lease_owner before;
     if (!is_root(r))
         return CM_OK;
-    bool is_first = ps_lease_show(&before, r->session.run_dir) != CM_OK;
-    CM_TRY(tr_publisher_open(&root->publisher, &r->session, r->options->steal_lease));
+    CM_TRY(
+        tr_publisher_open(&root->publisher, &r->session, TR_LOOP_SUMMARY, r->options->steal_lease));
     CM_TRY(open_states(r));
-    if (!is_first && !r->options->steal_lease) /* who was robbed may be alive */
-        tr_loss_write_before(r->session.run_dir, TR_LOOP_SUMMARY, &before);
     CM_TRY(ol_report_open(&root->report, r->session.run_dir));
     CM_TRY(ol_intake_open(&root->intake, &r->cfg, r->session.spec, root->owner, &r->trial.held_out,
                           root->report.events));

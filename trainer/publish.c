@@ -11,6 +11,7 @@
 #include "model/golden.h"
 #include "parameter/alias.h"
 #include "parameter/lease.h"
+#include "trainer/lost_run.h"
 
 struct tr_publisher {
     const struct tr_session *session;
@@ -43,7 +44,20 @@ static cm_status write_config(const struct tr_session *s)
     return cm_file_replace(path, s->config_text, strlen(s->config_text));
 }
 
-cm_status tr_publisher_open(struct tr_publisher **out, const struct tr_session *s, bool steal)
+/* Who is robbed may be alive, so nothing is said of its end. */
+static cm_status take_lease(struct tr_publisher *self, const char *summary, bool steal)
+{
+    const char *run_dir = self->session->run_dir;
+    struct ps_lease_owner before;
+    bool is_first = ps_lease_show(&before, run_dir) != CM_OK;
+    CM_TRY(ps_lease_acquire(&self->lease, run_dir, self->run, steal));
+    if (!is_first && !steal)
+        tr_loss_write_before(run_dir, summary, &before);
+    return CM_OK;
+}
+
+cm_status tr_publisher_open(struct tr_publisher **out, const struct tr_session *s,
+                            const char *summary, bool steal)
 {
     *out = NULL;
     struct tr_publisher *self;
@@ -52,7 +66,7 @@ cm_status tr_publisher_open(struct tr_publisher **out, const struct tr_session *
     cm_uuid_format(self->run, cm_uuid_make());
     cm_status st;
     CM_GOTO(st, cm_dir_make(s->run_dir), out);
-    CM_GOTO(st, ps_lease_acquire(&self->lease, s->run_dir, self->run, steal), out);
+    CM_GOTO(st, take_lease(self, summary, steal), out);
     CM_GOTO(st, ps_store_open_writer(&self->store, s->store_dir, 'v', self->lease), out);
     CM_GOTO(st, write_config(s), out);
     CM_GOTO(st, take_golden_images(self), out);

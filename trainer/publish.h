@@ -14,10 +14,10 @@
 
 struct tr_publisher;
 
-/* Makes the run directory, takes its lease (steal: from anybody), opens the store, writes
- * config.json. */
+/* Makes the run directory, takes its lease (steal: from anybody), tells in summary (lost_run.h) of
+ * an owner before that ended without a word, opens the store, writes config.json. */
 CM_MUST_CHECK cm_status tr_publisher_open(struct tr_publisher **out, const struct tr_session *s,
-                                          bool steal);
+                                          const char *summary, bool steal);
 void tr_publisher_close(struct tr_publisher **p);
 struct ps_store *tr_publisher_store(struct tr_publisher *p);
 /* Borrowed; for other stores of the same run directory. */

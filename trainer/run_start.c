@@ -13,6 +13,7 @@
 static cm_status open_engine(struct tr_runner *r)
 {
     struct tr_session *s = &r->session;
+    CM_TRY(tr_session_meet(s));
     struct tr_engine_config engine = tr_session_engine(s);
     struct tr_evaluator_config evaluator = tr_session_evaluator(s);
     CM_TRY(tr_engine_open(&r->engine, &engine));
@@ -35,11 +36,7 @@ static cm_status open_root(struct tr_runner *r)
     if (!tr_run_is_root(r))
         return CM_OK;
     struct tr_state state = tr_run_state(r);
-    struct ps_lease_owner before;
-    bool is_first = ps_lease_show(&before, r->session.run_dir) != CM_OK;
-    CM_TRY(tr_publisher_open(&r->publisher, &r->session, r->options->steal_lease));
-    if (!is_first && !r->options->steal_lease) /* who was robbed may be alive */
-        tr_loss_write_before(r->session.run_dir, TR_SUMMARY, &before);
+    CM_TRY(tr_publisher_open(&r->publisher, &r->session, TR_SUMMARY, r->options->steal_lease));
     CM_TRY(tr_saver_open(&r->saver, r->publisher, &r->session.train, &state));
     return tr_report_open(&r->report, r->session.run_dir, r->options->quiet);
 }

@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "tests/unit/expect.h"
+#include "trainer/lost_run.h"
 #include "trainer/saver.h"
 #include "trainer/snapshot.h"
 
@@ -40,7 +41,7 @@ static struct bench *open_bench(void)
     const struct tr_session_options options = {.sets = sets, .nsets = 2, .run_dir = b->dir};
     expect_ok(tr_session_open(&b->session, &options));
     expect_ok(tr_session_load(&b->session, NULL));
-    expect_ok(tr_publisher_open(&b->publisher, &b->session, false));
+    expect_ok(tr_publisher_open(&b->publisher, &b->session, TR_SUMMARY, false));
     const struct tr_state like = {.spec = b->session.spec, .layout = b->session.layout};
     expect_ok(tr_snapshot_init(&b->run, &b->session.train, &like));
     tr_plateau_init(&b->run.progress.plateau);
