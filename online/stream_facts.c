@@ -5,6 +5,15 @@
 
 #define SCAN_COUNT "1000" /* keys that one answer looks at */
 
+/* The value of a field of a reply that lists names and values; NULL: there is none. */
+static const struct cm_redis_value *field(const struct cm_redis_value *list, const char *name)
+{
+    for (size_t i = 0; i + 1 < list->n; i += 2)
+        if (list->element[i].type == CM_REDIS_STRING && strcmp(list->element[i].string, name) == 0)
+            return &list->element[i + 1];
+    return NULL;
+}
+
 cm_status ol_facts_get(struct ol_facts *f, struct cm_redis *redis, const char *key)
 {
     const struct cm_redis_value *v;
@@ -13,30 +22,15 @@ cm_status ol_facts_get(struct ol_facts *f, struct cm_redis *redis, const char *k
     if (st == CM_EINVAL && strstr(cm_error_text(), "no such key"))
         return CM_OK;
     CM_TRY(st);
+    const struct cm_redis_value *length = field(v, "length"), *added = field(v, "entries-added"),
+                                *last = field(v, "last-generated-id");
+    if (!length || !added || !last || last->type != CM_REDIS_STRING ||
+        !ol_id_parse(&f->last, last->string, last->n))
+        return CM_FAIL(CM_EFORMAT, "%s: Redis tells no length, no count or no last id of it", key);
     f->there = true;
-    for (size_t i = 0; i + 1 < v->n; i += 2) {
-        const struct cm_redis_value *name = &v->element[i], *value = &v->element[i + 1];
-        if (name->type != CM_REDIS_STRING)
-            continue;
-        if (strcmp(name->string, "length") == 0)
-            f->length = value->integer;
-        else if (strcmp(name->string, "entries-added") == 0)
-            f->added = value->integer;
-        else if (strcmp(name->string, "last-generated-id") == 0 &&
-                 (value->type != CM_REDIS_STRING ||
-                  !ol_id_parse(&f->last, value->string, value->n)))
-            return CM_FAIL(CM_EFORMAT, "%s: the last id that Redis tells is none", key);
-    }
+    f->length = length->integer;
+    f->added = added->integer;
     return CM_OK;
-}
-
-/* The value of a field of a reply that lists names and values; NULL: there is none. */
-static const struct cm_redis_value *field(const struct cm_redis_value *list, const char *name)
-{
-    for (size_t i = 0; i + 1 < list->n; i += 2)
-        if (list->element[i].type == CM_REDIS_STRING && strcmp(list->element[i].string, name) == 0)
-            return &list->element[i + 1];
-    return NULL;
 }
 
 cm_status ol_facts_group_stands(bool *stands, struct cm_redis *redis, const char *key,
