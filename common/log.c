@@ -30,10 +30,16 @@ static struct {
     int lines_id;
 } sink = {.level = CM_LOG_INFO, .rank = -1, .who = "flywheel"};
 
+bool cm_terminal(void)
+{
+    const char *told = getenv(CM_ENV_TERMINAL);
+    return isatty(STDERR_FILENO) || (told && strcmp(told, "1") == 0);
+}
+
 void cm_log_init(const char *who)
 {
     snprintf(sink.who, sizeof sink.who, "%s", who);
-    sink.terminal = isatty(STDERR_FILENO);
+    sink.terminal = cm_terminal();
     const char *wanted = getenv("FLYWHEEL_LOG");
     if (!wanted || !*wanted)
         return;

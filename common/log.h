@@ -4,6 +4,8 @@
 #ifndef COMMON_LOG_H
 #define COMMON_LOG_H
 
+#include <stdbool.h>
+
 #include "common/lines.h"
 #include "common/status.h"
 
@@ -12,6 +14,10 @@ enum cm_log_level { CM_LOG_ERROR, CM_LOG_WARN, CM_LOG_INFO, CM_LOG_DEBUG };
 /* Once, early in main, before threads. who ("train", "gateway") is copied.
  * FLYWHEEL_LOG=debug|info|warn|error sets the level; info otherwise. */
 void cm_log_init(const char *who);
+/* Whether a person watches stderr: it is a terminal, or CM_ENV_TERMINAL says that one is at the
+ * other end of mpirun's pipe. */
+bool cm_terminal(void);
+#define CM_ENV_TERMINAL "FLYWHEEL_TERMINAL" /* "1": yes */
 /* Shown in brackets after who from now on; -1 hides it (the default). */
 void cm_log_set_rank(int rank);
 void cm_log_set_level(enum cm_log_level level);

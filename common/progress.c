@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/log.h"
 
 #define NS_PER_S    INT64_C(1000000000)
 #define REDRAW_NS   (NS_PER_S / 10)
@@ -106,7 +107,7 @@ void cm_progress_begin(struct cm_progress *p, const char *label, int64_t total, 
                               .total = total,
                               .started_ns = now_ns,
                               .drawn_ns = now_ns,
-                              .tty = isatty(STDERR_FILENO),
+                              .tty = cm_terminal(),
                               .enabled = enabled};
     if (enabled && p->tty)
         draw(p, NULL, false);

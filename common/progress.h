@@ -1,6 +1,6 @@
-/* What a person sees while something runs: on a terminal one line with a bar, redrawn in place; in
- * a pipe plain lines, one per finished unit and at most one every 10 s between. One thread at a
- * time. */
+/* What a person sees while something runs: on a terminal (cm_terminal) one line with a bar, redrawn
+ * in place; in a pipe plain lines, one per finished unit and at most one every 10 s between. One
+ * thread at a time. */
 #ifndef COMMON_PROGRESS_H
 #define COMMON_PROGRESS_H
 

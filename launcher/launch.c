@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/args.h"
 #include "common/config.h"
@@ -56,6 +57,13 @@ static int run_code(const struct la_supervisor *s, int exit_code)
     return exit_code < 0 ? 1 : exit_code;
 }
 
+/* mpirun hands on what its ranks say through pipes: so they are told who reads it. */
+static void tell_of_terminal(void)
+{
+    bool terminal = isatty(STDERR_FILENO) != 0;
+    (void)(terminal ? setenv(CM_ENV_TERMINAL, "1", 1) : unsetenv(CM_ENV_TERMINAL));
+}
+
 static cm_status run(const struct la_launch *launch, const char *name, char *const *program,
                      size_t nprogram, struct la_role *role, int *code)
 {
@@ -103,6 +111,7 @@ int la_launch_run(const struct la_launch *launch, const char *name, char *const 
             CM_FAIL(CM_EUSAGE, "--ranks and --restarts start ranks; this process is one"));
     struct la_role role = {0};
     int code = 1;
+    tell_of_terminal();
     cm_status st = run(launch, name, program, nprogram, &role, &code);
     la_role_release(&role);
     return st == CM_OK ? code : cm_main_end(st);

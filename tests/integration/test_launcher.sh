@@ -103,6 +103,10 @@ rm calls-train
 echo 'exit 0' >do-train
 check "two ranks succeed" same "$(code_of run train c.json --ranks 2)" 0
 check "both ran, as ranks 0 and 1" same "$(cut -d' ' -f2 calls-train | sort | paste -sd,)" "0,1"
+echo 'echo "terminal ${FLYWHEEL_TERMINAL:-none}" >&2' >do-train
+check "ranks know a terminal behind mpirun" same \
+    "$(run_it="env $token $fw train c.json --ranks 2" && script -qec "$run_it" /dev/null | grep -c 'terminal 1')" 2
+check "and a pipe" same "$(run train c.json --ranks 2 2>&1 | grep -c 'terminal none')" 2
 echo '[ "$OMPI_COMM_WORLD_RANK" = 0 ] || exit 3' >do-train
 check "a failing rank's code is the run's" same "$(code_of run train c.json --ranks 2)" 3
 check "inside MPI, --ranks is refused" same "$(code_of env OMPI_COMM_WORLD_RANK=0 "$fw" train c.json --ranks 2)" 2

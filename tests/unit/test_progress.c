@@ -1,10 +1,12 @@
 #include "common/progress.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/log.h"
 #include "common/mem.h"
 #include "tests/unit/expect.h"
 
@@ -95,6 +97,25 @@ static void test_in_a_pipe_one_line_a_unit(void **state)
     close(fds[0]);
 }
 
+/* As a rank under mpirun, whose pipe ends at a terminal. */
+static void test_in_a_pipe_to_a_terminal(void **state)
+{
+    (void)state;
+    char text[4096];
+    int fds[2];
+    assert_int_equal(pipe(fds), 0);
+    assert_int_equal(setenv(CM_ENV_TERMINAL, "1", 1), 0);
+    run_on(fds[1], 1);
+    assert_int_equal(unsetenv(CM_ENV_TERMINAL), 0);
+    close(fds[1]);
+    ssize_t n = read(fds[0], text, sizeof text - 1);
+    assert_true(n > 0);
+    text[n] = '\0';
+    assert_memory_equal(text, "\r\033[Kepoch 1/1 ", 14);
+    assert_string_equal(text + n - 7, "  last\n");
+    close(fds[0]);
+}
+
 /* Ten seconds later (told by moving drawn_ns back) a plain line comes in between. */
 static void test_in_a_pipe_a_line_now_and_then(void **state)
 {
@@ -161,6 +182,7 @@ int main(void)
         cmocka_unit_test(test_the_bar),
         cmocka_unit_test(test_a_short_buffer_is_not_overrun),
         cmocka_unit_test(test_in_a_pipe_one_line_a_unit),
+        cmocka_unit_test(test_in_a_pipe_to_a_terminal),
         cmocka_unit_test(test_in_a_pipe_a_line_now_and_then),
         cmocka_unit_test(test_on_a_terminal_one_line_redrawn),
     };
