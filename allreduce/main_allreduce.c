@@ -30,6 +30,8 @@ static const struct cm_opt opts[] = {
     {"seconds", 0, CM_OPT_FLOAT, AT(seconds), "S", "bench: time per size and method (default 0.3)"},
 };
 
+static const struct cm_section *const sections[] = {&ar_config_section, NULL};
+
 static const struct cm_command command = {
     .name = "flywheel-allreduce",
     .operands = "bench|check",
@@ -42,11 +44,13 @@ static const struct cm_command command = {
         "  check  integers whose sum is known, and floats that show the order: compared bit\n"
         "         for bit; the printed hash is the same for 1, 2, 4 and 8 ranks\n"
         "\n"
-        "  mpirun -np 2 --bind-to none flywheel-allreduce bench\n"
+        "  flywheel bench allreduce --ranks 2\n"
+        "  mpirun -np 2 --bind-to none flywheel-allreduce check\n"
         "\n"
         "The last line is one JSON object. Exit codes: 0 done, 1 failed, 2 usage.",
     .opts = opts,
     .nopts = sizeof opts / sizeof opts[0],
+    .sections = sections,
 };
 
 /* ---- bench ---- */

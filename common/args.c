@@ -169,4 +169,8 @@ void cm_args_help(const struct cm_command *cmd)
     print_option('h', "help", NULL, "print this");
     if (cmd->details)
         printf("\n%s\n", cmd->details);
+    if (cmd->sections)
+        printf("\nThe config's keys:\n");
+    for (size_t i = 0; cmd->sections && cmd->sections[i]; i++)
+        cm_config_help(cmd->sections[i]);
 }

@@ -8,6 +8,8 @@
 
 #include "common/status.h"
 
+struct cm_section;
+
 enum cm_opt_type {
     CM_OPT_FLAG,   /* bool */
     CM_OPT_INT,    /* int64_t */
@@ -39,6 +41,8 @@ struct cm_command {
     const char *details;            /* more paragraphs, examples, exit codes; may be NULL */
     const struct cm_opt *opts;
     size_t nopts;
+    const struct cm_section *const *sections; /* of the config that it reads, up to a NULL: the
+                                                 help has their keys; NULL: none */
 };
 
 /* Fills fields of *values (which the caller set to defaults) and *operands (pointers into argv, in

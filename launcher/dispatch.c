@@ -44,12 +44,17 @@ const struct la_verb la_verbs[] = {
 };
 const size_t la_nverbs = sizeof la_verbs / sizeof *la_verbs;
 
-static bool has_subs(const char *name)
+bool la_verb_has_subs(const char *name)
 {
     for (size_t i = 0; i < la_nverbs; i++)
         if (la_verbs[i].sub && strcmp(la_verbs[i].name, name) == 0)
             return true;
     return false;
+}
+
+bool la_asks_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
 static cm_status unknown(const char *word, const char *const *names, size_t n, const char *what)
@@ -67,7 +72,7 @@ cm_status la_verb_find(const struct la_verb **out, int argc, char **argv, int *u
     *out = NULL;
     if (argc < 2)
         return CM_FAIL(CM_EUSAGE, "no command; 'flywheel --help' lists them");
-    bool subs = has_subs(argv[1]);
+    bool subs = la_verb_has_subs(argv[1]);
     if (subs && argc < 3)
         return CM_FAIL(CM_EUSAGE, "'%s' wants to know which; 'flywheel --help' lists them",
                        argv[1]);
@@ -163,7 +168,7 @@ cm_status la_launch_take(struct la_launch *launch, char **args, size_t nargs)
         }
         if (strcmp(args[i], "--") == 0)
             options = false;
-        launch->help = launch->help || (options && strcmp(args[i], "--help") == 0);
+        launch->help = launch->help || (options && la_asks_help(args[i]));
         /* The configuration comes before the tier's own options, whose values cannot be told from
          * operands here. */
         if (launch->nrest == 0 && args[i][0] != '-')

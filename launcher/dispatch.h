@@ -22,6 +22,10 @@ struct la_verb {
 extern const struct la_verb la_verbs[];
 extern const size_t la_nverbs;
 
+/* "bench" is only the first word of some commands. */
+bool la_verb_has_subs(const char *name);
+bool la_asks_help(const char *word); /* "--help", "-h" */
+
 /* The verb of argv[1] (and argv[2]); *used is how many of them it took. CM_EUSAGE names the
  * nearest. */
 CM_MUST_CHECK

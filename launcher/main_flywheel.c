@@ -8,26 +8,34 @@
 #include "common/version.h"
 #include "launcher/dispatch.h"
 
-static void print_help(void)
+#define NAME 64
+
+static const char *full_name(char name[NAME], const struct la_verb *verb)
 {
+    snprintf(name, NAME, "%s%s%s", verb->name, verb->sub ? " " : "", verb->sub ? verb->sub : "");
+    return name;
+}
+
+/* Of all commands, or of those that begin with the word. */
+static void print_help(const char *word)
+{
+    char name[NAME];
     puts("usage: flywheel COMMAND …\n\n"
          "Train a model data-parallel, serve it, learn from corrections, serve again.\n");
-    for (size_t i = 0; i < la_nverbs; i++) {
-        char name[64];
-        snprintf(name, sizeof name, "%s%s%s", la_verbs[i].name, la_verbs[i].sub ? " " : "",
-                 la_verbs[i].sub ? la_verbs[i].sub : "");
-        printf("  %-16s %s\n", name, la_verbs[i].summary);
-    }
+    for (size_t i = 0; i < la_nverbs; i++)
+        if (!word || strcmp(word, la_verbs[i].name) == 0)
+            printf("  %-16s %s\n", full_name(name, &la_verbs[i]), la_verbs[i].summary);
     puts("\n'flywheel COMMAND --help' says more. --version prints which build this is.\n"
          "Exit codes: 0 done, 1 failed, 2 usage or configuration, 75 preempted and resumable.");
 }
 
-static void print_launch_help(const char *name)
+static void print_launch_help(const struct la_verb *verb)
 {
+    char name[NAME];
     printf("Launching, for 'flywheel %s' (the tier's own help follows):\n"
            "  --ranks W     run W ranks with mpirun and supervise them\n"
            "  --restarts N  start the run again after a failure, up to N times\n\n",
-           name);
+           full_name(name, verb));
     fflush(stdout);
 }
 
@@ -43,7 +51,7 @@ static int run_tier(const struct la_verb *verb, char **args, size_t nargs)
         st = la_verb_argv(&argv, verb, bin_dir, launch.rest, launch.nrest);
     int code = 1;
     if (st == CM_OK && verb->ranked && launch.help)
-        print_launch_help(verb->name);
+        print_launch_help(verb);
     bool supervised = st == CM_OK && !launch.help && (launch.ranks > 0 || launch.restarts >= 0);
     if (supervised)
         code = la_launch_run(&launch, verb->name, argv.item, argv.n);
@@ -58,8 +66,12 @@ static int run_tier(const struct la_verb *verb, char **args, size_t nargs)
 int main(int argc, char **argv)
 {
     cm_log_init("flywheel");
-    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)) {
-        print_help();
+    if (argc == 2 && (la_asks_help(argv[1]) || strcmp(argv[1], "help") == 0)) {
+        print_help(NULL);
+        return 0;
+    }
+    if (argc == 3 && la_verb_has_subs(argv[1]) && la_asks_help(argv[2])) {
+        print_help(argv[1]);
         return 0;
     }
     if (argc == 2 && strcmp(argv[1], "--version") == 0) {

@@ -43,6 +43,11 @@ static const struct cm_opt status_opts[] = {
 static const struct cm_opt down_opts[] = {
     OPT_RUN, OPT("timeout", 0, CM_OPT_INT, timeout_ms, "MS", "until what is left is killed")};
 
+static const struct cm_section *const cluster_sections[] = {&la_cluster_section, NULL};
+#define OTHER_SECTIONS                                                                             \
+    "\n'flywheel train --help' explains the sections model, data, train, allreduce and store, "    \
+    "'flywheel online --help'\nonline, 'flywheel-gateway --help' serve."
+
 static const struct cm_command up_command = {
     .name = "flywheel up",
     .operands = "CONFIG",
@@ -52,17 +57,20 @@ static const struct cm_command up_command = {
     .details =
         "Each role has its own log under RUN/logs and is restarted with growing waits. TERM and "
         "INT take all down in order; a second one at once. Nothing outlives this command, "
-        "not even when it is killed.",
+        "not even when it is killed." OTHER_SECTIONS,
     .opts = up_opts,
-    .nopts = COUNT(up_opts)};
+    .nopts = COUNT(up_opts),
+    .sections = cluster_sections};
 static const struct cm_command serve_command = {
     .name = "flywheel serve",
     .operands = "CONFIG",
     .min_operands = 1,
     .max_operands = 1,
     .summary = "Runs a gateway and cluster.workers workers (at least one) in the foreground.",
+    .details = "TERM and INT end them in order; a second one at once." OTHER_SECTIONS,
     .opts = up_opts,
-    .nopts = COUNT(up_opts)};
+    .nopts = COUNT(up_opts),
+    .sections = cluster_sections};
 static const struct cm_command status_command = {
     .name = "flywheel status",
     .operands = "CONFIG",

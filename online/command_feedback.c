@@ -18,7 +18,7 @@ static const struct {
 
 static void print_help(void)
 {
-    printf("flywheel feedback WORD …\n\n");
+    printf("usage: flywheel feedback WORD …\n\n");
     for (size_t i = 0; i < NWORDS; i++)
         printf("  %-6s %s\n", words[i].name, words[i].help);
     printf("\n'flywheel feedback WORD --help' tells more.\n");

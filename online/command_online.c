@@ -1,5 +1,6 @@
 #include "online/command_online.h"
 
+#include "online/online_config.h"
 #include "online/online_run.h"
 #include "trainer/commands.h"
 
@@ -16,20 +17,25 @@ static const struct cm_opt opts[] = {
      "take the run directory over from a process that you know is gone"},
 };
 
+static const struct cm_section *const sections[] = {&ol_config_section, NULL};
+
 static const struct cm_command command = {
     .name = "flywheel-online online",
     .operands = "CONFIG",
     .min_operands = 1,
     .max_operands = 1,
     .summary = "Fine-tunes the champion on feedback from Redis, for ever.",
-    .details = "One rank without a launcher; under mpirun or srun every rank runs this command,\n"
-               "and rank 0 alone talks to Redis. A candidate that passes the gate becomes the\n"
-               "champion; one that does not is dropped, and its feedback is accounted for.\n"
-               "SIGUSR1 or TERM: leaves with 75, at once while waiting, between two steps while\n"
-               "training; the next start goes on.\n"
-               "Exit: 0 drained, 1 failed, 2 usage or config, 75 told to stop.",
+    .details =
+        "One rank without a launcher; under mpirun or srun every rank runs this command,\n"
+        "and rank 0 alone talks to Redis. A candidate that passes the gate becomes the\n"
+        "champion; one that does not is dropped, and its feedback is accounted for.\n"
+        "SIGUSR1 or TERM: leaves with 75, at once while waiting, between two steps while\n"
+        "training; the next start goes on.\n"
+        "Exit: 0 drained, 1 failed, 2 usage or config, 75 told to stop.\n"
+        "'flywheel train --help' explains the sections model, data, train, allreduce, store.",
     .opts = opts,
     .nopts = sizeof opts / sizeof *opts,
+    .sections = sections,
 };
 
 cm_status ol_command_online(int argc, char **argv)

@@ -199,7 +199,7 @@ static cm_status check_values(const struct values *v, int noperands)
     if (ways != 1)
         return CM_FAIL(CM_EUSAGE, "give images, --labels or --id: one of the three");
     if (!v->labels && !v->label)
-        return CM_FAIL(CM_EUSAGE, "--label says what it is");
+        return CM_FAIL(CM_EUSAGE, "--label CLASS is missing: what do the images show?");
     if (v->labels && v->label)
         return CM_FAIL(CM_EUSAGE, "with --labels each line has its own label");
     return CM_OK;
@@ -241,16 +241,21 @@ cm_status ol_command_push(int argc, char **argv)
 {
     struct values v = {.operator_name = getenv("USER")};
     struct push p = {.values = &v};
+    struct cm_command named = command;
     struct ol_config cfg;
     char **operands;
     int noperands;
     bool helped;
-    CM_TRY(cm_args_parse(&command, argc, argv, &v, &operands, &noperands, &helped));
+    if (strcmp(argv[0], "label") == 0)
+        named.name = "flywheel feedback label";
+    CM_TRY(cm_args_parse(&named, argc, argv, &v, &operands, &noperands, &helped));
     if (helped)
         return CM_OK;
     CM_TRY(check_values(&v, noperands));
-    if (!v.operator_name || !wi_key_feedback(p.key, v.operator_name))
-        return CM_FAIL(CM_EUSAGE, "--operator NAME: letters, digits, - _ . (and no $USER is set)");
+    if (!v.operator_name)
+        return CM_FAIL(CM_EUSAGE, "--operator NAME is missing, and no $USER is set: who labels?");
+    if (!wi_key_feedback(p.key, v.operator_name))
+        return CM_FAIL(CM_EUSAGE, "--operator '%s': letters, digits, - _ . only", v.operator_name);
     CM_TRY(ol_queue_config(&cfg, NULL, &v.queue));
     CM_TRY(ol_redis_open(&p.redis, &cfg, "flywheel-feedback"));
     cm_status st = cm_alloc(&p.chunk, CHUNK_ENTRIES, sizeof *p.chunk, "entries");

@@ -49,6 +49,7 @@ static const struct cm_command command = {
                "answered twice.",
     .opts = opts,
     .nopts = sizeof opts / sizeof opts[0],
+    .sections = sv_program_sections,
 };
 
 struct bench {

@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "serve/client_command.h"
+#include "serve/serve_config.h"
 #include "wire/classes.h"
 #include "wire/client.h"
 
@@ -30,7 +31,7 @@ static const struct cm_opt opts[] = {
     {"run", 0, CM_OPT_STRING, offsetof(struct options, run), "DIR",
      "ask the gateway of this run directory"},
     {"endpoint", 0, CM_OPT_STRING, offsetof(struct options, endpoint), "E",
-     "ask the gateway there, as tcp://host:port"},
+     "ask the gateway there, as tcp://host:port (" SV_DEFAULT_LISTEN ")"},
     {"labels", 0, CM_OPT_STRING, offsetof(struct options, labels), "FILE",
      "lines 'path,label': prints accuracy and confusion; without IMAGE, asks about its paths"},
     {"repeat", 0, CM_OPT_INT, offsetof(struct options, repeat), "N", "ask N times about each (1)"},
@@ -70,6 +71,7 @@ struct predict {
     struct answer *answers; /* (nimages * repeat) */
     size_t nanswers;
     char *labels_text;
+    char endpoint[SV_ENDPOINT];
     struct wi_client *client;
 };
 
@@ -126,12 +128,10 @@ static cm_status find_endpoint(const struct options *o, char endpoint[SV_ENDPOIN
     struct sv_endpoints there;
     struct cm_config *config = NULL;
     char run_dir[CM_PATH];
-    if (o->endpoint) {
-        snprintf(endpoint, SV_ENDPOINT, "%s", o->endpoint);
+    if (o->endpoint || (!o->config && !o->run)) {
+        snprintf(endpoint, SV_ENDPOINT, "%s", o->endpoint ? o->endpoint : SV_DEFAULT_LISTEN);
         return CM_OK;
     }
-    if (!o->config && !o->run)
-        return CM_FAIL(CM_EUSAGE, "which gateway? Say --config, --run or --endpoint");
     CM_TRY(cm_config_open(&config, o->config, NULL, 0));
     cm_status st = cm_config_run_dir(config, o->run, run_dir);
     cm_config_close(&config);
@@ -150,15 +150,22 @@ static cm_status keep_reason(struct answer *a, const char *text, size_t n)
     return CM_OK;
 }
 
+static cm_status keep_silence(const struct predict *p, struct answer *a)
+{
+    char text[SV_ENDPOINT + 96];
+    int n = snprintf(text, sizeof text, "no answer from %s within %d ms: is a gateway there?",
+                     p->endpoint, (int)p->options.timeout_ms);
+    return keep_reason(a, text, (size_t)n);
+}
+
 static cm_status take(struct predict *p, const struct wi_answer *from)
 {
     struct answer *a = &p->answers[from->tag];
     const struct wi_header *h = &from->header;
     struct wi_classes classes;
     struct wi_class best = {0};
-    const char *none = "no answer in time";
     if (from->st != CM_OK)
-        return keep_reason(a, none, strlen(none));
+        return keep_silence(p, a);
     if (h->status != WI_OK)
         return keep_reason(a, from->body ? from->body : "", h->body_nbytes);
     if (wi_classes_open(&classes, from->body, h->body_nbytes) != CM_OK)
@@ -195,9 +202,9 @@ static cm_status ask(struct predict *p, size_t i)
     return st;
 }
 
-static cm_status ask_all(struct predict *p, const char *endpoint)
+static cm_status ask_all(struct predict *p)
 {
-    struct wi_client_config cfg = {.endpoint = endpoint, .max_outstanding = OUTSTANDING};
+    struct wi_client_config cfg = {.endpoint = p->endpoint, .max_outstanding = OUTSTANDING};
     p->nanswers = p->nimages * (size_t)p->options.repeat;
     CM_TRY(cm_alloc(&p->answers, p->nanswers, sizeof *p->answers, "answers"));
     CM_TRY(wi_client_open(&p->client, &cfg));
@@ -335,7 +342,6 @@ static void release(struct predict *p)
 
 static cm_status run(struct predict *p, char **operands, int noperands, bool *failed)
 {
-    char endpoint[SV_ENDPOINT];
     if (p->options.repeat < 1 || p->options.timeout_ms < 1 || p->options.timeout_ms > INT32_MAX)
         return CM_FAIL(CM_EUSAGE, "--repeat and --timeout-ms want a number from 1");
     for (int i = 0; i < noperands; i++)
@@ -344,8 +350,8 @@ static cm_status run(struct predict *p, char **operands, int noperands, bool *fa
         CM_TRY(read_labels(p, p->options.labels));
     if (p->nimages == 0)
         return CM_FAIL(CM_EUSAGE, "no image; see 'flywheel predict --help'");
-    CM_TRY(find_endpoint(&p->options, endpoint));
-    CM_TRY(ask_all(p, endpoint));
+    CM_TRY(find_endpoint(&p->options, p->endpoint));
+    CM_TRY(ask_all(p));
     CM_TRY(print_answers(p, failed));
     return p->options.labels ? print_score(p) : CM_OK;
 }

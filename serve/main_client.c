@@ -35,6 +35,7 @@ static cm_status run(int argc, char **argv, bool *failed)
         puts("usage: flywheel-client VERB …\n");
         for (size_t i = 0; i < NVERBS; i++)
             printf("  %-8s %s\n", verbs[i].name, verbs[i].summary);
+        puts("\n'flywheel predict --help' and 'flywheel bench serve --help' say more.");
         return CM_OK;
     }
     for (size_t i = 0; i < NVERBS; i++)

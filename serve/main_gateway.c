@@ -21,6 +21,7 @@ static const struct cm_command command = {
                "listens. TERM lets it finish what it has; a second TERM ends it at once.",
     .opts = opts,
     .nopts = sizeof opts / sizeof opts[0],
+    .sections = sv_program_sections,
 };
 
 static cm_status run(int argc, char **argv)

@@ -31,6 +31,7 @@ static const struct cm_command command = {
     .details = "Any number of workers may come and go at any time. TERM lets it finish its batch.",
     .opts = opts,
     .nopts = sizeof opts / sizeof opts[0],
+    .sections = sv_program_sections,
 };
 
 /* Cores that this process may use, divided among the workers that section cluster starts here. */

@@ -10,7 +10,7 @@
 #define AT(field) offsetof(struct sv_config, field)
 
 static const struct cm_key keys[] = {
-    {"listen", CM_KEY_STRING, AT(listen), "\"tcp://127.0.0.1:5570\"", 0, 0, NULL, NULL,
+    {"listen", CM_KEY_STRING, AT(listen), "\"" SV_DEFAULT_LISTEN "\"", 0, 0, NULL, NULL,
      "ZeroMQ endpoint for clients; port 0: a free one, see serve.json in the run directory"},
     {"workers_listen", CM_KEY_STRING, AT(workers_listen), "\"\"", 0, 0, NULL, NULL,
      "ZeroMQ endpoint for workers; empty: a socket in the run directory"},

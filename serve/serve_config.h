@@ -7,11 +7,12 @@
 
 #include "common/config.h"
 
-#define SV_BATCH_SIZES 16 /* most batch sizes that a worker prepares */
+#define SV_BATCH_SIZES    16 /* most batch sizes that a worker prepares */
+#define SV_DEFAULT_LISTEN "tcp://127.0.0.1:5570"
 
 struct sv_config {
     /* gateway */
-    char listen[CM_CONFIG_STRING];         /* "tcp://127.0.0.1:5570" */
+    char listen[CM_CONFIG_STRING];         /* SV_DEFAULT_LISTEN */
     char workers_listen[CM_CONFIG_STRING]; /* "": ipc in the run directory */
     char announce_listen[CM_CONFIG_STRING];
     char http_host[CM_CONFIG_STRING];

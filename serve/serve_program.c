@@ -5,16 +5,19 @@
 
 #include "parameter/store_config.h"
 
+const struct cm_section *const sv_program_sections[] = {&sv_config_section, &ps_config_section,
+                                                        NULL};
+#define NSECTIONS (sizeof sv_program_sections / sizeof sv_program_sections[0] - 1)
+
 static cm_status check(const struct cm_config *config, struct sv_program *p,
                        struct ps_config *store)
 {
-    const struct cm_section *const sections[] = {&sv_config_section, &ps_config_section};
     void *values[] = {&p->serve, store};
     char device[CM_CONFIG_STRING];
     int64_t turn;
     int sizes[SV_BATCH_SIZES], n;
-    for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++)
-        CM_TRY(cm_config_read(config, sections[i], values[i]));
+    for (size_t i = 0; i < NSECTIONS; i++)
+        CM_TRY(cm_config_read(config, sv_program_sections[i], values[i]));
     CM_TRY(sv_config_device(&p->serve, 0, device, &turn));
     return sv_config_batches(&p->serve, sizes, &n);
 }
@@ -22,7 +25,6 @@ static cm_status check(const struct cm_config *config, struct sv_program *p,
 cm_status sv_program_open(struct sv_program *p, const char *path,
                           const struct sv_program_options *options, bool *checked)
 {
-    const struct cm_section *const sections[] = {&sv_config_section, &ps_config_section};
     struct ps_config store;
     cm_status st;
     *p = (struct sv_program){0};
@@ -32,7 +34,7 @@ cm_status sv_program_open(struct sv_program *p, const char *path,
     CM_GOTO(st, cm_config_run_dir(p->config, options->run, p->run_dir), out);
     CM_GOTO(st, cm_path_join(p->store_dir, p->run_dir, store.dir), out);
     if (options->check)
-        st = cm_config_print(p->config, sections, sizeof sections / sizeof sections[0]);
+        st = cm_config_print(p->config, sv_program_sections, NSECTIONS);
 out:
     if (st != CM_OK)
         sv_program_close(p);

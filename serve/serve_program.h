@@ -28,6 +28,8 @@ struct sv_program_options { /* the first member of a program's own options */
             "print the resolved config and end"                                                    \
     }
 
+extern const struct cm_section *const sv_program_sections[]; /* those it reads, up to a NULL */
+
 struct sv_program {
     struct cm_config *config;
     struct sv_config serve;

@@ -235,8 +235,10 @@ static cm_status decode(struct sv_model *m, const struct wi_image *image, uint8_
     CM_TRY(wi_image_check(image));
     if (image->kind == WI_IMAGE_PIXELS && as_input) {
         if (image->n != m->image_nbytes)
-            return CM_FAIL(CM_EFORMAT, "%zu bytes are not the %zu of %d x %d x %d pixels", image->n,
-                           m->image_nbytes, in.h, in.w, in.c);
+            return CM_FAIL(CM_EFORMAT,
+                           "neither JPEG nor PNG, and %zu bytes are not the %zu of %d x %d x %d "
+                           "pixels",
+                           image->n, m->image_nbytes, in.h, in.w, in.c);
         memcpy(out, image->data, image->n);
         return CM_OK;
     }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/args.h"
+#include "common/config.h"
 #include "common/file.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -383,16 +384,32 @@ static const struct {
     {"export", tr_command_data_export, &tr_data_export_command},
 };
 
+#define NWORDS (sizeof words / sizeof *words)
+
+static void print_help(void)
+{
+    puts("usage: flywheel data WORD …\n");
+    for (size_t i = 0; i < NWORDS; i++)
+        printf("  %-7s %s\n", words[i].name, words[i].command->summary);
+    puts("\n'flywheel data WORD --help' says more.");
+}
+
 cm_status tr_command_data(int argc, char **argv)
 {
-    bool help = argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
+    const char *names[NWORDS];
 
-    for (size_t i = 0; argc > 1 && i < sizeof words / sizeof *words; i++)
+    if (argc < 2)
+        return CM_FAIL(CM_EUSAGE, "flywheel data: get, verify, show or export? --help says more");
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        print_help();
+        return CM_OK;
+    }
+    for (size_t i = 0; i < NWORDS; i++) {
+        names[i] = words[i].name;
         if (strcmp(argv[1], words[i].name) == 0)
             return words[i].run(argc - 1, argv + 1);
-    for (size_t i = 0; help && i < sizeof words / sizeof *words; i++)
-        cm_args_help(words[i].command);
-    if (help)
-        return CM_OK;
-    return CM_FAIL(CM_EUSAGE, "flywheel data: say get, verify, show or export (--help tells more)");
+    }
+    const char *near = cm_nearest(argv[1], names, NWORDS);
+    return CM_FAIL(CM_EUSAGE, "flywheel data: no '%s'%s%s%s; --help lists what there is", argv[1],
+                   near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
 }

@@ -1,6 +1,3 @@
-#include <stdio.h>
-
-#include "common/config.h"
 #include "trainer/commands.h"
 #include "trainer/run.h"
 
@@ -30,6 +27,7 @@ static const struct cm_command command = {
                "Exit: 0 trained to the end, 1 failed, 2 usage or config, 75 preempted.",
     .opts = opts,
     .nopts = sizeof opts / sizeof *opts,
+    .sections = tr_session_sections,
 };
 
 struct tr_session_options tr_session_options_of(const struct tr_common_args *args,
@@ -48,12 +46,8 @@ cm_status tr_command_train(int argc, char **argv)
     int noperands;
     bool helped;
     CM_TRY(cm_args_parse(&command, argc, argv, &v, &operands, &noperands, &helped));
-    if (helped) {
-        printf("\nThe config's keys:\n");
-        for (size_t i = 0; i < tr_session_nsections; i++)
-            cm_config_help(tr_session_sections[i]);
+    if (helped)
         return CM_OK;
-    }
     struct tr_run_options run = {.session = tr_session_options_of(&v.common, operands[0]),
                                  .resume = v.resume,
                                  .steal_lease = v.steal,

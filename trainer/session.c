@@ -13,9 +13,10 @@
 #include "trainer/fingerprint.h"
 #include "trainer/rank_device.h"
 
-const struct cm_section *const tr_session_sections[] = {
-    &tr_model_section, &tr_data_section, &tr_train_section, &ar_config_section, &ps_config_section};
-const size_t tr_session_nsections = sizeof tr_session_sections / sizeof *tr_session_sections;
+const struct cm_section *const tr_session_sections[] = {&tr_model_section,  &tr_data_section,
+                                                        &tr_train_section,  &ar_config_section,
+                                                        &ps_config_section, NULL};
+#define NSECTIONS (sizeof tr_session_sections / sizeof *tr_session_sections - 1)
 
 #define EVAL_STREAMS 4 /* on a device: a chunk alone fills no large GPU */
 
@@ -80,9 +81,9 @@ static cm_status read_config(struct tr_session *s, const struct tr_session_optio
 cm_status tr_session_check(const struct tr_session_options *options)
 {
     struct tr_session s = {0};
-    const struct cm_section *sections[sizeof tr_session_sections / sizeof *tr_session_sections + 1];
+    const struct cm_section *sections[NSECTIONS + 1];
     size_t n = 0;
-    for (; n < tr_session_nsections; n++)
+    for (; n < NSECTIONS; n++)
         sections[n] = tr_session_sections[n];
     if (options->more)
         sections[n++] = options->more;

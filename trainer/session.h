@@ -46,9 +46,8 @@ struct tr_session {
     struct tr_data data; /* as the network takes it: preprocessed */
 };
 
-/* Sections that flywheel-train reads, for --check. */
+/* Sections that flywheel-train reads, up to a NULL: for --check and --help. */
 extern const struct cm_section *const tr_session_sections[];
-extern const size_t tr_session_nsections;
 
 /* Reads the config and meets the other ranks. s starts zeroed; on failure it is released. */
 CM_MUST_CHECK cm_status tr_session_open(struct tr_session *s,

@@ -16,8 +16,10 @@ says '"max_batch": 64'
 want 0 "$bin/flywheel-worker" --help
 want 2 "$bin/flywheel-client" predikt
 says "did you mean 'predict'"
-want 2 "$bin/flywheel-client" predict "$image"
-says "--endpoint"
+want 0 "$bin/flywheel-client" predict --help
+says "(tcp://127.0.0.1:5570)"
+want 1 "$bin/flywheel-client" predict "$image" --endpoint "ipc://$work/nobody" --timeout-ms 100
+says "no answer from ipc://$work/nobody within 100 ms"
 want 1 "$bin/flywheel-client" predict "$image" --run "$run"
 says "flywheel serve"
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "common/config.h"
 #include "common/mem.h"
 #include "tests/unit/expect.h"
 
@@ -21,9 +22,21 @@ static const struct cm_opt opts[] = {
     {"out", 'o', CM_OPT_STRING, offsetof(struct values, out), "FILE", "where to"},
     {"set", 's', CM_OPT_LIST, offsetof(struct values, set), "K=V", "an override"},
 };
+static const struct cm_key keys[] = {
+    {"epochs", CM_KEY_INT, 0, "10", 0, 99, NULL, NULL, "how long to train"}};
+static const struct cm_section section = {"train", keys, 1, sizeof(int64_t)};
+static const struct cm_section *const sections[] = {&section, NULL};
 static const struct cm_command cmd = {
-    "flywheel train",  "CONFIG",      1,    2,
-    "Trains a model.", "More of it.", opts, sizeof opts / sizeof *opts};
+    .name = "flywheel train",
+    .operands = "CONFIG",
+    .min_operands = 1,
+    .max_operands = 2,
+    .summary = "Trains a model.",
+    .details = "More of it.",
+    .opts = opts,
+    .nopts = sizeof opts / sizeof *opts,
+    .sections = sections,
+};
 
 static struct values values;
 static char **operands;
@@ -139,7 +152,10 @@ static void test_help(void **state)
                            "-r, --ranks W",
                            "how many ranks",
                            "-h, --help",
-                           "More of it."};
+                           "More of it.",
+                           "The config's keys:\n",
+                           "train.epochs",
+                           "how long to train [integer 0..99; default 10]"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         assert_non_null(strstr(text, parts[i]));
     cm_free(&text);

@@ -80,6 +80,10 @@ static void test_what_is_not_the_launchers_stays(void **state)
     assert_int_equal(launch.nrest, 5);
     assert_true(launch.help);
     assert_null(launch.config);
+    assert_int_equal(la_launch_take(&launch, WORDS(W("-h")), 1), CM_OK);
+    assert_true(launch.help);
+    assert_int_equal(la_launch_take(&launch, WORDS(W("--"), W("-h")), 2), CM_OK);
+    assert_false(launch.help);
 }
 
 static void test_bad_numbers(void **state)
