@@ -1,15 +1,16 @@
 #!/usr/bin/python3
 """vs_pytorch.py [options] CONFIG: the same training step here and in PyTorch, on the same machine, in the same run.
 
-The peer is built from the same model file and gets what helps it: channels_last, generated images that are in memory
-already, no augmentation, no metrics. On CPUs it is either one process that uses all cores, or two of one core each with
-DistributedDataParallel over gloo. On a GPU its weights are fp16 too (batch norms' are fp32), torch.compile has fused it,
-and the whole step, update included, is one CUDA graph. Ours is `flywheel-train bench train CONFIG` under mpirun: real
-data, augmentation, fp32 master weights, the exact reduction. Rounds alternate between the two, so that a noisy neighbour
-is shared; the figures are medians over rounds of the median step. Needs Debian's python3-torch, or PyTorch 2 with CUDA.
-The last line is one JSON object.
+The peer is built from the same model file, has the config's optimiser and gets what helps it: channels_last, generated
+images that are in memory already, no augmentation, no metrics. On CPUs it is either one process that uses all cores, or
+two of one core each with DistributedDataParallel over gloo. On a GPU its weights are fp16 too (batch norms' are fp32),
+torch.compile has fused it, and the whole step, update included, is one CUDA graph. Ours is `flywheel-train bench train
+CONFIG` under mpirun: real data, augmentation, fp32 master weights, the exact reduction. Rounds alternate between the two,
+so that a noisy neighbour is shared; the figures are medians over rounds of the median step. Needs Debian's
+python3-torch, or PyTorch 2 with CUDA. The last line is one JSON object.
 """
 import argparse
+import fnmatch
 import json
 import os
 import pathlib
@@ -82,6 +83,71 @@ def network(spec):
     return Graph()
 
 
+def direction(u, dtype):
+    """An update made orthogonal, as model/muon.h says."""
+    x = u.flatten(1).to(dtype)
+    turned = x.shape[0] > x.shape[1]
+    x = x.T if turned else x
+    x = x / (x.norm() + 1e-7)
+    for _ in range(3):
+        a = x @ x.T
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    return (x.T if turned else x).view(u.shape)
+
+
+class Muon:
+    """model/muon.h's steps, with what is used here of torch.optim's classes. dtype: of the products, for which its authors
+    take bf16."""
+
+    def __init__(self, weights, lr, momentum, nesterov, dtype, compiled):
+        import torch
+
+        self.weights, self.lr, self.momentum, self.nesterov, self.dtype = weights, lr, momentum, nesterov, dtype
+        self.buffers = [torch.zeros_like(w) for w in weights]
+        self.direction = torch.compile(direction) if compiled else direction
+
+    def zero_grad(self, set_to_none):
+        del set_to_none
+        for w in self.weights:
+            w.grad = None
+
+    def step(self):
+        import torch
+
+        with torch.no_grad():
+            for w, b in zip(self.weights, self.buffers):
+                b.mul_(self.momentum).add_(w.grad)
+                u = w.grad.add(b, alpha=self.momentum) if self.nesterov else b
+                w.mul_(len(w) ** 0.5 / w.norm())
+                w.sub_(self.direction(u, self.dtype), alpha=self.lr)
+
+
+def is_muons(name, groups):
+    """Of the first group that matches, as trainer/optimizer.h says."""
+    return next((g.get("muon", False) for g in groups if fnmatch.fnmatchcase(name, g["match"])), False)
+
+
+def optimizers_of(net, names, train, device, precision, lr):
+    """The config's optimiser. Which rates and decays its groups have does not change what a step costs."""
+    import torch
+
+    if train["optimizer"] not in ("sgd", "muon"):
+        sys.exit(f"vs_pytorch: no peer for train.optimizer '{train['optimizer']}'")
+    muons, others = [], []
+    for key, p in net.named_parameters():
+        key = key.split("layers.", 1)[1]  # 3.weight
+        number, tensor = key.split(".")
+        muon = train["optimizer"] == "muon" and is_muons(f"{names[int(number)]}.{tensor}", train["groups"])
+        if p.requires_grad:
+            (muons if muon else others).append(p)
+    fused = {"fused": True} if device == "cuda" else {}
+    sgd = torch.optim.SGD(others, lr=lr, momentum=train["momentum"], nesterov=train["nesterov"], **fused)
+    if not muons:
+        return [sgd]
+    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+    return [sgd, Muon(muons, lr, train["momentum"], train["nesterov"], dtype, compiled=device == "cuda")]
+
+
 def seconds_on_cpu(step, count):
     """Of each of count steps."""
     seconds = []
@@ -92,7 +158,7 @@ def seconds_on_cpu(step, count):
     return seconds
 
 
-def seconds_on_gpu(step, optimizer, count):
+def seconds_on_gpu(step, optimizers, count):
     """Of each of count replays of the step's graph, between events on the GPU."""
     import torch
 
@@ -103,7 +169,8 @@ def seconds_on_gpu(step, optimizer, count):
             step()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    optimizer.zero_grad(set_to_none=True)  # so that gradients live in the graph's memory, and replays write, not add
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)  # so that gradients live in the graph's memory, and replays write, not add
     with torch.cuda.graph(graph):
         step()
     marks = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]
@@ -147,19 +214,19 @@ def peer(args):
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.float()
         forward = torch.compile(net)
-    wanted = [p for p in net.parameters() if p.requires_grad]
-    fused = {"fused": True} if device == "cuda" else {}
-    optimizer = torch.optim.SGD(wanted, lr=lr, momentum=train["momentum"] or 0.9, nesterov=train["nesterov"], **fused)
+    optimizers = optimizers_of(net, [node["name"] for node in work["spec"]["nodes"]], train, device, precision, lr)
 
     def step():
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=device == "cpu" and precision == "bf16"):
             loss = loss_of(forward(x), y)
-        optimizer.zero_grad(set_to_none=True)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
 
     count = work["warmup"] + work["steps"]
-    seconds = seconds_on_gpu(step, optimizer, count) if device == "cuda" else seconds_on_cpu(step, count)
+    seconds = seconds_on_gpu(step, optimizers, count) if device == "cuda" else seconds_on_cpu(step, count)
     if os.environ["OMPI_COMM_WORLD_RANK"] == "0":
         print(work["batch"] / statistics.median(seconds[work["warmup"]:]))
 
@@ -252,6 +319,7 @@ def main():
         print(f"{name:<12} {rate:9.0f}   ({min(seen):.0f} … {max(seen):.0f}){ratio}")
     ratio = {spec["name"]: round(middle["flywheel"] / best, 3)} if "flywheel" in middle else {}
     print(json.dumps({"bench": "vs_pytorch", "network": spec["name"], "device": args.device, "ratio": ratio,
+                      "optimizer": config["train"]["optimizer"],
                       "precision": work["precision"], "batch": work["batch"], "pytorch": torch.__version__,
                       "images_per_s": {name: round(rate, 1) for name, rate in middle.items()}}))
     return 0
