@@ -49,7 +49,10 @@ CM_MUST_CHECK cm_status nn_device_comm_sync(struct nn_device_comm *comm, struct 
 
 /* Any thread, more than once; NULL is fine. From now on every call fails. */
 void nn_device_comm_abort(struct nn_device_comm *comm);
-/* Collective in good times, within the timeout; else it aborts. NULL is fine. */
+/* Collective: until all ranks are done with what they began, within the timeout. Only close is
+ * left then; after a fault, abort. */
+CM_MUST_CHECK cm_status nn_device_comm_finish(struct nn_device_comm *comm);
+/* Waits for nobody: aborts what is not finished. NULL is fine. */
 void nn_device_comm_close(struct nn_device_comm **comm);
 
 #endif

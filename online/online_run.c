@@ -111,6 +111,7 @@ static cm_status start(struct run *r)
     struct nn_spec *spec;
     CM_TRY(ar_group_agree(g, champion_spec(&spec, r), "looking for the champion"));
     CM_TRY(tr_session_load(&r->session, spec));
+    CM_TRY(tr_session_meet(&r->session));
     CM_TRY(
         ar_group_agree(g, ol_trial_open(&r->trial, &r->session, &r->cfg), "preparing the network"));
     CM_TRY(ar_group_agree(g, open_root(r), "opening the run directory"));

@@ -58,6 +58,7 @@ static cm_status open_engine(struct ol_tuner *t, const struct tr_session *s, con
         .draw = draw,
         .draw_ctx = t,
         .device = s->device,
+        .sum = s->sum,
     };
     CM_TRY(tr_engine_open(&t->engine, &engine));
     memcpy(tr_engine_weights(t->engine), weights, s->layout->ntotal * sizeof *weights);

@@ -164,6 +164,7 @@ static void print_json(const struct bench *b, const struct values *v)
 static cm_status open_engine(struct bench *b, const struct values *v)
 {
     struct tr_session *s = &b->session;
+    CM_TRY(tr_session_meet(s));
     struct tr_engine_config cfg = tr_session_engine(s);
     CM_TRY(tr_engine_open(&b->engine, &cfg));
     if (v->ops && tr_engine_nlanes(b->engine) > 1)

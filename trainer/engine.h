@@ -37,6 +37,8 @@ struct tr_samples {
         *id; /* n numbers of rows in images and labels: the training part, without the holdout */
 };
 
+struct tr_device_sum;
+
 struct tr_engine_config {
     const struct nn_spec *spec;
     const struct nn_layout *layout;
@@ -52,6 +54,9 @@ struct tr_engine_config {
     void (*draw)(void *ctx, int64_t step, uint32_t first, uint32_t n, uint32_t *rows);
     void *draw_ctx;
     struct nn_device *device; /* where to compute; NULL: on the host, as model says */
+    /* On a device, of several ranks: from GPU to GPU (device_sum.h), at least layout->ntotal
+     * floats; NULL: through the host. */
+    struct tr_device_sum *sum;
     bool no_graphs; /* on a device: every step is enqueued anew, never captured; the same bits */
 };
 

@@ -119,10 +119,14 @@ static cm_status open_arenas(struct tr_engine *self)
     return nn_device_pin(device, &part->exchange, sizeof *part->exchange, "a step's values");
 }
 
-static bool is_staged(const struct tr_engine *self)
+/* How gradients get to the other ranks. */
+static cm_status open_sums(struct tr_engine *self)
 {
-    return ar_group_size(self->cfg.group) > 1 &&
-           self->cfg.allreduce->transport != AR_TRANSPORT_NCCL;
+    struct tr_device_part *part = self->part;
+    if (ar_group_size(self->cfg.group) == 1)
+        return CM_OK;
+    return self->cfg.sum ? tr_nccl_open(&part->nccl, self)
+                         : nn_device_lane_open(self->cfg.device, &part->transfer, "transfer", true);
 }
 
 static cm_status open_part(struct tr_engine *self)
@@ -137,17 +141,13 @@ static cm_status open_part(struct tr_engine *self)
     CM_TRY(open_spans(self));
     CM_TRY(open_statistics(self));
     CM_TRY(put_samples(self));
-    if (is_staged(self))
-        CM_TRY(nn_device_lane_open(self->cfg.device, &part->transfer, "transfer", true));
+    CM_TRY(open_sums(self));
     return nn_device_event_open(self->cfg.device, &part->begun);
 }
 
 cm_status tr_device_open(struct tr_engine *self)
 {
-    CM_TRY(ar_group_agree(self->cfg.group, open_part(self), "opening a device"));
-    if (ar_group_size(self->cfg.group) == 1 || is_staged(self))
-        return CM_OK;
-    return tr_nccl_open(&self->part->nccl, self);
+    return ar_group_agree(self->cfg.group, open_part(self), "opening a device");
 }
 
 void tr_device_close(struct tr_engine *self)

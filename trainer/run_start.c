@@ -13,6 +13,7 @@
 static cm_status open_engine(struct tr_runner *r)
 {
     struct tr_session *s = &r->session;
+    CM_TRY(tr_session_meet(s));
     struct tr_engine_config engine = tr_session_engine(s);
     struct tr_evaluator_config evaluator = tr_session_evaluator(s);
     CM_TRY(tr_engine_open(&r->engine, &engine));

@@ -10,6 +10,7 @@
 #include "common/mem.h"
 #include "model/backend.h"
 #include "parameter/agree.h"
+#include "trainer/device_sum.h"
 #include "trainer/fingerprint.h"
 #include "trainer/rank_device.h"
 
@@ -198,8 +199,16 @@ cm_status tr_session_load(struct tr_session *s, struct nn_spec *spec)
     return agree_on_all(s);
 }
 
+cm_status tr_session_meet(struct tr_session *s)
+{
+    if (!s->device || ar_group_size(s->group) == 1 || s->allreduce.transport != AR_TRANSPORT_NCCL)
+        return CM_OK;
+    return tr_device_sum_open(&s->sum, s->device, s->group, &s->allreduce, s->layout->ntotal);
+}
+
 void tr_session_release(struct tr_session *s)
 {
+    tr_device_sum_close(&s->sum);
     tr_data_release(&s->data);
     nn_device_close(&s->device);
     nn_layout_close(&s->layout);
@@ -266,6 +275,7 @@ struct tr_engine_config tr_session_engine(const struct tr_session *s)
                                      .nlanes = tr_session_nlanes(s),
                                      .samples = tr_session_samples(s),
                                      .device = s->device,
+                                     .sum = s->sum,
                                      .no_graphs = !s->model.graphs};
 }
 

@@ -40,7 +40,8 @@ struct tr_session {
     char *fingerprint; /* lines "item value": what the bits depend on beside config and data */
 
     struct ar_group *group;
-    struct nn_device *device; /* NULL: the host */
+    struct nn_device *device;  /* NULL: the host */
+    struct tr_device_sum *sum; /* between the ranks' GPUs, once they have met; NULL: none */
     struct nn_spec *spec;
     struct nn_layout *layout;
     struct tr_data data; /* as the network takes it: preprocessed */
@@ -56,6 +57,9 @@ CM_MUST_CHECK cm_status tr_session_open(struct tr_session *s,
  * spec: NULL for the config's network, or one to take over (also on failure) such as a version's.
  */
 CM_MUST_CHECK cm_status tr_session_load(struct tr_session *s, struct nn_spec *spec);
+/* Collective, before the first engine: where NCCL sums gradients, the ranks' GPUs meet, for all
+ * engines of the session. */
+CM_MUST_CHECK cm_status tr_session_meet(struct tr_session *s);
 void tr_session_release(struct tr_session *s);
 /* Before anything is freed: where st says that a GPU did not answer, the process leaves here, since
  * freeing its memory would wait for it, for ever. */

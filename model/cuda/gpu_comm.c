@@ -23,6 +23,7 @@ struct nn_device_comm {
     const struct nn_comm_driver *driver;
     void *handle;
     int64_t timeout_ms;
+    bool finished;
     atomic_int inside;   /* calls under way: abort waits for them, briefly */
     atomic_bool aborted; /* handle is gone, or about to go */
     char name[64];       /* "cuda:0: NCCL 2.28.9: rank 1 of 4" */
@@ -152,14 +153,16 @@ void nn_device_comm_abort(struct nn_device_comm *comm)
     comm->driver->abort(comm->handle);
 }
 
-static cm_status finish(struct nn_device_comm *comm)
+cm_status nn_device_comm_finish(struct nn_device_comm *comm)
 {
     if (!enter(comm))
         return fail_aborted(comm);
     int code = comm->driver->finish(comm->handle);
     leave(comm);
     CM_TRY(check(comm, code, "finishing"));
-    return settle(comm, "finishing", "");
+    CM_TRY(settle(comm, "finishing", ""));
+    comm->finished = true;
+    return CM_OK;
 }
 
 void nn_device_comm_close(struct nn_device_comm **comm_)
@@ -167,13 +170,10 @@ void nn_device_comm_close(struct nn_device_comm **comm_)
     struct nn_device_comm *comm = *comm_;
     if (!comm)
         return;
-    cm_status st = atomic_load(&comm->aborted) ? CM_OK : finish(comm);
-    if (st != CM_OK) {
-        cm_error_report(CM_LOG_WARN, st, "closing a communicator");
+    if (!comm->finished)
         nn_device_comm_abort(comm);
-    } else if (!atomic_exchange(&comm->aborted, true)) {
+    else if (!atomic_exchange(&comm->aborted, true))
         comm->driver->close(comm->handle);
-    }
     cm_free(comm_);
 }
 

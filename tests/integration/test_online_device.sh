@@ -31,6 +31,11 @@ echo "ok: fine-tuned on the GPU"
 world ranks
 want 0 mpirun -np 2 "$online" "${gpu[@]}" --run "$run" --set allreduce.transport=cuda+mpi
 ends_right "two ranks"
+world nccl # fine-tunes on several batches, over one communicator
+FLYWHEEL_HOST_GPUS=2 want 0 mpirun -np 2 "$online" "${gpu[@]}" --run "$run"
+[ "$(grep -c "gradients are summed by NCCL of the host" "$work/log")" = 1 ] || fail "GPUs that met more than once, or never"
+[ "$(grep -c "new champion" "$work/log")" -gt 1 ] || fail "one batch proves nothing"
+ends_right "two ranks over NCCL"
 for point in online.letters online.trained; do
     world "$point"
     FLYWHEEL_INJECT=$point=kill want 137 "$online" "${gpu[@]}" --run "$run"

@@ -42,6 +42,7 @@ static void a_sum_of_one_is_itself(void **state)
         expect_ok(nn_device_copy(device, NULL, got, buf, n * sizeof *buf));
         assert_memory_equal(got, want, n * sizeof *got);
     }
+    expect_ok(nn_device_comm_finish(comm));
     nn_device_comm_close(&comm);
     assert_null(comm);
     ln_lane_close(&lane);
@@ -66,6 +67,7 @@ static void nothing_is_left_after_an_abort(void **state)
     ln_lane_close(&lane);
     backend->release(backend, &buf);
     comm = meet_alone(device); /* the next one is as good as the first */
+    expect_ok(nn_device_comm_finish(comm));
     nn_device_comm_close(&comm);
 }
 

@@ -239,6 +239,7 @@ static void opening_waits_for_all(void **state_)
     script.busy = 3000; /* through the pauses */
     open_ready(&r, LATE_MS);
     assert_int_equal(script.busy, 0);
+    expect_ok(nn_device_comm_finish(r.comm));
     close_rig(&r);
     assert_int_equal(script.closes, 1);
     assert_int_equal(script.aborts, 0);
@@ -377,14 +378,16 @@ static void another_thread_can_abort(void **state_)
     }
 }
 
-static void closing_finishes_or_aborts(void **state_)
+static void what_is_not_finished_is_aborted(void **state_)
 {
+    static const cm_status want[] = {CM_OK, CM_EIO, CM_ETIMEDOUT};
     (void)state_;
     for (int how = 0; how < 3; how++) { /* in good times; an error; never done */
         struct rig r = open_rig();
         open_ready(&r, how == 2 ? SOON_MS : LATE_MS);
         script.busy = how == 2 ? -1 : 5;
         script.finish_code = how == 1 ? LOST : 0;
+        assert_int_equal(nn_device_comm_finish(r.comm), want[how]);
         close_rig(&r);
         assert_int_equal(script.finishes, 1);
         assert_int_equal(script.closes, how == 0);
@@ -403,7 +406,7 @@ int main(void)
         cmocka_unit_test(exchanges_connect_and_fail),
         cmocka_unit_test(waiting_tells_what_failed_where),
         cmocka_unit_test(another_thread_can_abort),
-        cmocka_unit_test(closing_finishes_or_aborts),
+        cmocka_unit_test(what_is_not_finished_is_aborted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

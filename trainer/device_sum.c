@@ -1,0 +1,332 @@
+#include "trainer/device_sum.h"
+
+#include <string.h>
+
+#include "allreduce/tree.h"
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "common/vec.h"
+#include "model/device_comm.h"
+
+#define SHORT_FLOATS ((size_t)4096) /* of a sum that shows the latency */
+#define ROUNDS       5              /* of measuring; the median counts */
+#define GRACE_MS     2000           /* for the watchdog, whose deadline comes first, to speak */
+
+struct tr_device_sum {
+    struct nn_device *device; /* these three are borrowed */
+    struct ar_group *group;
+    const struct ar_config *cfg;
+    struct nn_device_comm *comm;
+    struct ln_lane *lane;
+    size_t most, bucket; /* floats */
+    int rank, size, levels;
+    bool fast, compress;
+    int64_t timeout_ms;
+    struct nn_comm_part *parts; /* (size): of the exchange that is being enqueued */
+    float **node;               /* (size): of the tree, likewise */
+    /* On the device: the other ranks' numbers for this one's share (size, share); with compress
+     * both ways in bf16, too: a buffer, and the larger of that and the former. */
+    float *arrived;
+    uint16_t *leaves, *arrives;
+};
+
+/* ---- the tree ---- */
+
+static cm_status narrow(struct tr_device_sum *self, uint16_t *dst, const float *src, size_t n)
+{
+    return nn_device_cast(self->device, self->lane, NN_BF16, dst, NN_F32, src, n);
+}
+
+static cm_status widen(struct tr_device_sum *self, float *dst, const uint16_t *src, size_t n)
+{
+    return nn_device_cast(self->device, self->lane, NN_F32, dst, NN_BF16, src, n);
+}
+
+static cm_status add(struct tr_device_sum *self, float *dst, const float *src, size_t n)
+{
+    return nn_device_merge(self->device, self->lane, dst, src, n, self->compress);
+}
+
+/* The elements whose sum a rank makes. */
+static struct ar_range share(const struct tr_device_sum *self, size_t n, int rank)
+{
+    return ar_tree_range(n, rank, self->levels);
+}
+
+/* Everyone's share goes to its owner: of mine, rank r's lies at r * m in `arrived`. */
+static cm_status scatter(struct tr_device_sum *self, const float *buf, size_t n, size_t m)
+{
+    const char *from = (const char *)buf;
+    char *to = (char *)self->arrived;
+    size_t width = sizeof *buf;
+    int nparts = 0;
+    if (self->compress) {
+        CM_TRY(narrow(self, self->leaves, buf, n));
+        from = (const char *)self->leaves;
+        to = (char *)self->arrives;
+        width = sizeof *self->leaves;
+    }
+    for (int r = 0; r < self->size; r++) {
+        struct ar_range theirs = share(self, n, r);
+        if (r != self->rank)
+            self->parts[nparts++] = (struct nn_comm_part){.peer = r,
+                                                          .out = from + theirs.begin * width,
+                                                          .nout = ar_range_count(theirs) * width,
+                                                          .in = to + (size_t)r * m * width,
+                                                          .nin = m * width};
+    }
+    CM_TRY(nn_device_comm_swap(self->comm, self->lane, self->parts, nparts));
+    return self->compress ? widen(self, self->arrived, self->arrives, (size_t)self->size * m)
+                          : CM_OK;
+}
+
+/* The tree over the ranks, for my share: neighbours first, as everywhere. Each sum takes the place
+ * of its left side, but the one that holds my own numbers stays where they are. */
+static cm_status join(struct tr_device_sum *self, float *own, size_t m)
+{
+    float **node = self->node;
+    for (int r = 0; r < self->size; r++)
+        node[r] = r == self->rank ? own : self->arrived + (size_t)r * m;
+    for (int step = 1; step < self->size; step *= 2)
+        for (int left = 0; left < self->size; left += 2 * step) {
+            int right = left + step;
+            bool mine = self->rank >= right && self->rank < right + step;
+            float *dst = mine ? node[right] : node[left], *src = mine ? node[left] : node[right];
+            CM_TRY(add(self, dst, src, m));
+            node[left] = dst;
+        }
+    return CM_OK;
+}
+
+/* My share goes to everyone. */
+static cm_status gather(struct tr_device_sum *self, float *buf, size_t n, struct ar_range mine)
+{
+    char *base = (char *)buf;
+    size_t width = sizeof *buf, m = ar_range_count(mine);
+    int nparts = 0;
+    if (self->compress) {
+        CM_TRY(narrow(self, self->arrives + mine.begin, buf + mine.begin, m));
+        base = (char *)self->arrives;
+        width = sizeof *self->arrives;
+    }
+    for (int r = 0; r < self->size; r++) {
+        struct ar_range theirs = share(self, n, r);
+        if (r != self->rank)
+            self->parts[nparts++] = (struct nn_comm_part){.peer = r,
+                                                          .out = base + mine.begin * width,
+                                                          .nout = m * width,
+                                                          .in = base + theirs.begin * width,
+                                                          .nin = ar_range_count(theirs) * width};
+    }
+    CM_TRY(nn_device_comm_swap(self->comm, self->lane, self->parts, nparts));
+    return self->compress ? widen(self, buf, self->arrives, n) : CM_OK;
+}
+
+cm_status tr_device_sum_add(struct tr_device_sum *self, float *buf, size_t n)
+{
+    if (self->fast)
+        return nn_device_comm_sum(self->comm, self->lane, buf, n);
+    struct ar_range mine = share(self, n, self->rank);
+    if (self->compress)
+        CM_TRY(add(self, buf, NULL, n));
+    CM_TRY(scatter(self, buf, n, ar_range_count(mine)));
+    CM_TRY(join(self, buf + mine.begin, ar_range_count(mine)));
+    return gather(self, buf, n, mine);
+}
+
+static cm_status sync(struct tr_device_sum *self)
+{
+    return nn_device_comm_sync(self->comm, self->lane, cm_deadline_in_ms(self->timeout_ms));
+}
+
+cm_status tr_device_sum_wait(struct tr_device_sum *self)
+{
+    ar_group_wait_begin(self->group, "sum of the gradients over NCCL");
+    cm_status st = cm_fault("train.nccl.wait");
+    if (st == CM_OK)
+        st = sync(self);
+    ar_group_wait_end(self->group);
+    return st;
+}
+
+struct ln_lane *tr_device_sum_lane(const struct tr_device_sum *self)
+{
+    return self->lane;
+}
+
+/* ---- what a sum costs ---- */
+
+/* Median seconds of the sum of n zeros. The first time connects. */
+static cm_status time_sum(struct tr_device_sum *self, float *zeros, size_t n, double *median_s)
+{
+    double seconds[ROUNDS];
+    for (int i = -1; i < ROUNDS; i++) {
+        int64_t begin_ns = cm_now_ns();
+        CM_TRY(tr_device_sum_add(self, zeros, n));
+        CM_TRY(sync(self));
+        if (i >= 0)
+            seconds[i] = (double)(cm_now_ns() - begin_ns) / 1e9;
+    }
+    *median_s = cm_vec_median(seconds, ROUNDS);
+    return CM_OK;
+}
+
+static cm_status time_sums(struct tr_device_sum *self, double *least_s, double *all_s)
+{
+    const struct nn_backend *backend = nn_device_backend(self->device);
+    size_t n = self->most;
+    float *zeros;
+    CM_TRY(cm_fault("train.nccl.measure"));
+    CM_TRY(backend->alloc(backend, &zeros, n * sizeof *zeros, "a sum that is measured"));
+    cm_status st = time_sum(self, zeros, n < SHORT_FLOATS ? n : SHORT_FLOATS, least_s);
+    if (st == CM_OK)
+        st = time_sum(self, zeros, n, all_s);
+    if (st == CM_OK) /* else it may still be summed */
+        backend->release(backend, &zeros);
+    return st;
+}
+
+/* The others may be inside NCCL, where no agreement reaches them. */
+static void leave_if(struct tr_device_sum *self, cm_status st, const char *doing)
+{
+    if (st != CM_OK)
+        ar_group_abort(self->group, st, doing);
+}
+
+/* Rank 0's numbers are everybody's. Under `fast` a bucket's size changes bits, so there no clock
+ * may set it. */
+static cm_status choose_bucket(struct tr_device_sum *self)
+{
+    double least_s = 0, all_s = 0;
+    leave_if(self, time_sums(self, &least_s, &all_s), "measuring NCCL");
+    double rate = (double)self->most / (all_s - least_s);
+    uint64_t limit = ar_bucket_limit(self->most, least_s, rate);
+    CM_TRY(ar_group_broadcast(self->group, &limit, sizeof limit, 0));
+    bool measured = !self->fast && self->cfg->bucket_kib == 0;
+    if (measured)
+        self->bucket = (size_t)limit;
+    if (self->rank == 0)
+        cm_log_info("gradients are summed by %s, %s: %.0f us and %.2f GB/s%s",
+                    nn_device_comm_library(self->device),
+                    self->fast ? "in its own order" : "in the fixed tree", 1e6 * least_s,
+                    all_s > least_s ? rate * sizeof(float) / 1e9 : 0.0,
+                    measured ? ", which sets the size of a bucket" : "");
+    return CM_OK;
+}
+
+size_t tr_device_sum_bucket(const struct tr_device_sum *self)
+{
+    return self->bucket;
+}
+
+/* ---- life ---- */
+
+static void leave(void *arg)
+{
+    nn_device_comm_abort(arg);
+}
+
+/* A share is less than 32 floats larger than its part of a buffer: tree.h cuts at multiples of 16.
+ */
+static cm_status open_buffers(struct tr_device_sum *self)
+{
+    const struct nn_backend *backend = nn_device_backend(self->device);
+    size_t size = (size_t)self->size, shares = self->most + 32 * size;
+    CM_TRY(nn_device_lane_open(self->device, &self->lane, "nccl", true));
+    if (self->fast)
+        return CM_OK;
+    CM_TRY(cm_alloc(&self->parts, size, sizeof *self->parts, "ranks' parts"));
+    CM_TRY(cm_alloc(&self->node, size, sizeof *self->node, "ranks' sums"));
+    CM_TRY(backend->alloc(backend, &self->arrived, shares * sizeof *self->arrived,
+                          "gradients of other ranks"));
+    if (!self->compress)
+        return CM_OK;
+    CM_TRY(backend->alloc(backend, &self->leaves, self->most * sizeof *self->leaves,
+                          "gradients to other ranks"));
+    return backend->alloc(backend, &self->arrives, shares * sizeof *self->arrives,
+                          "gradients of other ranks");
+}
+
+/* All ranks do each step of it or none does, until they are inside NCCL: who fails there takes the
+ * job along. */
+static cm_status open_comm(struct tr_device_sum *self)
+{
+    unsigned char id[NN_COMM_ID] = {0};
+    cm_status st = open_buffers(self);
+    if (st == CM_OK && self->rank == 0)
+        st = nn_device_comm_id(self->device, id);
+    CM_TRY(ar_group_agree(self->group, st, "preparing NCCL"));
+    CM_TRY(ar_group_broadcast(self->group, id, sizeof id, 0));
+    st = nn_device_comm_open(&self->comm, self->device, id, self->rank, self->size,
+                             self->cfg->start_timeout_ms);
+    CM_TRY(ar_group_agree(self->group, st, "opening NCCL"));
+    ar_group_on_leave(self->group, leave, self->comm);
+    leave_if(self, nn_device_comm_meet(self->comm), "meeting the other ranks over NCCL");
+    CM_TRY(choose_bucket(self));
+    nn_device_comm_set_timeout(self->comm, self->timeout_ms);
+    return CM_OK;
+}
+
+static void release(struct tr_device_sum **s)
+{
+    struct tr_device_sum *self = *s;
+    const struct nn_backend *backend = nn_device_backend(self->device);
+    ar_group_on_leave(self->group, NULL, NULL);
+    nn_device_comm_close(&self->comm);
+    ln_lane_close(&self->lane);
+    backend->release(backend, &self->arrived);
+    backend->release(backend, &self->leaves);
+    backend->release(backend, &self->arrives);
+    cm_free(&self->parts);
+    cm_free(&self->node);
+    cm_free(s);
+}
+
+cm_status tr_device_sum_open(struct tr_device_sum **out, struct nn_device *device,
+                             struct ar_group *group, const struct ar_config *cfg, size_t most)
+{
+    struct tr_device_sum *self;
+    *out = NULL;
+    CM_TRY(ar_group_agree(group, cm_alloc(&self, 1, sizeof *self, "NCCL"), "preparing NCCL"));
+    self->device = device;
+    self->group = group;
+    self->cfg = cfg;
+    self->most = most;
+    self->rank = ar_group_rank(group);
+    self->size = ar_group_size(group);
+    self->levels = ar_tree_levels(self->size);
+    self->fast = cfg->order == AR_ORDER_FAST;
+    self->compress = cfg->compress;
+    int64_t watched_ms =
+        cfg->collective_timeout_ms > cfg->late_ms ? cfg->collective_timeout_ms : cfg->late_ms;
+    self->timeout_ms = watched_ms + 2 * cfg->heartbeat_ms + GRACE_MS;
+    cm_status st = open_comm(self);
+    if (st == CM_OK) {
+        *out = self;
+        return CM_OK;
+    }
+    ar_group_wait_begin(group, "giving NCCL up"); /* which may not come back */
+    nn_device_comm_abort(self->comm);
+    ar_group_wait_end(group);
+    release(&self);
+    return st;
+}
+
+void tr_device_sum_close(struct tr_device_sum **s)
+{
+    struct tr_device_sum *self = *s;
+    if (!self)
+        return;
+    ar_group_wait_begin(self->group, "finishing NCCL");
+    cm_status st = cm_fault("train.nccl.finish");
+    if (st == CM_OK)
+        st = nn_device_comm_finish(self->comm);
+    if (st != CM_OK) {
+        cm_error_report(CM_LOG_WARN, st, "finishing NCCL");
+        nn_device_comm_abort(self->comm);
+    }
+    ar_group_wait_end(self->group);
+    release(s);
+}
