@@ -10,11 +10,12 @@
 
 #include "common/clock.h"
 
-#define SPEC  512
-#define RULES 16
+#define SPEC    512
+#define RULES   16
+#define HOLD_US 1000 /* between two looks */
 
-enum action { ACT_KILL, ACT_STOP, ACT_ENOSPC, ACT_EIO, ACT_DELAY };
-static const char *const action_name[] = {"kill", "stop", "enospc", "eio", "delay"};
+enum action { ACT_KILL, ACT_STOP, ACT_ENOSPC, ACT_EIO, ACT_DELAY, ACT_HOLD };
+static const char *const action_name[] = {"kill", "stop", "enospc", "eio", "delay", "hold"};
 
 struct rule {
     char point[48];
@@ -70,9 +71,9 @@ static cm_status parse_rule(struct rule *rule, const char *text)
     }
     bool timed = rule->action == ACT_DELAY;
     if (rule->at < 0 || (timed ? rule->ms <= 0 : rule->ms != 0))
-        return CM_FAIL(CM_EUSAGE,
-                       "FLYWHEEL_INJECT: '%s' is not POINT=kill|stop|enospc|eio|delay:MS[@N|@*]",
-                       text);
+        return CM_FAIL(
+            CM_EUSAGE,
+            "FLYWHEEL_INJECT: '%s' is not POINT=kill|stop|enospc|eio|delay:MS|hold[@N|@*]", text);
     return CM_OK;
 }
 
@@ -94,6 +95,13 @@ static cm_status parse_spec(const char *spec)
     return CM_OK;
 }
 
+static void hold(void)
+{
+    const char *path = getenv("FLYWHEEL_HOLD");
+    while (path && cm_path_exists(path))
+        cm_sleep_us(HOLD_US);
+}
+
 static cm_status act(const struct rule *rule, const char *point)
 {
     switch (rule->action) {
@@ -109,6 +117,9 @@ static cm_status act(const struct rule *rule, const char *point)
         return CM_FAIL(CM_EIO, "injected at %s: input/output error", point);
     case ACT_DELAY:
         cm_sleep_us(1000 * (int64_t)rule->ms);
+        return CM_OK;
+    case ACT_HOLD:
+        hold();
         return CM_OK;
     }
     return CM_OK;

@@ -60,11 +60,12 @@ CM_MUST_CHECK cm_status cm_file_size(uint64_t *nbytes, const char *path);
 CM_MUST_CHECK cm_status cm_disk_free(uint64_t *nbytes, const char *path);
 
 /* Fault points: cm_fault("store.rename") does nothing unless FLYWHEEL_INJECT names it, as a
- * comma-separated list of POINT=kill | POINT=stop | POINT=enospc | POINT=eio | POINT=delay:MS, each
- * optionally @N for the N-th passage (1 = first, default) or @* for every one. kill: SIGKILL to
- * oneself; stop: SIGSTOP; enospc, eio: returns CM_ENOSPC, CM_EIO; delay: sleeps, as a slow disk
- * does. The durable calls above pass "file.write", "file.fsync", "file.rename", "dir.rename",
- * "dir.fsync" by themselves. */
+ * comma-separated list of POINT=kill | POINT=stop | POINT=enospc | POINT=eio | POINT=delay:MS |
+ * POINT=hold, each optionally @N for the N-th passage (1 = first, default) or @* for every one.
+ * kill: SIGKILL to oneself; stop: SIGSTOP; enospc, eio: returns CM_ENOSPC, CM_EIO; delay: sleeps,
+ * as a slow disk does; hold: the same, for as long as the file $FLYWHEEL_HOLD is there. The durable
+ * calls above pass "file.write", "file.fsync", "file.rename", "dir.rename", "dir.fsync" by
+ * themselves. */
 CM_MUST_CHECK cm_status cm_fault(const char *point);
 
 #endif
