@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/redis.h"
@@ -71,6 +72,7 @@ static cm_status write_entry(struct sv_captures *c, const struct entry *e)
     const struct cm_redis_value *reply;
     struct wi_capture_fields fields;
     char key[WI_KEY];
+    CM_TRY(cm_fault("serve.capture"));
     wi_key_capture(key, e->id);
     CM_TRY(wi_capture_encode(&fields, &e->capture));
     CM_TRY(cm_redis_call(c->redis, &reply, "MULTI", NULL));
