@@ -11,7 +11,9 @@
 #include "common/log.h"
 #include "tests/unit/expect.h"
 
-enum { HEARTBEAT_MS = 50, LATE_MS = 400, TIMEOUT_MS = 800, LONG_MS = 60000 };
+/* A rank is silent after 3 heartbeats and 50 ms: so long a thread may be kept waiting for a core.
+ */
+enum { HEARTBEAT_MS = 250, LATE_MS = 900, TIMEOUT_MS = 1000, LONG_MS = 60000 };
 
 struct pair {
     struct ar_watch *rank[2];
@@ -93,7 +95,7 @@ static void watches_beside_the_ranks(void **state)
     atomic_store(&at_work, true);
     for (int r = 0; r < 2; r++)
         assert_int_equal(pthread_create(&thread[r], NULL, work, p.rank[r]), 0);
-    cm_sleep_us((int64_t)10 * HEARTBEAT_MS * 1000);
+    cm_sleep_us((int64_t)4 * HEARTBEAT_MS * 1000);
     atomic_store(&at_work, false);
     for (int r = 0; r < 2; r++)
         assert_int_equal(pthread_join(thread[r], NULL), 0);
