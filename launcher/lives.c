@@ -24,10 +24,21 @@ struct failure {
     char what[512];
 };
 
+/* Who holds a run directory and tells of its end. */
+struct tier {
+    const char *name, *summary; /* the latter in the run directory */
+    const char *versions;       /* what it calls them */
+    char prefix;                /* of their names */
+    const char *store;          /* where they are; NULL: where the run's resolved config says */
+};
+static const struct tier tiers[] = {
+    {"train", "summary.json", "version", 'v', NULL},
+    {"online", "online/summary.json", "state", 's', "online"},
+};
+
 struct la_lives {
     char run_dir[CM_PATH];
-    bool is_loop;
-    const char *summary;    /* in run_dir */
+    const struct tier *tier;
     struct stat before;     /* of the summary when the life began; st_ino 0: there was none */
     struct failure failure; /* of the last life that ended; what "": it does not say */
     int64_t step;           /* where the last life failed that said so; -1: none did */
@@ -40,9 +51,15 @@ struct la_lives {
 
 cm_status la_lives_open(struct la_lives **out, const char *run_dir, const char *tier)
 {
+    const struct tier *known = NULL;
+    *out = NULL;
+    for (size_t i = 0; i < sizeof tiers / sizeof *tiers; i++)
+        if (strcmp(tiers[i].name, tier) == 0)
+            known = &tiers[i];
+    if (!known)
+        return CM_OK;
     CM_TRY(cm_alloc(out, 1, sizeof **out, "lives of the run"));
-    (*out)->is_loop = strcmp(tier, "online") == 0;
-    (*out)->summary = (*out)->is_loop ? "online/summary.json" : "summary.json";
+    (*out)->tier = known;
     snprintf((*out)->run_dir, sizeof(*out)->run_dir, "%s", run_dir);
     (*out)->step = (*out)->failure.step = -1;
     return CM_OK;
@@ -55,7 +72,7 @@ void la_lives_close(struct la_lives **lives)
 
 static cm_status summary_path(const struct la_lives *l, char path[CM_PATH])
 {
-    return cm_path_join(path, l->run_dir, l->summary);
+    return cm_path_join(path, l->run_dir, l->tier->summary);
 }
 
 void la_lives_begin(struct la_lives *l, const char *job, int64_t number)
@@ -86,8 +103,8 @@ static bool is_of_this_life(const struct la_lives *l, const struct cm_json *root
     int64_t number;
     if (!cm_json_get(root, "job"))
         return !is_certain;
-    return cm_json_need_string(root, l->summary, "job", &job) == CM_OK &&
-           cm_json_need_i64(root, l->summary, "life", 0, INT64_MAX, &number) == CM_OK &&
+    return cm_json_need_string(root, l->tier->summary, "job", &job) == CM_OK &&
+           cm_json_need_i64(root, l->tier->summary, "life", 0, INT64_MAX, &number) == CM_OK &&
            strcmp(job, l->job) == 0 && number == l->number;
 }
 
@@ -117,7 +134,7 @@ static bool failure_of(const struct la_lives *l, bool is_certain, struct failure
         cm_json_parse_file(&root, path, FILE_MAX_NBYTES) != CM_OK)
         return false;
     bool said = is_of_this_life(l, root, is_certain) &&
-                read_failure(f, cm_json_get(root, "failure"), l->summary);
+                read_failure(f, cm_json_get(root, "failure"), l->tier->summary);
     cm_json_close(&root);
     return said;
 }
@@ -192,7 +209,7 @@ void la_lives_end(struct la_lives *l, int exit_code)
              number == SIGKILL ? ": somebody's kill -9, or the kernel's memory limit" : "");
     cm_status st = write_killed(l, what, exit_code);
     if (st != CM_OK)
-        cm_error_report(CM_LOG_WARN, st, l->summary);
+        cm_error_report(CM_LOG_WARN, st, l->tier->summary);
     struct cm_events *events = open_events(l);
     struct cm_jw w = {0};
     cm_events_begin(events, &w, "failed");
@@ -203,15 +220,14 @@ void la_lives_end(struct la_lives *l, int exit_code)
 
 /* ---- whether the next can do better ---- */
 
-/* Where versions are: a loop's states, or what a training's resolved config names. */
 static cm_status versions_dir(const struct la_lives *l, char dir[CM_PATH])
 {
     char path[CM_PATH];
     struct cm_json *root = NULL;
     const struct cm_json *store;
     const char *name;
-    if (l->is_loop)
-        return cm_path_join(dir, l->run_dir, "online");
+    if (l->tier->store)
+        return cm_path_join(dir, l->run_dir, l->tier->store);
     CM_TRY(cm_path_join(path, l->run_dir, "config.json"));
     CM_TRY(cm_json_parse_file(&root, path, FILE_MAX_NBYTES));
     cm_status st = cm_json_need(root, path, "store", CM_JSON_OBJECT, &store);
@@ -227,7 +243,7 @@ static cm_status versions_dir(const struct la_lives *l, char dir[CM_PATH])
  */
 static void newest_version(const struct la_lives *l, char name[32])
 {
-    char dir[CM_PATH], **names = NULL, prefix = l->is_loop ? 's' : 'v';
+    char dir[CM_PATH], **names = NULL, prefix = l->tier->prefix;
     size_t n = 0;
     *name = '\0';
     if (versions_dir(l, dir) != CM_OK || cm_dir_list(&names, &n, dir) != CM_OK)
@@ -298,8 +314,8 @@ bool la_lives_try_again(struct la_lives *l, int exit_code)
     else
         cm_log_error("giving up: %d lives in a row ended by a fault, the last one by signal %d "
                      "(%s), and none left a newer %s than %s",
-                     l->faults, exit_code - SIGNAL_CODE, signal_of(exit_code),
-                     l->is_loop ? "state" : "version", *l->newest ? l->newest : "none");
+                     l->faults, exit_code - SIGNAL_CODE, signal_of(exit_code), l->tier->versions,
+                     *l->newest ? l->newest : "none");
     tell_gave_up(l, same_step, exit_code);
     return false;
 }

@@ -16,7 +16,8 @@
 
 struct la_lives; /* functions below take NULL: nothing is remembered, everything is tried again */
 
-/* run_dir need not exist yet. tier: "train" or "online". */
+/* run_dir need not exist yet. tier: "train" or "online"; any other leaves nothing behind: *out is
+ * NULL. */
 CM_MUST_CHECK cm_status la_lives_open(struct la_lives **out, const char *run_dir, const char *tier);
 void la_lives_close(struct la_lives **lives);
 

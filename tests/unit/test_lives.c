@@ -31,6 +31,14 @@ static bool life(struct la_lives *l, int step)
     return la_lives_try_again(l, 1);
 }
 
+/* An evaluation that dies says nothing of what the training reached. */
+static void test_others_leave_nothing(void **state)
+{
+    struct la_lives *l = *state;
+    expect_ok(la_lives_open(&l, dir, "eval"));
+    assert_null(l);
+}
+
 /* A life that a signal ends. */
 static bool killed(struct la_lives *l, int number)
 {
@@ -360,6 +368,7 @@ int main(void)
         IN_FOLDER(test_progress_begins_anew),
         IN_FOLDER(test_lives_that_say_nothing),
         IN_FOLDER(test_summaries_that_cannot_be_read),
+        IN_FOLDER(test_others_leave_nothing),
         cmocka_unit_test(test_without_a_run_directory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
