@@ -16,6 +16,7 @@
 #include "common/vec.h"
 #include "model/plan.h"
 #include "trainer/commands.h"
+#include "trainer/device_sum.h"
 #include "trainer/fingerprint.h"
 #include "trainer/rank_device.h"
 
@@ -129,7 +130,7 @@ static cm_status map_ranks(struct doctor *d)
 /* ---- the GPUs ---- */
 
 /* A sum on the GPU, where one is asked for, is what the host makes of it: driver, plug-in, memory
- * and a kernel work. */
+ * and a kernel work. An error injected at train.doctor.device makes the host's another. */
 static cm_status try_device(struct nn_device *device, double *off)
 {
     enum { N = 1 << 16 };
@@ -144,6 +145,8 @@ static cm_status try_device(struct nn_device *device, double *off)
     CM_GOTO(st, nn_device_copy(device, NULL, x, host, N * sizeof *x), out);
     CM_GOTO(st, nn_device_sum_squares(device, NULL, space + N / 4096, x, N, space), out);
     CM_GOTO(st, nn_device_copy(device, NULL, &sum, space + N / 4096, sizeof sum), out);
+    if (cm_fault("train.doctor.device") != CM_OK)
+        host[N / 2] += 1;
     *off = sum - cm_vec_sum_squares(host, N);
 out:
     backend->release(backend, &x);
@@ -284,28 +287,114 @@ static cm_status check_run_dir(struct doctor *d)
 
 /* ---- the sum ---- */
 
+/* What is summed, where a run's gradients lie. */
+struct vector {
+    size_t n;
+    float *host, *want;
+    struct nn_device *gpu; /* NULL: on the host */
+    float *device;
+};
+
+/* Small integers have the same sum in every order, but would not survive rounding. */
+static cm_status open_vector(struct doctor *d, struct vector *v)
+{
+    size_t nbytes = v->n * sizeof *v->host;
+    CM_TRY(cm_alloc_aligned(&v->want, v->n, sizeof *v->want, "sums"));
+    if (d->session.allreduce.compress)
+        ar_pattern_tree(v->want, v->n, (struct ar_range){0, (size_t)d->size}, true);
+    for (size_t i = 0; i < v->n && !d->session.allreduce.compress; i++)
+        v->want[i] = ar_pattern_integer_sum(i, d->size);
+    if (!v->gpu)
+        return cm_alloc_aligned(&v->host, v->n, sizeof *v->host, "sums");
+    const struct nn_backend *backend = nn_device_backend(v->gpu);
+    CM_TRY(nn_device_pin(v->gpu, &v->host, nbytes, "sums"));
+    return backend->alloc(backend, &v->device, nbytes, "sums");
+}
+
+static void close_vector(struct vector *v)
+{
+    cm_free(&v->want);
+    if (!v->gpu) {
+        cm_free(&v->host);
+        return;
+    }
+    const struct nn_backend *backend = nn_device_backend(v->gpu);
+    backend->release(backend, &v->device);
+    nn_device_unpin(v->gpu, &v->host);
+}
+
+static cm_status copy_vector(const struct vector *v, float *to, const float *from)
+{
+    return v->gpu ? nn_device_copy(v->gpu, NULL, to, from, v->n * sizeof *to) : CM_OK;
+}
+
+/* An error injected at train.doctor.sum makes one number another. */
+static cm_status fill_vector(const struct doctor *d, const struct vector *v)
+{
+    if (d->session.allreduce.compress)
+        ar_pattern_tree(v->host, v->n, (struct ar_range){(size_t)d->rank, (size_t)d->rank + 1},
+                        false);
+    else
+        ar_pattern_integers(v->host, v->n, d->rank);
+    if (cm_fault("train.doctor.sum") != CM_OK)
+        v->host[v->n / 2] = 1e6f;
+    return copy_vector(v, v->device, v->host);
+}
+
+/* As a run sums gradients. */
+static cm_status sum_vector(struct doctor *d, const struct vector *v)
+{
+    struct tr_device_sum *sum = d->session.sum;
+    if (sum) {
+        CM_TRY(tr_device_sum_add(sum, v->device, v->n));
+        return tr_device_sum_wait(sum);
+    }
+    CM_TRY(copy_vector(v, v->host, v->device));
+    CM_TRY(ar_group_sum_f32(d->group, v->host, v->n));
+    return copy_vector(v, v->device, v->host);
+}
+
+static cm_status time_sums(struct doctor *d, const struct vector *v, double *seconds)
+{
+    *seconds = 0;
+    for (int i = 0; i <= SUM_TIMES; i++) { /* the first one warms up */
+        CM_TRY(fill_vector(d, v));
+        CM_TRY(ar_group_agree(d->group, CM_OK, "beginning a sum"));
+        int64_t began_ns = cm_now_ns();
+        CM_TRY(sum_vector(d, v));
+        *seconds += i > 0 ? (double)(cm_now_ns() - began_ns) * 1e-9 : 0;
+    }
+    return copy_vector(v, v->host, v->device);
+}
+
+static void judge_sums(struct doctor *d, const struct vector *v, bool right, double seconds)
+{
+    const char *way = ar_transport_name((enum ar_transport_kind)d->session.allreduce.transport);
+    double bytes_per_s = (double)SUM_NBYTES * SUM_TIMES / seconds;
+    say(d, right, "all-reduce", "%s; 16 MiB between %d %s%s: %.2f GB/s (busbw %.2f)",
+        right ? "every bit is right" : "WRONG SUMS", d->size, v->gpu ? "GPUs by " : "ranks",
+        v->gpu ? way : "", bytes_per_s / 1e9, bytes_per_s * 2 * (d->size - 1) / d->size / 1e9);
+}
+
 static cm_status check_sums(struct doctor *d)
 {
-    float *buf = NULL;
-    size_t n = SUM_NBYTES / sizeof *buf;
-    double seconds = 0;
-    bool right = true;
-    CM_TRY(cm_alloc_aligned(&buf, n, sizeof *buf, "sums"));
-    cm_status st = CM_OK;
-    for (int i = 0; i <= SUM_TIMES && st == CM_OK; i++) { /* the first one warms up */
-        ar_pattern_integers(buf, n, d->rank);
-        int64_t began_ns = cm_now_ns();
-        st = ar_group_sum_f32(d->group, buf, n);
-        seconds += i > 0 ? (double)(cm_now_ns() - began_ns) * 1e-9 : 0;
+    struct tr_session *s = &d->session;
+    struct vector v = {.n = SUM_NBYTES / sizeof(float), .gpu = d->size > 1 ? s->device : NULL};
+    double seconds = 0, nwrong = 0;
+    if (v.gpu && s->allreduce.transport == AR_TRANSPORT_NCCL)
+        CM_TRY(tr_device_sum_open(&s->sum, v.gpu, d->group, &s->allreduce, v.n));
+    cm_status st = ar_group_agree(d->group, open_vector(d, &v), "making room for sums");
+    if (st == CM_OK) {
+        st = time_sums(d, &v, &seconds);
+        if (st != CM_OK && d->size > 1) /* the others may wait for this rank's part */
+            ar_group_abort(d->group, st, "summing");
     }
-    for (size_t i = 0; i < n && st == CM_OK; i++)
-        right = right && buf[i] == ar_pattern_integer_sum(i, d->size);
-    cm_free(&buf);
+    for (size_t i = 0; i < v.n && st == CM_OK; i++)
+        nwrong += v.host[i] != v.want[i];
+    close_vector(&v);
     CM_TRY(st);
-    double bytes_per_s = (double)SUM_NBYTES * SUM_TIMES / seconds;
-    say(d, right, "all-reduce", "%s; 16 MiB between %d ranks: %.2f GB/s (busbw %.2f)",
-        right ? "every bit is right" : "WRONG SUMS", d->size, bytes_per_s / 1e9,
-        bytes_per_s * 2 * (d->size - 1) / d->size / 1e9);
+    CM_TRY(ar_group_sum_f64(d->group, &nwrong, 1));
+    judge_sums(d, &v, nwrong == 0, seconds);
     return CM_OK;
 }
 

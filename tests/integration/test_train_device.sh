@@ -99,6 +99,10 @@ want 0 "$train" doctor "$config" --run "$work/doctor"
 says "ok       device               rank 0: cuda:0 the host"
 want 1 "$train" doctor "$config" --run "$work/doctor" --set model.device=cuda:7
 says "no cuda:7: this process sees"
+FLYWHEEL_INJECT=train.doctor.device=eio want 1 "$train" doctor "$config" --run "$work/doctor"
+says "BAD      device               rank 0: cuda:0 the host sm_80, no CUDA: WRONG SUM"
+want 0 mpirun --quiet -np 2 "$train" doctor "$config" --run "$work/doctor" --set model.device=cpu --set allreduce.compress=true
+says "ok       all-reduce           every bit is right; 16 MiB between 2 ranks: "
 want 0 "$train" bench train "$config" --steps 2 --ops --set allreduce.order=fast
 tail -1 "$work/log" | jq -e '.products_share > 0.01 and .products_share < 1 and .ops_s > 0' >/dev/null ||
     fail "bench --ops: $(tail -1 "$work/log")"

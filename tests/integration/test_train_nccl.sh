@@ -153,3 +153,21 @@ ranks 4 killed
 says "resuming from version"
 same "$work/killed"
 echo "a rank that is lost inside a sum is named, and the run goes on to the same bits"
+
+# ---- doctor sums where gradients lie, by what sums them, and sees what is wrong ----
+examine() { # CODE SETTING: 2 ranks, of which INJECT's errors are the second one's
+    want "$1" mpirun --quiet -np 1 "$train" doctor "$config" --run "$work/doctor" --set "$2" : \
+        -np 1 -x FLYWHEEL_INJECT="${INJECT:-}" "$train" doctor "$config" --run "$work/doctor" --set "$2"
+}
+examine 0 allreduce.transport=auto
+says "ok       all-reduce           every bit is right; 16 MiB between 2 GPUs by nccl: "
+examine 0 allreduce.transport=cuda+mpi
+says "ok       all-reduce           every bit is right; 16 MiB between 2 GPUs by cuda+mpi: "
+for way in nccl cuda+mpi; do
+    INJECT=train.doctor.device=eio,train.doctor.sum=eio@6 examine 1 allreduce.transport=$way
+    says "ok       device               rank 0: cuda:0 the host sm_80, no CUDA"
+    says "BAD      device               rank 1: cuda:1 the host sm_80, no CUDA: WRONG SUM"
+    says "BAD      all-reduce           WRONG SUMS; 16 MiB between 2 GPUs by $way: "
+    says "2 of the checks failed"
+done
+echo "doctor sums from GPU to GPU, and says what is wrong"
