@@ -64,6 +64,13 @@ stop() {
     unset "pids[$1]"
 }
 
+# hold: whoever comes to a fault point "hold" stays there; let_go: they go on.
+export FLYWHEEL_HOLD=$work/hold
+hold() { : >"$FLYWHEEL_HOLD"; }
+let_go() { rm "$FLYWHEEL_HOLD"; }
+# stopped NAME: a process that has stopped itself at its fault point.
+stopped() { grep -q '^State:.T' "/proc/${pids[$1]}/status"; }
+
 store() { "$bin/fixture_serve" "$run" "$@"; }
 gateway() { start gateway "$bin/flywheel-gateway" "$config" "$@"; }
 worker() { start "worker$1" "$bin/flywheel-worker" "$config" --id "$1"; }

@@ -26,35 +26,30 @@ captures_are_dropped() { ! metric_is flywheel_captures_dropped_total 0; }
 captured() { [ "$(redis-cli -s "$socket" EXISTS "$key")" = 1 ]; }
 not_ready() { [ "$(curl -s -o /dev/null -w '%{http_code}' "$(url /v2/health/ready)")" = 503 ]; }
 
-gateway
-worker 0
-worker 1
+# stopping ID: a worker that stops itself in the middle of its fifth batch.
+stopping() { FLYWHEEL_INJECT=serve.compute=stop@5 worker "$1"; }
+
+# An address that nobody else takes while a gateway is away.
+address=ipc://$work/clients.sock
+gateway --set "serve.listen=$address"
+stopping 0
+stopping 1
 await 20 ready
 await 20 workers_are 2
 
-# A worker is killed while it answers; a new one takes its place. Stopped first, so that it surely holds a batch.
-mark
+# A worker is killed while it answers, with a batch in its hands, and another hangs and comes back.
 ask
-await 20 busy
-kill -STOP "${pids[worker0]}"
-mark
-await 20 busy
+await 20 stopped worker0
+await 20 stopped worker1
 stop worker0 KILL
+await 10 workers_are 0
+kill -CONT "${pids[worker1]}"
+await 10 workers_are 1
 await 10 workers_are 1
 worker 0
 await 10 workers_are 2
-answered "killed worker"
+answered "killed and stopped workers"
 [ "$(metric flywheel_requeued_requests_total)" -gt 0 ] || fail "the killed worker had nothing to lose"
-
-# A worker hangs, and comes back.
-mark
-ask
-await 20 busy
-kill -STOP "${pids[worker1]}"
-await 10 workers_are 1
-kill -CONT "${pids[worker1]}"
-await 10 workers_are 2
-answered "stopped worker"
 [ "$(metric flywheel_workers_lost_total)" -ge 2 ] || fail "two workers were lost"
 
 # A worker is told to stop: it finishes and says goodbye.
@@ -81,13 +76,19 @@ worker 1
 answered "no worker"
 await 10 workers_are 2
 
-# The gateway is killed and started anew at the same address: the client asks again.
-mark
+# The gateway is killed, with batches under way, and started anew at the same address: the client asks again.
+stop worker0 TERM
+stop worker1 TERM
+stopping 0
+stopping 1
+await 20 ready
+await 20 workers_are 2
 ask
-await 20 busy
-address=$(field clients)
+await 20 stopped worker0
+await 20 stopped worker1
 stop gateway KILL
 gateway --set "serve.listen=$address"
+for id in 0 1; do kill -CONT "${pids[worker$id]}"; done
 answered "killed gateway"
 busy_now=$(metric 'flywheel_requests_total{transport="zmq",status="ok"}')
 [ "$busy_now" -gt 0 ] && [ "$busy_now" -lt $repeat ] || fail "the second gateway answered $busy_now of $repeat"
@@ -96,16 +97,14 @@ await 20 workers_are 2
 # A gateway that is told to stop first says that it is not ready, and still answers.
 stop gateway KILL
 rm "$run/serve.json"
-gateway --set "serve.listen=$address" --set serve.drain_notice_ms=1500
+gateway --set "serve.listen=$address" --set serve.drain_notice_ms=60000
 await 20 ready
 await 20 workers_are 2
 kill -TERM "${pids[gateway]}"
 await 5 not_ready
 want 0 "$bin/flywheel-client" predict "$work"/images/*.png --run "$run"
-code=0
-wait "${pids[gateway]}" || code=$?
+stop gateway TERM # told again, it does not wait for the notice
 [ "$code" = 0 ] || fail "drained with $code"
-unset 'pids[gateway]'
 
 # The champion is no good when the gateway starts: what it named before serves.
 store champion 2 champion 3
@@ -133,16 +132,16 @@ stop worker0 TERM
 stop worker1 TERM
 gateway --set serve.queue_requests=1
 await 10 test -f "$run/serve.json"
-start slow curl -s -o /dev/null --data-binary "@$work/images/0.png" "$(url '/predict?timeout_ms=3000')"
+http '/predict?timeout_ms=100' --data-binary "@$work/images/0.png"
+[ "$http" = 503 ] || fail "no worker by the deadline: $http"
+start slow curl -s -o /dev/null --data-binary "@$work/images/0.png" "$(url '/predict?timeout_ms=60000')"
 await 5 metric_is flywheel_queued_requests 1
 curl -s -D "$work/head.log" -o "$work/out.log" --data-binary "@$work/images/0.png" "$(url /predict)"
 grep -q "503" "$work/head.log" || fail "a full queue: $(cat "$work/head.log")"
 grep -qi "^retry-after: [1-9]" "$work/head.log" || fail "no Retry-After"
-wait "${pids[slow]}"
-unset 'pids[slow]'
-http '/predict?timeout_ms=100' --data-binary "@$work/images/0.png"
-[ "$http" = 503 ] || fail "no worker by the deadline: $http"
-stop gateway TERM
+stop slow KILL
+stop gateway KILL
+rm "$run/serve.json"
 
 # Captures: a hash that expires for each answer; without Redis all goes on.
 if command -v redis-server >/dev/null; then

@@ -35,11 +35,15 @@ event() { grep -qF -- "\"event\":\"$1\"" "$run/events.jsonl"; }
 
 # All workers are busy at a switch: they are waited for, however long switch_ms is over.
 begin switch_ms=20
-faulty serve.compute=delay:1500 0
+hold
+faulty serve.compute=hold 0
 await 20 ready
 ask
 await 10 metric_is flywheel_inflight_requests 1
 store champion 2
+await 20 grep -q 'version 2 is loaded' "$work/worker0.log"
+serves 1 || fail "nobody could answer with version 2 yet"
+let_go
 await 20 serves 2
 answered 1 ' v1$'
 metric_is flywheel_requeued_requests_total 0 || fail "a busy worker's batch was given back to nobody"
@@ -47,7 +51,8 @@ end
 
 # One is busy, another idle with the new version: it computes again, and the late answer is dropped.
 begin switch_ms=20
-faulty serve.compute=delay:6000 0
+hold
+faulty serve.compute=hold 0
 await 20 ready
 worker 1
 await 20 grep -q 'version 1 is loaded' "$work/worker1.log"
@@ -55,13 +60,15 @@ ask
 await 10 metric_is flywheel_inflight_requests 1
 store champion 2
 answered 1 ' v2$'
+let_go
 await 20 metric_is flywheel_late_answers_total 1
 metric_is flywheel_requeued_requests_total 1 || fail "not given to the idle worker"
 end
 
 # So is the answer for who asked for the old version by its number: that one is gone, and nothing else was asked for.
 begin switch_ms=20
-faulty serve.compute=delay:6000 0
+hold
+faulty serve.compute=hold 0
 await 20 ready
 worker 1
 await 20 grep -q 'version 1 is loaded' "$work/worker1.log"
@@ -75,6 +82,7 @@ grep -q 'just been replaced' "$work/answer" || fail "it is told: $(cat "$work/an
 rm "$work/client.log"
 metric_is 'flywheel_requests_total{transport="http",status="unsupported"}' 1 || fail "counted as something else"
 metric_is 'flywheel_requests_total{transport="http",status="ok"}' 0 || fail "counted as answered"
+let_go
 end
 
 # A request that three workers died of is no good; the next one is.
@@ -108,8 +116,8 @@ second=$(again)
 end
 
 # A lane that hangs: the worker ends by itself, so that it cannot come back and take another batch to its grave.
-begin batch_timeout_ms=400
-FLYWHEEL_INJECT=serve.compute=delay:600000 start worker0 "$bin/flywheel-worker" "$config" --id 0 --set serve.batch_timeout_ms=400
+begin batch_timeout_ms=2000
+FLYWHEEL_INJECT=serve.compute=delay:600000 start worker0 "$bin/flywheel-worker" "$config" --id 0 --set serve.batch_timeout_ms=2000
 await 20 ready
 worker 1
 await 20 workers_are 2
@@ -121,7 +129,7 @@ code=0
 wait "${pids[worker0]}" || code=$?
 unset 'pids[worker0]'
 [ "$code" = 1 ] || fail "a worker that hangs ended with $code"
-grep -q 'takes longer than 400 ms' "$work/worker0.log" || fail "it does not say why"
+grep -q 'takes longer than 2000 ms' "$work/worker0.log" || fail "it does not say why"
 end
 
 # A gateway that was stopped itself: its workers come back on new links, and none is taken for dead.
