@@ -1,7 +1,7 @@
 #!/bin/bash
-# scripts/quickstart in small: a network and a data set that need seconds. The whole loop once with --keep, its
-# summary, the cluster that stays and goes; then a second run that starts from the same model and is interrupted, and a
-# third whose script is killed. FLYWHEEL_BIN: where the programs are.
+# scripts/quickstart in small: a network and a data set that need seconds. Interrupted while it trains; the whole loop
+# once with --keep, its summary, the cluster that stays and goes; then a second run that starts from the same model and
+# is interrupted, and a third whose script is killed. FLYWHEEL_BIN: where the programs are.
 set -euo pipefail
 
 export FLYWHEEL_BIN=${FLYWHEEL_BIN:?}
@@ -69,6 +69,32 @@ jq '.data = {dataset: "synthetic:10:2000:32x32x3", holdout: 500, dir: "data"} | 
 cd /
 check "an unknown option is a usage error" same "$(code=0; "$root/scripts/quickstart" --kep >/dev/null 2>&1 || code=$?; echo $code)" 2
 
+echo "== interrupted while it trains"
+# Ctrl-C on a terminal is for the whole process group. The trainer saves all the same, and the next run goes on from there.
+# Where Debian's Fashion-MNIST is, it stands in for a CIFAR-10 that cannot be had.
+cut=(setsid "${quickstart[@]}" --config "$work/cut.json" --dir "$work/cut" --minutes 5)
+fashion=$([ -e /usr/share/datasets/fashion-mnist ] && echo true || echo false)
+jq --argjson fashion $fashion --arg data "$work/data" '.train.epochs = 1000 | .data.test_limit = 100 | .data.dir = $data |
+    if $fashion then .data.dataset = "cifar10" else . end' "$work/small.json" >"$work/cut.json"
+# Minutes of training are planned, so it still trains when it is seen to.
+trains() { [ "$(grep -cs '"event":"start"' "$work/cut/trained/events.jsonl")" = "$go" ]; }
+for go in 1 2; do
+    env CIFAR10_DIR="$work/none" "${cut[@]}" >"$work/cut$go" 2>&1 &
+    pid=$!
+    check "it comes to training, the $go. time" await 240 trains
+    kill -INT -- "-$pid"
+    code=0
+    wait "$pid" || code=$?
+    check "Ctrl-C is its exit code" same "$code" 130
+    check "and leaves nothing" none_left
+    check "it says that all is saved" grep -q "all is saved" "$work/cut$go"
+done
+check "the second one went on from the first" grep -q "resum" "$work/cut2"
+if $fashion; then
+    check "it says that it takes other images" grep -q "runs on Fashion-MNIST instead" "$work/cut1"
+    check "and does" grep -q "^== Training lenet on fashion-mnist" "$work/cut1"
+fi
+
 echo "== the loop, kept"
 code=0
 "${quickstart[@]}" --keep >"$work/log" 2>&1 || code=$?
@@ -94,7 +120,7 @@ check "down leaves nothing" none_left
 echo "== again, interrupted"
 "${quickstart[@]}" >"$work/log2" 2>&1 &
 pid=$!
-check "it comes to the learning" await 60 grep -q "^== Operators" "$work/log2"
+check "it comes to the learning" await 240 grep -q "^== Operators" "$work/log2"
 check "from the model that was there" grep -q "trained before" "$work/log2"
 kill -INT "$pid"
 code=0
@@ -105,10 +131,10 @@ check "and leaves nothing" none_left
 echo "== again, killed"
 "${quickstart[@]}" >"$work/log3" 2>&1 &
 pid=$!
-await 60 grep -q "^== Asking" "$work/log3"
+await 240 grep -q "^== Asking" "$work/log3"
 kill -KILL "$pid"
 wait "$pid" 2>/dev/null || true
-check "a killed script leaves nothing" await 40 none_left
+check "a killed script leaves nothing" await 120 none_left
 
 echo "$failures failures"
 [ "$failures" -eq 0 ]
