@@ -9,7 +9,7 @@ refused() { metric flywheel_http_refused_total; }
 
 # Every connection waits for an answer that nobody computes: the next request is refused at once, health is still told.
 gateway --set serve.http_connections=64
-await 10 test -f "$run/serve.json"
+await test -f "$run/serve.json"
 port=$(field http_port)
 for _ in $(seq 64); do
     exec {fd}<>"/dev/tcp/127.0.0.1/$port"
@@ -17,11 +17,11 @@ for _ in $(seq 64); do
     cat "$image" >&"$fd"
     all+=("$fd")
 done
-await 20 metric_is flywheel_queued_requests 64
-http /predict --data-binary "@$image" --max-time 5
+await metric_is flywheel_queued_requests 64
+http /predict --data-binary "@$image" --max-time 60
 [ "$http" = 503 ] || fail "the 65th: $http"
 says "too many requests"
-http /v2/health/live --max-time 5
+http /v2/health/live --max-time 60
 [ "$http" = 200 ] || fail "health beside 64 connections: $http"
 metric_is flywheel_http_refused_total 1 || fail "the refusal is not counted"
 for fd in "${all[@]}"; do exec {fd}>&-; done
@@ -30,13 +30,13 @@ rm "$run/serve.json"
 
 # A body that drips is cut, however lively.
 gateway --set serve.http_read_ms=500
-await 10 test -f "$run/serve.json"
+await test -f "$run/serve.json"
 port=$(field http_port)
 exec {fd}<>"/dev/tcp/127.0.0.1/$port"
 printf 'POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n' >&"$fd"
 drip() { ! printf x >&"$fd"; }
 trap '' PIPE
-await 10 drip 2>/dev/null
+await drip 2>/dev/null
 trap - PIPE
 exec {fd}>&-
 
@@ -51,7 +51,7 @@ rm "$run/serve.json"
 # An image of few bytes and many pixels: 1,024 are more than a thousandth of a million.
 gateway
 start worker0 "$bin/flywheel-worker" "$config" --id 0 --set serve.max_image_mpixel=0.001
-await 20 ready
+await ready
 http /predict --data-binary "@$image"
 [ "$http" = 400 ] || fail "too many pixels: $http"
 says "pixels"

@@ -6,7 +6,7 @@
 store network lenet 1 2 3 4 champion 1 images 8 "$work/images" >"$work/store.log" 2>&1 || fail "store"
 
 # begin NAME=VALUE...: a new gateway, these keys of section serve set.
-begin() { gateway "${@/#/--set=serve.}" && await 10 test -f "$run/serve.json"; }
+begin() { gateway "${@/#/--set=serve.}" && await test -f "$run/serve.json"; }
 # end: all processes, and the champion is v1 again.
 end() {
     local name
@@ -37,14 +37,14 @@ event() { grep -qF -- "\"event\":\"$1\"" "$run/events.jsonl"; }
 begin switch_ms=20
 hold
 faulty serve.compute=hold 0
-await 20 ready
+await ready
 ask
-await 10 metric_is flywheel_inflight_requests 1
+await metric_is flywheel_inflight_requests 1
 store champion 2
-await 20 grep -q 'version 2 is loaded' "$work/worker0.log"
+await grep -q 'version 2 is loaded' "$work/worker0.log"
 serves 1 || fail "nobody could answer with version 2 yet"
 let_go
-await 20 serves 2
+await serves 2
 answered 1 ' v1$'
 metric_is flywheel_requeued_requests_total 0 || fail "a busy worker's batch was given back to nobody"
 end
@@ -53,15 +53,15 @@ end
 begin switch_ms=20
 hold
 faulty serve.compute=hold 0
-await 20 ready
+await ready
 worker 1
-await 20 grep -q 'version 1 is loaded' "$work/worker1.log"
+await grep -q 'version 1 is loaded' "$work/worker1.log"
 ask
-await 10 metric_is flywheel_inflight_requests 1
+await metric_is flywheel_inflight_requests 1
 store champion 2
 answered 1 ' v2$'
 let_go
-await 20 metric_is flywheel_late_answers_total 1
+await metric_is flywheel_late_answers_total 1
 metric_is flywheel_requeued_requests_total 1 || fail "not given to the idle worker"
 end
 
@@ -69,11 +69,11 @@ end
 begin switch_ms=20
 hold
 faulty serve.compute=hold 0
-await 20 ready
+await ready
 worker 1
-await 20 grep -q 'version 1 is loaded' "$work/worker1.log"
+await grep -q 'version 1 is loaded' "$work/worker1.log"
 start client curl -s -o "$work/answer" -w '%{http_code}' --data-binary "@$work/images/0.png" "$(url '/predictions/lenet/1?timeout_ms=30000')"
-await 10 metric_is flywheel_inflight_requests 1
+await metric_is flywheel_inflight_requests 1
 store champion 2
 wait "${pids[client]}"
 unset 'pids[client]'
@@ -88,27 +88,27 @@ end
 # A request that three workers died of is no good; the next one is.
 begin
 for id in 0 1 2; do faulty serve.compute=kill $id; done
-await 20 ready
-await 20 workers_are 3
+await ready
+await workers_are 3
 all_loaded() { [ "$(grep -c 'is loaded' <(cat "$work"/worker[0-9].log))" -ge 3 ]; }
-await 20 all_loaded
+await all_loaded
 want 1 "$bin/flywheel-client" predict "$work/images/0.png" --run "$run" --timeout-ms 30000
 says "every worker that computed it died"
-await 10 metric_is flywheel_workers_lost_total 3
+await metric_is flywheel_workers_lost_total 3
 worker 3
-await 20 ready
+await ready
 want 0 "$bin/flywheel-client" predict "$work/images/0.png" --run "$run"
 end
 
 # A request that comes again gets its answer again, but none of a version that is gone.
 begin
 worker 0
-await 20 ready
+await ready
 again() { "$bin/fixture_again" "$(field clients)" "$work/images/0.png" 7; }
 first=$(again)
 [ "$(again)" = "$first" ] || fail "computed twice"
 store champion 2
-await 20 serves 2
+await serves 2
 second=$(again)
 [ "${second##* }" = v2 ] || fail "an old answer: $second"
 [ "$(again)" = "$second" ] || fail "computed twice"
@@ -118,13 +118,13 @@ end
 # A lane that hangs: the worker ends by itself, so that it cannot come back and take another batch to its grave.
 begin batch_timeout_ms=2000
 FLYWHEEL_INJECT=serve.compute=delay:600000 start worker0 "$bin/flywheel-worker" "$config" --id 0 --set serve.batch_timeout_ms=2000
-await 20 ready
+await ready
 worker 1
-await 20 workers_are 2
-await 20 grep -q 'is loaded' "$work/worker1.log"
+await workers_are 2
+await grep -q 'is loaded' "$work/worker1.log"
 ask
 answered 1 ' v1$'
-await 10 workers_are 1
+await workers_are 1
 code=0
 wait "${pids[worker0]}" || code=$?
 unset 'pids[worker0]'
@@ -135,31 +135,31 @@ end
 # A gateway that was stopped itself: its workers come back on new links, and none is taken for dead.
 begin
 for id in 0 1; do start worker$id "$bin/flywheel-worker" "$config" --id $id --set serve.heartbeat_ms=1000; done
-await 20 ready
-await 20 workers_are 2
+await ready
+await workers_are 2
 given_up() { [ "$(cat "$work"/worker[01].log | grep -c 'waiting for a gateway')" -ge 4 ]; } # at the start and now, by both
 kill -STOP "${pids[gateway]}"
-await 20 given_up
+await given_up
 kill -CONT "${pids[gateway]}"
 ask
 answered 1 ' v1$'
-await 20 workers_are 2
+await workers_are 2
 metric_is flywheel_workers_lost_total 0 || fail "workers are blamed for the gateway's pause"
 end
 
 # A version that workers die of: after the second death nobody is asked for it any more.
 begin
 faulty serve.load=kill@2 0
-await 20 ready
+await ready
 store champion 2
-await 20 metric_is flywheel_workers_lost_total 1
+await metric_is flywheel_workers_lost_total 1
 faulty serve.load=kill@2 0
-await 20 metric_is flywheel_workers_lost_total 2
-await 10 metric_is flywheel_quarantined_versions 1
+await metric_is flywheel_workers_lost_total 2
+await metric_is flywheel_quarantined_versions 1
 says_log "workers die of loading it" || fail "the log does not say so"
 event version_refused || fail "no event"
 worker 0
-await 20 ready
+await ready
 serves 1 || fail "the old version does not go on"
 end
 
@@ -167,12 +167,12 @@ end
 begin
 worker 0
 for id in 1 2; do faulty serve.load=kill@2 $id; done
-await 20 ready
+await ready
 all_have_it() { [ "$(cat "$work"/worker[0-2].log | grep -c 'version 1 is loaded')" = 3 ]; }
-await 20 all_have_it
+await all_have_it
 store champion 2
-await 20 metric_is flywheel_workers_lost_total 2
-await 20 serves 2
+await metric_is flywheel_workers_lost_total 2
+await serves 2
 metric_is flywheel_quarantined_versions 0 || fail "a version is blamed that a worker has"
 end
 
@@ -180,7 +180,7 @@ end
 store champion 2
 begin
 faulty serve.load=eio@1,serve.load=eio@2 0
-await 20 ready
+await ready
 serves 2 || fail "a passing fault was taken for a verdict"
 metric_is flywheel_version_refusals_total 0 || fail "refused"
 end
@@ -193,12 +193,12 @@ for id in 0 1; do
     FLYWHEEL_INJECT=serve.load=eio@1,serve.load=eio@3 \
         start worker$id "$bin/flywheel-worker" "$config" --id $id --set serve.load_retry_ms=0
 done
-await 20 serves 1
+await serves 1
 ready || fail "nothing answers"
 event version_put_off || fail "no event for the champion"
 grep -q '"event":"version_fell_back".*"version":1.*"why":"version 2: injected' "$run/events.jsonl" ||
     fail "no event says what stands in, and why"
-await 20 serves 2
+await serves 2
 metric_is flywheel_version_refusals_total 0 || fail "a passing fault was taken for a verdict"
 ask
 answered 1 ' v2$'
@@ -211,9 +211,9 @@ rm "$run/events.jsonl"
 begin load_timeout_ms=1000
 FLYWHEEL_INJECT=serve.load=eio@1,serve.load=delay:600000@2 \
     start worker0 "$bin/flywheel-worker" "$config" --id 0 --set serve.load_retry_ms=0
-await 20 event version_fell_back
+await event version_fell_back
 FLYWHEEL_INJECT=serve.load=eio@1 start worker1 "$bin/flywheel-worker" "$config" --id 1 --set serve.load_retry_ms=0
-await 20 serves 2
+await serves 2
 grep -q '"event":"version_put_off".*"version":1,' "$run/events.jsonl" || fail "the champion waited for what hangs"
 metric_is flywheel_quarantined_versions 0 || fail "quarantined"
 end
@@ -223,7 +223,7 @@ store champion 2
 begin load_timeout_ms=1000
 printf -v faults ',serve.load=eio@%d' {1..8}
 FLYWHEEL_INJECT=${faults:1} start worker0 "$bin/flywheel-worker" "$config" --id 0 --set serve.load_retry_ms=0
-await 30 serves 2
+await serves 2
 metric_is flywheel_version_put_off_total 8 || fail "tried $(metric flywheel_version_put_off_total) times"
 metric_is flywheel_quarantined_versions 0 || fail "quarantined"
 end
@@ -233,9 +233,9 @@ mv "$run/checkpoints/v000002" "$work/hidden"
 store champion 2
 begin poll_ms=3600000 load_retry_ms=30000
 worker 0
-await 10 says_log "version 2 cannot be read yet"
+await says_log "version 2 cannot be read yet"
 mv "$work/hidden" "$run/checkpoints/v000002"
-await 10 serves 2
+await serves 2
 metric_is flywheel_version_refusals_total 0 || fail "refused"
 end
 
@@ -244,11 +244,11 @@ mv "$run/checkpoints/v000002" "$work/hidden"
 store champion 1 champion 2
 begin load_retry_ms=0
 worker 0
-await 20 serves 1
+await serves 1
 tried_again() { [ "$(grep -c 'version 2 cannot be read yet' "$work/gateway.log")" -ge 2 ]; }
-await 20 tried_again
+await tried_again
 mv "$work/hidden" "$run/checkpoints/v000002"
-await 20 serves 2
+await serves 2
 metric_is flywheel_version_refusals_total 0 || fail "refused"
 end
 
@@ -256,16 +256,16 @@ end
 # enough, and nobody is in quarantine.
 begin load_timeout_ms=800
 worker 0
-await 20 ready
+await ready
 faulty 'serve.load=eio@*' 1
 faulty 'serve.load=eio@*' 2
-await 20 workers_are 3
+await workers_are 3
 store champion 2
-await 10 metric_is flywheel_rollout_stalls_total 1
+await metric_is flywheel_rollout_stalls_total 1
 event rollout_stalled || fail "no event"
 serves 1 || fail "one of three was enough"
 stop worker2 TERM
-await 10 serves 2
+await serves 2
 metric_is flywheel_quarantined_versions 0 || fail "quarantined"
 end
 
@@ -273,14 +273,14 @@ end
 store champion 3 champion 1
 begin
 worker 0
-await 20 ready
+await ready
 weights=$run/checkpoints/v000001/model.safetensors
 cp "$weights" "$work/weights"
 printf 'x' | dd of="$weights" bs=1 seek=20000 conv=notrunc status=none
 stop worker0 KILL
 worker 1
-await 20 serves 3
-await 10 ready
+await serves 3
+await ready
 cp "$work/weights" "$weights"
 end
 
@@ -290,7 +290,7 @@ cp "$weights" "$work/weights"
 printf 'x' | dd of="$weights" bs=1 seek=20000 conv=notrunc status=none
 begin alias=latest
 worker 0
-await 20 serves 3
+await serves 3
 cp "$work/weights" "$weights"
 end
 
@@ -299,24 +299,24 @@ begin workers_listen=tcp://127.0.0.1:0
 case $(field workers) in tcp://127.0.0.1:[1-9]*) ;; *) fail "workers at $(field workers)" ;; esac
 start worker0 "$bin/flywheel-worker" "$config" --id 0 --endpoint "$(field workers)"
 worker 1
-await 20 workers_are 2
-await 20 ready
+await workers_are 2
+await ready
 ask
 answered 1 ' v1$'
 stop worker0 KILL
-await 10 workers_are 1
+await workers_are 1
 ask
 answered 1 ' v1$'
 end
 
-# ends SECONDS NAME CODE: after TERM, in time.
+# ends NAME CODE: after TERM, though what it waits for would take ten minutes.
 ends() {
-    kill -TERM "${pids[$2]}"
-    await "$1" gone "${pids[$2]}"
+    kill -TERM "${pids[$1]}"
+    await gone "${pids[$1]}"
     code=0
-    wait "${pids[$2]}" || code=$?
-    unset "pids[$2]"
-    [ "$code" = "$3" ] || fail "$2 ended with $code"
+    wait "${pids[$1]}" || code=$?
+    unset "pids[$1]"
+    [ "$code" = "$2" ] || fail "$1 ended with $code"
 }
 gone() { ! kill -0 "$1" || grep -q '^State:.Z' "/proc/$1/status"; }
 
@@ -324,13 +324,13 @@ gone() { ! kill -0 "$1" || grep -q '^State:.Z' "/proc/$1/status"; }
 # worker. Who asked is told so first.
 FLYWHEEL_INJECT=serve.look=delay:600000@5 begin drain_notice_ms=0 drain_ms=300
 FLYWHEEL_INJECT=serve.load=delay:600000@2 start worker0 "$bin/flywheel-worker" "$config" --id 0 --set serve.drain_ms=300
-await 20 ready
+await ready
 store champion 2
-ends 5 worker0 0
-await 10 workers_are 0
+ends worker0 0
+await workers_are 0
 start client curl -s -o "$work/answer" -w '%{http_code}' --data-binary "@$work/images/0.png" "$(url /predict)"
-await 10 metric_is flywheel_queued_requests 1
-ends 8 gateway 0
+await metric_is flywheel_queued_requests 1
+ends gateway 0
 wait "${pids[client]}"
 [ "$(cat "$work/client.log")" = 503 ] || fail "the last request: $(cat "$work/client.log")"
 grep -q "has stopped" "$work/answer" || fail "the last request is told: $(cat "$work/answer")"
@@ -343,11 +343,11 @@ made() { curl -s "$(url /v2/models/lenet)" | sed -n 's/.*"manifest_hash":"\([0-9
 remade() { [ "$(made)" != "$before" ]; }
 begin
 worker 0
-await 20 ready
+await ready
 before=$(made)
 mv "$run/checkpoints" "$work/old"
 store network lenet 7 champion 1 >>"$work/store.log"
-await 20 remade
+await remade
 serves 1 || fail "the new version 1"
 ask
 answered 1 ' v1$'
