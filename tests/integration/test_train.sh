@@ -30,6 +30,13 @@ want 0 mpirun -np 2 "$train" train "$config" --run "$work/mixed" -q --set train.
 same "$work/mixed"
 echo "same bits on 1, 2, 4, 8 ranks, 1, 4 threads, 2 x 2"
 
+# Versions by the clock, which changes no bit: due after every step.
+want 0 "$train" train "$config" --run "$work/clock" -q --set store.every_steps=0 --set store.every_epochs=0 \
+    --set store.every_minutes=1e-6
+same "$work/clock"
+versions=$(find "$work/clock/checkpoints" -maxdepth 1 -name 'v*' | wc -l)
+[ "$versions" -gt 2 ] || fail "$versions versions by the clock"
+
 # Rounded to bf16, activations and weights: other bits, but again the same everywhere.
 half=(--set train.epochs=0.5 -q)
 bf16=("${half[@]}" --set model.precision=bf16-emulated)
