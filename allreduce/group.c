@@ -447,8 +447,15 @@ void ar_step_begin(struct ar_group *g, int64_t step)
 
 void ar_step_bucket(struct ar_group *g, float *buf, size_t n, struct ln_event *ready)
 {
-    ar_reducer_push(g->reducer,
-                    &(struct ar_job){.kind = AR_JOB_BUCKET, .buf = buf, .n = n, .ready = ready});
+    ar_step_bucket_then(g, buf, n, ready, NULL, NULL);
+}
+
+void ar_step_bucket_then(struct ar_group *g, float *buf, size_t n, struct ln_event *ready,
+                         void (*then)(void *ctx, void *buf, size_t n), void *ctx)
+{
+    struct ar_job job = {
+        .kind = AR_JOB_BUCKET, .buf = buf, .n = n, .ready = ready, .then = then, .ctx = ctx};
+    ar_reducer_push(g->reducer, &job);
 }
 
 cm_status ar_step_end(struct ar_group *g, struct ar_tail *tail)

@@ -126,6 +126,8 @@ static cm_status run_watched(struct ar_reducer *r, const struct ar_job *job)
     cm_status st = run(r, job);
     ar_watch_leave(r->watch);
     r->busy_ns += cm_now_ns() - begin_ns;
+    if (st == CM_OK && job->then)
+        job->then(job->ctx, job->buf, job->n);
     return st == CM_OK ? st : CM_CONTEXT(st, "%s", doing(job->kind));
 }
 

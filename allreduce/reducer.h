@@ -30,6 +30,9 @@ struct ar_job {
     size_t n;
     void *buf, *all;
     struct ln_event *ready; /* NULL: at once */
+    /* On the reducer's thread, when it is done without a fault; NULL: nothing. */
+    void (*then)(void *ctx, void *buf, size_t n);
+    void *ctx;
 };
 
 #define AR_JOBS 1024 /* waiting at most */

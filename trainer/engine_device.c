@@ -5,11 +5,13 @@
  *   one rank       in ─► [draw … backward ─► results ─► decide ─► update ─► prepare] ─► out
  *                         captured at the second step of its size, then launched as one graph
  *   several        in ─► draw … backward ─► results ──┐            ┌─► decide … prepare ─► out
- *   transfer             buckets, pinned ─► reducer   └► sums, ────┘ uploaded
+ *   down                 buckets, pinned ─► reducer   │            │
+ *   up                                      └► uploaded, one by one┘
  *
  * Between ranks buckets go from GPU to GPU (transport "nccl", engine_nccl.h), and the host waits in
  * the middle for the word of all that each did its part. With "cuda+mpi" they go through pinned
- * host memory to the same reducer as a CPU's, hence the same tree, and are uploaded. Kernels
+ * host memory to the same reducer as a CPU's, hence the same tree, and each goes up again while the
+ * next is summed. Kernels
  * compute merges, norms, draws and updates with the CPU's bits; those of products and norms differ
  * from a CPU's, never between ranks or runs. */
 #include <math.h>
@@ -81,8 +83,22 @@ static cm_status add(struct tr_engine *self, struct ln_lane *lane, float *dst, c
 static cm_status task_to_host(void *ctx, int64_t first, int64_t n)
 {
     struct tr_engine *self = ctx;
-    return nn_device_copy(self->cfg.device, self->part->transfer, self->gradients + first,
+    return nn_device_copy(self->cfg.device, self->part->down, self->gradients + first,
                           self->lane_gradients + first, (size_t)n * sizeof(float));
+}
+
+static cm_status task_from_host(void *ctx, int64_t first, int64_t n)
+{
+    struct tr_engine *self = ctx;
+    return nn_device_copy(self->cfg.device, self->part->up, self->lane_gradients + first,
+                          self->gradients + first, (size_t)n * sizeof(float));
+}
+
+/* On the reducer's thread, whose lane `up` is until the step's last bucket is summed. */
+static void send_sum_up(void *ctx, void *sum, size_t n)
+{
+    struct tr_engine *self = ctx;
+    ln_lane_run(self->part->up, task_from_host, self, (float *)sum - self->gradients, (int64_t)n);
 }
 
 static void bucket(struct tr_engine *self, size_t first, size_t n, struct ln_event *ready)
@@ -93,12 +109,13 @@ static void bucket(struct tr_engine *self, size_t first, size_t n, struct ln_eve
         tr_nccl_bucket(self->part->nccl, first, n, ready);
         return;
     }
-    struct ln_lane *transfer = self->part->transfer;
-    ln_lane_wait(transfer, ready);
+    struct ln_lane *down = self->part->down;
+    ln_lane_wait(down, ready);
     if (n > 0)
-        ln_lane_run(transfer, task_to_host, self, (int64_t)first, (int64_t)n);
-    ln_lane_record(transfer, ready); /* from now on: it is on the host */
-    ar_step_bucket(self->cfg.group, self->gradients + first, n, ready);
+        ln_lane_run(down, task_to_host, self, (int64_t)first, (int64_t)n);
+    ln_lane_record(down, ready); /* from now on: it is on the host */
+    ar_step_bucket_then(self->cfg.group, self->gradients + first, n, ready,
+                        n > 0 ? send_sum_up : NULL, self);
 }
 
 /* ---- what comes in ---- */
@@ -256,11 +273,15 @@ static cm_status task_sums_back(void *ctx, int64_t unused, int64_t unused_too)
     (void)unused_too;
     struct tr_engine *self = ctx;
     const struct tr_exchange *exchange = self->part->exchange;
-    CM_TRY(send(self, self->part->sum, exchange->sum, sizeof exchange->sum));
-    if (self->part->nccl)
-        return CM_OK;
-    return send(self, self->lane_gradients, self->gradients,
-                self->cfg.layout->ntotal * sizeof(float));
+    return send(self, self->part->sum, exchange->sum, sizeof exchange->sum);
+}
+
+/* Until the sums of gradients are on the device. */
+static cm_status await_sums(struct tr_engine *self)
+{
+    struct tr_device_part *part = self->part;
+    return part->nccl ? tr_nccl_wait(part->nccl)
+                      : ln_lane_sync(part->up, cm_deadline_in_ms(STEP_TIMEOUT_MS));
 }
 
 /* own: what this rank's lanes say. */
@@ -272,7 +293,7 @@ static cm_status sum_over_ranks(struct tr_engine *self, cm_status own, uint32_t 
     CM_TRY(ar_step_end(self->cfg.group, &tail));
     if (tail.bits & TR_BIT_FAILED)
         return ar_group_agree(self->cfg.group, own, "computing a step");
-    CM_TRY(tr_nccl_wait(self->part->nccl));
+    CM_TRY(await_sums(self));
     *bits = tail.bits;
     memcpy(exchange->sum, tail.sum, sizeof exchange->sum);
     ln_lane_run(self->lanes[0].run, task_sums_back, self, 0, 0);
@@ -292,8 +313,8 @@ static cm_status run_enqueued(struct tr_engine *self, uint32_t *bits)
     if (self->part->nccl)
         own = own == CM_OK ? tr_nccl_enqueued(self->part->nccl) : own;
     else if (!alone(self)) {
-        cm_status transfer = ln_lane_sync(self->part->transfer, cm_deadline_in_ms(STEP_TIMEOUT_MS));
-        own = own == CM_OK ? transfer : own;
+        cm_status down = ln_lane_sync(self->part->down, cm_deadline_in_ms(STEP_TIMEOUT_MS));
+        own = own == CM_OK ? down : own;
     }
     if (own == CM_ETIMEDOUT)
         return own;

@@ -50,9 +50,9 @@ struct tr_device_part {
     struct nn_augment *augment;
     size_t largest; /* images of a shard */
 
-    struct tr_nccl *nccl;     /* sums between ranks; NULL: one rank, or through the host … */
-    struct ln_lane *transfer; /* … to which gradients go beside backward */
-    struct ln_event *begun;   /* a step's numbers are there */
+    struct tr_nccl *nccl;      /* sums between ranks; NULL: one rank, or through the host … */
+    struct ln_lane *down, *up; /* … to which gradients go beside backward, and sums come back */
+    struct ln_event *begun;    /* a step's numbers are there */
     enum tr_graphs graphs;
     struct tr_captured captured[TR_CAPTURED];
     bool fetched; /* the host's arenas are the device's */

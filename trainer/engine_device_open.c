@@ -125,8 +125,10 @@ static cm_status open_sums(struct tr_engine *self)
     struct tr_device_part *part = self->part;
     if (ar_group_size(self->cfg.group) == 1)
         return CM_OK;
-    return self->cfg.sum ? tr_nccl_open(&part->nccl, self)
-                         : nn_device_lane_open(self->cfg.device, &part->transfer, "transfer", true);
+    if (self->cfg.sum)
+        return tr_nccl_open(&part->nccl, self);
+    CM_TRY(nn_device_lane_open(self->cfg.device, &part->down, "down", true));
+    return nn_device_lane_open(self->cfg.device, &part->up, "up", true);
 }
 
 static cm_status open_part(struct tr_engine *self)
@@ -160,7 +162,8 @@ void tr_device_close(struct tr_engine *self)
     for (int i = 0; i < TR_CAPTURED; i++)
         nn_device_graph_close(device, &part->captured[i].graph);
     tr_nccl_close(&part->nccl);
-    ln_lane_close(&part->transfer);
+    ln_lane_close(&part->down);
+    ln_lane_close(&part->up);
     ln_event_close(&part->begun);
     nn_device_muon_close(&part->muon);
     void *on_device[] = {

@@ -18,7 +18,7 @@ void tr_nccl_close(struct tr_nccl **nccl);
 void tr_nccl_bucket(struct tr_nccl *nccl, size_t first, size_t n, struct ln_event *ready);
 /* Whether this rank has enqueued its part: else the others would wait for it. */
 CM_MUST_CHECK cm_status tr_nccl_enqueued(const struct tr_nccl *nccl);
-/* Until the step's buckets are summed, as tr_device_sum_wait. NULL is fine. */
+/* Until the step's buckets are summed, as tr_device_sum_wait. */
 CM_MUST_CHECK cm_status tr_nccl_wait(struct tr_nccl *nccl);
 
 #endif

@@ -71,6 +71,11 @@ static cm_status write_third(void *ctx, int64_t n, int64_t unused)
     return CM_OK;
 }
 
+static void note_last(void *ctx, void *buf, size_t n)
+{
+    *(float *)ctx = ((float *)buf)[n - 1];
+}
+
 /* The rounding must come after the lane has written, also without peers. */
 static void test_step_waits_for_lanes_and_rounds(void **state)
 {
@@ -84,11 +89,13 @@ static void test_step_waits_for_lanes_and_rounds(void **state)
     ar_step_begin(g, 1);
     ln_lane_run(lane, write_third, buf, 100, 0);
     ln_lane_record(lane, ready);
-    ar_step_bucket(g, buf, 100, ready);
+    float summed = 0;
+    ar_step_bucket_then(g, buf, 100, ready, note_last, &summed);
     struct ar_tail tail = {.sum = {1.5}, .bits = 6};
     assert_int_equal(ar_step_end(g, &tail), CM_OK);
     for (int i = 0; i < 100; i++)
         assert_true(buf[i] == 0.333984375f); /* 0x3eab0000, the bf16 nearest to 1/3 */
+    assert_true(summed == buf[99]);          /* and told of, once it was there */
     assert_true(tail.sum[0] == 1.5 && tail.bits == 6);
     assert_true(ar_step_times(g).exposed_s > 0);
     assert_int_equal(ar_step_times(g).nbytes, 0);
