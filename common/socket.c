@@ -4,10 +4,14 @@
  *            handover: a restarted peer with a fixed routing id takes over from its dead connection
  *   DEALER   immediate: queues only to peers that are connected
  *   TCP      ZeroMQ's own heartbeats: a host that lost power is noticed within seconds
- *   closing  a bounded linger; libzmq's default would wait for ever */
+ *   closing  a bounded linger; libzmq's default would wait for ever
+ *   CURVE    a secret for who binds, its public key in the endpoint for who connects, and no list
+ * of clients: who does not know the public key cannot even say hello */
 #include "common/socket.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <zmq.h>
 
@@ -19,6 +23,10 @@
 #define HEARTBEAT_TIMEOUT_MS   6000
 #define RECONNECT_MS           50
 #define RECONNECT_MAX_MS       1000
+#define KEY_NBYTES             32
+#define KEY_DIGITS             (2 * KEY_NBYTES)
+#define KEY_Z85                41 /* ZeroMQ's own way to write a key, with its NUL */
+#define ADDRESS                512
 
 _Static_assert(sizeof(zmq_msg_t) <= CM_MESSAGE_FRAME_NBYTES, "cm_message.own holds a zmq_msg_t");
 _Static_assert(_Alignof(zmq_msg_t) <= _Alignof(void *),
@@ -33,6 +41,7 @@ struct cm_socket {
     int type;            /* ZMQ_ROUTER ... */
     int send_timeout_ms; /* as last set on the socket */
     int recv_timeout_ms;
+    char key[KEY_DIGITS + 1]; /* the public one of a secret; "": none */
 };
 
 static cm_status status_of(int code)
@@ -115,6 +124,64 @@ static int zmq_type(enum cm_socket_type type)
     return types[type];
 }
 
+/* ---- keys ---- */
+
+static bool read_key(uint8_t key[KEY_NBYTES], const char *digits)
+{
+    if (strlen(digits) != KEY_DIGITS || strspn(digits, "0123456789abcdefABCDEF") != KEY_DIGITS)
+        return false;
+    for (int i = 0; i < KEY_NBYTES; i++) {
+        char byte[] = {digits[2 * i], digits[2 * i + 1], '\0'};
+        key[i] = (uint8_t)strtoul(byte, NULL, 16);
+    }
+    return true;
+}
+
+static cm_status take_secret(struct cm_socket *s, const char *digits)
+{
+    uint8_t secret[KEY_NBYTES], public[KEY_NBYTES];
+    char secret_text[KEY_Z85], public_text[KEY_Z85];
+    if (!read_key(secret, digits))
+        return CM_FAIL(CM_EINVAL, "a key is %d hex digits, as 'openssl rand -hex %d' gives them",
+                       KEY_DIGITS, KEY_NBYTES);
+    zmq_z85_encode(secret_text, secret, KEY_NBYTES);
+    if (zmq_curve_public(public_text, secret_text) < 0)
+        return FAIL_ZMQ(zmq_errno(), "a key");
+    zmq_z85_decode(public, public_text);
+    for (int i = 0; i < KEY_NBYTES; i++)
+        snprintf(s->key + 2 * i, 3, "%02x", public[i]);
+    CM_TRY(set_int(s, ZMQ_CURVE_SERVER, 1));
+    return set_option(s, ZMQ_CURVE_SECRETKEY, secret, sizeof secret);
+}
+
+/* Who connects is nobody in particular: a new pair of keys each time. */
+static cm_status take_server_key(struct cm_socket *s, const uint8_t key[KEY_NBYTES])
+{
+    char secret[KEY_Z85], public[KEY_Z85];
+    if (zmq_curve_keypair(public, secret) < 0)
+        return FAIL_ZMQ(zmq_errno(), "a key");
+    CM_TRY(set_option(s, ZMQ_CURVE_SERVERKEY, key, KEY_NBYTES));
+    CM_TRY(set_option(s, ZMQ_CURVE_PUBLICKEY, public, sizeof public));
+    return set_option(s, ZMQ_CURVE_SECRETKEY, secret, sizeof secret);
+}
+
+/* Splits "address#KEY"; keyed: it has one. Only a path of an ipc socket may have a # of its own. */
+static cm_status split(const char *endpoint, char address[ADDRESS], uint8_t key[KEY_NBYTES],
+                       bool *keyed)
+{
+    const char *mark = strrchr(endpoint, '#');
+    *keyed = mark && read_key(key, mark + 1);
+    if (mark && !*keyed && strncmp(endpoint, "ipc:", 4) != 0)
+        return CM_FAIL(CM_EINVAL, "%.*s: behind the # comes a key of %d hex digits",
+                       (int)(mark - endpoint), endpoint, KEY_DIGITS);
+    size_t n = *keyed ? (size_t)(mark - endpoint) : strlen(endpoint);
+    if (n >= ADDRESS)
+        return CM_FAIL(CM_EINVAL, "an endpoint of %zu bytes", n);
+    memcpy(address, endpoint, n);
+    address[n] = '\0';
+    return CM_OK;
+}
+
 static cm_status configure(struct cm_socket *s, const struct cm_socket_config *cfg)
 {
     size_t frame_nbytes = cfg->max_frame_nbytes ? cfg->max_frame_nbytes : DEFAULT_FRAME_NBYTES;
@@ -140,7 +207,7 @@ static cm_status configure(struct cm_socket *s, const struct cm_socket_config *c
         CM_TRY(set_int(s, ZMQ_CONFLATE, 1));
     if (cfg->identity)
         CM_TRY(set_option(s, ZMQ_ROUTING_ID, cfg->identity, strlen(cfg->identity)));
-    return CM_OK;
+    return cfg->secret ? take_secret(s, cfg->secret) : CM_OK;
 }
 
 cm_status cm_socket_open(struct cm_socket **out, struct cm_socket_ctx *ctx,
@@ -179,22 +246,38 @@ cm_status cm_socket_bind(struct cm_socket *s, const char *address, char *endpoin
 {
     if (zmq_bind(s->zmq, address) < 0)
         return FAIL_ZMQ(zmq_errno(), address);
-    if (endpoint && zmq_getsockopt(s->zmq, ZMQ_LAST_ENDPOINT, endpoint, &nendpoint) < 0)
+    size_t n = nendpoint;
+    if (endpoint && zmq_getsockopt(s->zmq, ZMQ_LAST_ENDPOINT, endpoint, &n) < 0)
         return FAIL_ZMQ(zmq_errno(), address);
+    if (!endpoint || !*s->key)
+        return CM_OK;
+    n = strlen(endpoint);
+    if ((size_t)snprintf(endpoint + n, nendpoint - n, "#%s", s->key) >= nendpoint - n)
+        return CM_FAIL(CM_EINVAL, "%s: no room for its key", address);
     return CM_OK;
 }
 
 cm_status cm_socket_connect(struct cm_socket *s, const char *endpoint)
 {
-    if (zmq_connect(s->zmq, endpoint) < 0)
-        return FAIL_ZMQ(zmq_errno(), endpoint);
+    char address[ADDRESS];
+    uint8_t key[KEY_NBYTES];
+    bool keyed;
+    CM_TRY(split(endpoint, address, key, &keyed));
+    if (keyed)
+        CM_TRY(take_server_key(s, key));
+    if (zmq_connect(s->zmq, address) < 0)
+        return FAIL_ZMQ(zmq_errno(), address);
     return CM_OK;
 }
 
 cm_status cm_socket_disconnect(struct cm_socket *s, const char *endpoint)
 {
-    if (zmq_disconnect(s->zmq, endpoint) < 0)
-        return FAIL_ZMQ(zmq_errno(), endpoint);
+    char address[ADDRESS];
+    uint8_t key[KEY_NBYTES];
+    bool keyed;
+    CM_TRY(split(endpoint, address, key, &keyed));
+    if (zmq_disconnect(s->zmq, address) < 0)
+        return FAIL_ZMQ(zmq_errno(), address);
     return CM_OK;
 }
 

@@ -33,6 +33,7 @@ struct cm_socket_config {
     const char *identity;    /* routing id; NULL: random, and a new one after each reconnect */
     int linger_ms;           /* how long closing goes on delivering what was sent; 0: not at all */
     bool conflate;           /* keep only the newest message (PUB, SUB; single frames) */
+    const char *secret;      /* of who binds: 64 hex digits, see below; NULL: none */
 };
 
 struct cm_socket;
@@ -41,7 +42,9 @@ CM_MUST_CHECK cm_status cm_socket_open(struct cm_socket **out, struct cm_socket_
 void cm_socket_close(struct cm_socket **s); /* NULL is fine */
 
 /* "tcp://127.0.0.1:0" takes a free port; endpoint (may be NULL, nendpoint bytes) gets the one
- * bound. */
+ * bound. With a secret all links are encrypted (CURVE), and only who knows the public key that
+ * belongs to it gets one: the endpoint has it, as "tcp://127.0.0.1:5570#KEY", and so has who
+ * connects. Others are not heard; they find nobody there. CM_EINVAL: no such address or key. */
 CM_MUST_CHECK cm_status cm_socket_bind(struct cm_socket *s, const char *address, char *endpoint,
                                        size_t nendpoint);
 CM_MUST_CHECK cm_status cm_socket_connect(struct cm_socket *s, const char *endpoint);

@@ -359,6 +359,78 @@ static void test_poll(void **state)
     close(fd);
 }
 
+#define SECRET "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+
+/* Who has the key that the endpoint tells is heard, and hears; who has none or another one gets no
+ * link, nor one who wants a key of a place that has none. */
+static void test_keys(void **state)
+{
+    struct fixture *f = *state;
+    struct cm_message in = {0}, out = MESSAGE("let me in");
+    char endpoint[256], other[512];
+    struct cm_socket *server =
+        open_socket(f, (struct cm_socket_config){.type = CM_SOCKET_ROUTER, .secret = SECRET});
+    assert_int_equal(cm_socket_bind(server, "tcp://127.0.0.1:0", endpoint, sizeof endpoint), CM_OK);
+    char *mark = strchr(endpoint, '#');
+    assert_non_null(mark);
+    assert_int_equal(strlen(mark + 1), 64);
+    assert_null(strstr(endpoint, SECRET));
+
+    struct cm_socket *friend = open_socket(f, (struct cm_socket_config){.type = CM_SOCKET_DEALER});
+    assert_int_equal(cm_socket_connect(friend, endpoint), CM_OK);
+    send_ok(friend, MESSAGE("hello"));
+    recv_ok(server, &in);
+    assert_true(frame_is(&in, 1, "hello"));
+    struct cm_message reply = MESSAGE("", "welcome");
+    reply.frame[0].data = in.frame[0].data;
+    reply.frame[0].n = in.frame[0].n;
+    send_ok(server, reply);
+    recv_ok(friend, &in);
+    assert_true(frame_is(&in, 0, "welcome"));
+    assert_int_equal(cm_socket_disconnect(friend, endpoint), CM_OK);
+
+    char bare[256];
+    snprintf(bare, sizeof bare, "%.*s", (int)(mark - endpoint), endpoint);
+    snprintf(other, sizeof other, "%s#%c%s", bare, mark[1] == '0' ? '1' : '0', mark + 2);
+    const char *const strangers[] = {other, bare};
+    for (int i = 0; i < 2; i++) {
+        struct cm_socket *stranger =
+            open_socket(f, (struct cm_socket_config){.type = CM_SOCKET_DEALER});
+        assert_int_equal(cm_socket_connect(stranger, strangers[i]), CM_OK);
+        assert_int_equal(cm_socket_send(stranger, &out, cm_deadline_in_ms(200)), CM_ETIMEDOUT);
+        cm_socket_close(&stranger);
+    }
+    snprintf(other, sizeof other, "%s%s", f->endpoint, mark);
+    struct cm_socket *strict = open_socket(f, (struct cm_socket_config){.type = CM_SOCKET_DEALER});
+    assert_int_equal(cm_socket_connect(strict, other), CM_OK);
+    assert_int_equal(cm_socket_send(strict, &out, cm_deadline_in_ms(200)), CM_ETIMEDOUT);
+    assert_int_equal(cm_socket_recv(server, &in, cm_deadline_in_ms(0)), CM_ETIMEDOUT);
+    cm_message_release(&in);
+    cm_socket_close(&strict);
+    cm_socket_close(&friend);
+    cm_socket_close(&server);
+}
+
+static void test_bad_keys(void **state)
+{
+    struct fixture *f = *state;
+    struct cm_socket *s;
+    char endpoint[20];
+    static const char *const bad[] = {"", "0011", SECRET "00", "x" SECRET, "-" SECRET};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct cm_socket_config cfg = {.type = CM_SOCKET_ROUTER, .secret = bad[i]};
+        assert_int_equal(cm_socket_open(&s, f->ctx, &cfg), CM_EINVAL);
+        assert_null(s);
+        assert_non_null(strstr(cm_error_text(), "64 hex digits"));
+    }
+    assert_int_equal(cm_socket_connect(f->dealer, "tcp://127.0.0.1:1#00"), CM_EINVAL);
+    assert_non_null(strstr(cm_error_text(), "64 hex digits"));
+    assert_int_equal(cm_socket_connect(f->dealer, "ipc:///tmp/a#b/nobody"), CM_OK); /* a path */
+    s = open_socket(f, (struct cm_socket_config){.type = CM_SOCKET_ROUTER, .secret = SECRET});
+    assert_int_equal(cm_socket_bind(s, "inproc://short", endpoint, sizeof endpoint), CM_EINVAL);
+    cm_socket_close(&s);
+}
+
 static void on_alarm(int number)
 {
     (void)number;
@@ -416,6 +488,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_handover, setup, teardown),
         cmocka_unit_test_setup_teardown(test_linger_delivers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_poll, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_keys, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bad_keys, setup, teardown),
         cmocka_unit_test_setup_teardown(test_signals, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
