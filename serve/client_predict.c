@@ -31,7 +31,7 @@ static const struct cm_opt opts[] = {
     {"run", 0, CM_OPT_STRING, offsetof(struct options, run), "DIR",
      "ask the gateway of this run directory"},
     {"endpoint", 0, CM_OPT_STRING, offsetof(struct options, endpoint), "E",
-     "ask the gateway there, as tcp://host:port (" SV_DEFAULT_LISTEN ")"},
+     "ask the gateway there, as tcp://host:port or tcp://host:port#KEY (" SV_DEFAULT_LISTEN ")"},
     {"labels", 0, CM_OPT_STRING, offsetof(struct options, labels), "FILE",
      "lines 'path,label': prints accuracy and confusion; without IMAGE, asks about its paths"},
     {"repeat", 0, CM_OPT_INT, offsetof(struct options, repeat), "N", "ask N times about each (1)"},
@@ -153,8 +153,10 @@ static cm_status keep_reason(struct answer *a, const char *text, size_t n)
 static cm_status keep_silence(const struct predict *p, struct answer *a)
 {
     char text[SV_ENDPOINT + 96];
-    int n = snprintf(text, sizeof text, "no answer from %s within %d ms: is a gateway there?",
-                     p->endpoint, (int)p->options.timeout_ms);
+    int n = snprintf(text, sizeof text, "no answer from %s within %d ms: is a gateway there%s?",
+                     p->endpoint, (int)p->options.timeout_ms,
+                     strchr(p->endpoint, '#') ? ", and is that its key"
+                                              : ", and wants no key (ENDPOINT#KEY)");
     return keep_reason(a, text, (size_t)n);
 }
 

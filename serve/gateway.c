@@ -172,14 +172,12 @@ static void run(struct sv_gateway *g)
 
 /* A queue holds what a peer asks at once and is refused; LOADs and beats of a worker, and of
  * batches only one, however short the gateway's own queue is. */
-static cm_status open_socket(struct sv_gateway *g, struct cm_socket **out, enum cm_socket_type type,
-                             size_t max_frame_nbytes, const char *address, char *endpoint)
+static cm_status open_socket(struct sv_gateway *g, struct cm_socket **out,
+                             struct cm_socket_config cfg, const char *address, char *endpoint)
 {
     int64_t queue = g->serve->queue_requests;
-    struct cm_socket_config cfg = {.type = type,
-                                   .max_frame_nbytes = max_frame_nbytes,
-                                   .queue_messages = queue > QUEUE_MIN ? (int)queue : QUEUE_MIN,
-                                   .linger_ms = LINGER_MS};
+    cfg.queue_messages = queue > QUEUE_MIN ? (int)queue : QUEUE_MIN;
+    cfg.linger_ms = LINGER_MS;
     CM_TRY(cm_socket_open(out, g->ctx, &cfg));
     return cm_socket_bind(*out, address, endpoint, SV_ENDPOINT);
 }
@@ -190,15 +188,23 @@ static cm_status open_sockets(struct sv_gateway *g)
     const struct sv_config *serve = g->serve;
     char address[SV_ENDPOINT];
     size_t frame = g->max_body_nbytes * 4 < WI_BODY_MAX ? g->max_body_nbytes * 4 : WI_BODY_MAX;
+    const char *secret = getenv("FLYWHEEL_SERVE_KEY");
+    secret = secret && *secret ? secret : NULL;
     CM_TRY(cm_socket_ctx_open(&g->ctx));
-    CM_TRY(
-        open_socket(g, &g->clients, CM_SOCKET_ROUTER, frame, serve->listen, g->endpoints.clients));
+    CM_TRY(open_socket(g, &g->clients,
+                       (struct cm_socket_config){
+                           .type = CM_SOCKET_ROUTER, .max_frame_nbytes = frame, .secret = secret},
+                       serve->listen, g->endpoints.clients));
     sv_endpoint_choose(address, serve->workers_listen, g->cfg->run_dir, "workers.sock");
-    CM_TRY(
-        open_socket(g, &g->workers, CM_SOCKET_ROUTER, WI_BODY_MAX, address, g->endpoints.workers));
+    CM_TRY(open_socket(
+        g, &g->workers,
+        (struct cm_socket_config){.type = CM_SOCKET_ROUTER, .max_frame_nbytes = WI_BODY_MAX},
+        address, g->endpoints.workers));
     sv_endpoint_choose(address, serve->announce_listen, g->cfg->run_dir, "announce.sock");
-    CM_TRY(
-        open_socket(g, &g->announce, CM_SOCKET_SUB, WI_HEADER_MAX, address, g->endpoints.announce));
+    CM_TRY(open_socket(
+        g, &g->announce,
+        (struct cm_socket_config){.type = CM_SOCKET_SUB, .max_frame_nbytes = WI_HEADER_MAX},
+        address, g->endpoints.announce));
     return cm_socket_subscribe(g->announce, WI_ANNOUNCE_TOPIC);
 }
 
@@ -283,7 +289,9 @@ static cm_status open_gateway(struct sv_gateway *g)
     CM_TRY(open_http(g));
     CM_TRY(sv_follower_start(&g->follower, &follower));
     CM_TRY(sv_endpoints_write(&g->endpoints, g->cfg->run_dir));
-    cm_log_info("clients at %s, workers at %s", g->endpoints.clients, g->endpoints.workers);
+    /* Without the key, which a log need not know. */
+    cm_log_info("clients at %.*s, workers at %s", (int)strcspn(g->endpoints.clients, "#"),
+                g->endpoints.clients, g->endpoints.workers);
     if (g->http)
         cm_log_info("http://%s:%d", g->serve->http_host, g->endpoints.http_port);
     return CM_OK;

@@ -22,7 +22,7 @@
 struct wi_client;
 
 struct wi_client_config {
-    const char *endpoint;    /* "tcp://host:port" */
+    const char *endpoint;    /* "tcp://host:port", "tcp://host:port#KEY" */
     int max_outstanding;     /* 1 .. 1,048,576 */
     int ping_ms;             /* 0: 200 */
     size_t max_reply_nbytes; /* 0: 1 MiB */

@@ -171,4 +171,21 @@ for name in gateway worker0 worker1; do
     [ "$code" = 0 ] || fail "$name ended with $code"
 done
 [ ! -e "$run/serve.json" ] || fail "serve.json is left behind"
+
+# With a key: who has it from serve.json, or names it, is answered; others are told at their deadline.
+FLYWHEEL_SERVE_KEY=none want 1 "$bin/flywheel-gateway" "$config"
+says "64 hex digits"
+FLYWHEEL_SERVE_KEY=$(printf '%064d' 1) gateway
+worker 0
+await ready
+there=$(field clients)
+want 0 "$bin/flywheel-client" predict "$image" --run "$run"
+want 0 "$bin/flywheel-client" predict "$image" --endpoint "$there"
+want 1 "$bin/flywheel-client" predict "$image" --endpoint "${there%#*}" --timeout-ms 300
+says "wants no key (ENDPOINT#KEY)"
+want 1 "$bin/flywheel-client" predict "$image" --endpoint "${there%#*}#$(printf '%064d' 2)" --timeout-ms 300
+says "is that its key"
+! grep -qF "${there#*#}" "$work/gateway.log" || fail "the log tells the key"
+stop gateway TERM
+stop worker0 TERM
 echo "ok"
