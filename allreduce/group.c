@@ -394,7 +394,7 @@ out:
     return st;
 }
 
-cm_status ar_group_same(struct ar_group *g, const char *what, const char *text)
+cm_status ar_group_same(struct ar_group *g, const char *what, const char *text, const char *advice)
 {
     struct difference d = {0};
     CM_TRY(compare_to_rank0(g, text, &d));
@@ -408,12 +408,12 @@ cm_status ar_group_same(struct ar_group *g, const char *what, const char *text)
 
     CM_TRY(ar_group_broadcast(g, &d, sizeof d, odd));
     if (odd == g->rank)
-        return CM_FAIL(CM_EMISMATCH, "%s differs: rank %d (this one) has '%s', rank 0 has '%s'",
-                       what, odd, d.mine, d.rank0);
+        return CM_FAIL(CM_EMISMATCH, "%s differs: rank %d (this one) has '%s', rank 0 has '%s': %s",
+                       what, odd, d.mine, d.rank0, advice);
     char ours[MESSAGE];
     line_around(ours, text, d.at);
-    return CM_FAIL(CM_EMISMATCH, "%s differs: rank %d has '%s', rank %d (this one) has '%s'", what,
-                   odd, d.mine, g->rank, ours);
+    return CM_FAIL(CM_EMISMATCH, "%s differs: rank %d has '%s', rank %d (this one) has '%s': %s",
+                   what, odd, d.mine, g->rank, ours, advice);
 }
 
 cm_status ar_group_sum_f32(struct ar_group *g, float *buf, size_t n)

@@ -95,8 +95,9 @@ CM_MUST_CHECK cm_status ar_group_broadcast(struct ar_group *g, void *buf, size_t
 CM_MUST_CHECK cm_status ar_group_gather(struct ar_group *g, const void *mine, size_t nbytes,
                                         void *all);
 /* Checks that text is the same on all ranks; CM_EMISMATCH names the first rank that differs, its
- * text and ours. */
-CM_MUST_CHECK cm_status ar_group_same(struct ar_group *g, const char *what, const char *text);
+ * text and ours, and ends in the advice. */
+CM_MUST_CHECK cm_status ar_group_same(struct ar_group *g, const char *what, const char *text,
+                                      const char *advice);
 
 /* In place on every rank: buf[i] = sum over shards, 0 <= i < n, in the fixed tree. n counts fp32
  * elements, is the same on all ranks, and may be 0. After a failure buf is undefined. */

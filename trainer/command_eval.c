@@ -90,7 +90,7 @@ static cm_status open_version(struct tr_session *s, const struct values *v, stru
     CM_TRY(ar_group_agree(g, st, "opening the version"));
     char hash[32];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)ps_version_manifest(*version)->hash);
-    return ar_group_same(g, "version (is the run directory on shared storage?)", hash);
+    return ar_group_same(g, "version", hash, "give all ranks the same --run, on shared storage");
 }
 
 static cm_status prepare(struct tr_session *s, const struct ps_version *version, float **weights,

@@ -170,13 +170,16 @@ static cm_status agree_on_all(struct tr_session *s)
 {
     char *shapes = NULL;
     CM_TRY(ar_group_agree(s->group, shapes_text(&shapes, s->layout), "listing parameters"));
-    cm_status st = ar_group_same(s->group, "config", s->config_text);
+    cm_status st = ar_group_same(s->group, "config", s->config_text,
+                                 "give all ranks the same file and the same --set");
     if (st == CM_OK)
-        st = ar_group_same(s->group, "fingerprint", s->fingerprint);
+        st = ar_group_same(s->group, "fingerprint", s->fingerprint,
+                           "their bits would differ: use one build, on hosts of one kind");
     if (st == CM_OK)
-        st = ar_group_same(s->group, "data", s->data.set.fingerprint);
+        st = ar_group_same(s->group, "data", s->data.set.fingerprint,
+                           "give all hosts the same files ('flywheel data verify' checks them)");
     if (st == CM_OK)
-        st = ar_group_same(s->group, "parameters", shapes);
+        st = ar_group_same(s->group, "parameters", shapes, "give all hosts the same model.network");
     cm_free(&shapes);
     return st;
 }

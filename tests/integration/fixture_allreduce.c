@@ -71,10 +71,10 @@ static cm_status agree(struct ar_group *g)
 
 static cm_status same(struct ar_group *g)
 {
-    CM_TRY(ar_group_same(g, "fingerprint", "cpu: A\nisa: avx2\n"));
+    CM_TRY(ar_group_same(g, "fingerprint", "cpu: A\nisa: avx2\n", "buy twins"));
     const char *mine =
         ar_group_rank(g) == 1 ? "cpu: A\nisa: avx512\nos: x" : "cpu: A\nisa: avx2\nos: x";
-    cm_status st = ar_group_same(g, "fingerprint", mine);
+    cm_status st = ar_group_same(g, "fingerprint", mine, "buy twins");
     fprintf(stderr, "verdict %d %s: %s\n", ar_group_rank(g), cm_status_name(st), cm_error_text());
     return ar_group_agree(g, CM_OK, "the group still works");
 }

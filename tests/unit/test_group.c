@@ -50,7 +50,7 @@ static void test_one_rank(void **state)
     assert_int_equal(ar_group_gather(g, &mine, sizeof mine, &all), CM_OK);
     assert_int_equal(all, 7);
     assert_int_equal(ar_group_broadcast(g, &mine, sizeof mine, 0), CM_OK);
-    assert_int_equal(ar_group_same(g, "text", "anything"), CM_OK);
+    assert_int_equal(ar_group_same(g, "text", "anything", "none"), CM_OK);
     assert_int_equal(ar_group_agree(g, CM_OK, "x"), CM_OK);
     assert_int_equal(ar_group_agree(g, CM_FAIL(CM_EIO, "bad disk"), "x"), CM_EIO);
     assert_string_equal(cm_error_text(), "bad disk");
