@@ -72,7 +72,10 @@ static cm_status become_mpirun(const struct options *opt, char **program, int np
     for (size_t i = 0; i < opt->exports.n; i++)
         la_argv_add(&names, opt->exports.item[i]);
     CM_GOTO(st, la_argv_end(&names), out);
-    CM_GOTO(st, cm_file_read(&text, &n, opt->hostfile, HOSTFILE_MAX_NBYTES), out);
+    st = cm_file_read(&text, &n, opt->hostfile, HOSTFILE_MAX_NBYTES);
+    if (st == CM_ENOTFOUND) /* no life would find it: exit code 2 */
+        st = CM_CONTEXT(CM_ECONFIG, "hostfile (cluster.hostfile)");
+    CM_GOTO(st, st, out);
     CM_GOTO(st, la_hosts_parse(&hosts, text, opt->hostfile), out);
     CM_GOTO(st, choose_hosts(&hosts, &mpirun.ranks, opt), out);
     CM_GOTO(st, la_hosts_list(&list, &hosts), out);

@@ -72,8 +72,10 @@ cm_status tr_data_open(struct tr_data *data, const struct tr_data_config *cfg,
     memset(data, 0, sizeof *data);
     CM_GOTO(st, tr_data_open_set(&source, cfg), out);
     if (spec->nclasses != source.nclasses) {
-        st = CM_FAIL(CM_EMISMATCH, "network '%s' has %d classes, data set '%s' has %d", spec->name,
-                     spec->nclasses, source.name, source.nclasses);
+        st = CM_FAIL(CM_EMISMATCH,
+                     "network '%s' has %d classes, data set '%s' has %d: change model.network or "
+                     "data.dataset",
+                     spec->name, spec->nclasses, source.name, source.nclasses);
         goto out;
     }
     CM_GOTO(st, tr_data_split(&data->split, &source, cfg), out);

@@ -122,8 +122,10 @@ cm_status tr_session_open(struct tr_session *s, const struct tr_session_options 
 static cm_status load_network(struct tr_session *s, struct nn_spec *spec)
 {
     s->spec = spec;
-    if (!s->spec)
-        CM_TRY(nn_spec_load(&s->spec, s->model.network));
+    cm_status st = s->spec ? CM_OK : nn_spec_load(&s->spec, s->model.network);
+    if (st == CM_ENOTFOUND)
+        return CM_CONTEXT(CM_ECONFIG, "model.network");
+    CM_TRY(st);
     return nn_layout_open(&s->layout, s->spec);
 }
 

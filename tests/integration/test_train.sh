@@ -193,6 +193,18 @@ says "flywheel data get cifar10"
 want 1 "$train" train "$config" --run "$work/one" -q --set model.network=zoo:simplenet
 says "fc.weight"
 says "choose another --run"
+want 2 "$train" train "$config" --run "$work/bad" --set model.network=none.json
+says "model.network: cannot open none.json"
+want 1 "$train" train "$config" --run "$work/one" -q --resume v000099
+says "--resume v000099: no such version"
+# Of a newer release: named, not walked past, and nothing is written over it.
+cp -r "$work/one" "$work/newer"
+last=$(find "$work/newer/checkpoints" -maxdepth 1 -name 'v*' | sort | tail -1)
+sed -i 's/"format": "1\.[0-9]*"/"format": "2.0"/' "$last/manifest.json"
+want 1 "$train" train "$config" --run "$work/newer" -q
+says "install the release that wrote it, or choose another --run"
+says "$(basename "$last")/manifest.json: format 2.0 is newer than 1"
+[ "$(find "$work/newer/checkpoints" -maxdepth 1 -name 'v*' | sort | tail -1)" = "$last" ] || fail "wrote beside a newer format"
 want 1 "$train" train "$config" --run "$work/diverging" -q --set train.lr=1e6
 says "lower train.lr"
 sed 's/"schema": 1/"schema": 2/' "$config" >"$work/newer.json"
