@@ -90,15 +90,20 @@ bad label 1 prediction_id 0123456789abcdef0123456789abcdef
 bad label 99 image abc
 bad nothing at all all
 printf '\377\330\377\340broken' | cli -x XADD fw:feedback:eve '*' label 1 image >/dev/null
+# Huge: 9 MiB of a JPEG, and the head of a PNG that says 20,000 x 20,000 pixels.
+{ printf '\377\330\377\340' && head -c 9437184 /dev/zero; } | cli -x XADD fw:feedback:eve '*' label 1 image >/dev/null
+printf '\211PNG\r\n\032\n\000\000\000\rIHDR\000\000\116\040\000\000\116\040\010\002\000\000\000\154\022\321\156' |
+    cli -x XADD fw:feedback:eve '*' label 1 image >/dev/null
 head -c 300 "$png" | cli -x XADD fw:feedback:eve '*' label 1 image >/dev/null
 cli -x XADD fw:feedback:eve '*' label 1 image <"$png" >/dev/null
 cli SET fw:feedback:string "not a stream" >/dev/null
 want 0 "$online" online "$config" --drain
-[ "$(stat_of "$work/run" dead)" = 10 ] || fail "$(stat_of "$work/run" dead) dead, not 10"
-[ "$(letters)" = 10 ] || fail "$(letters) dead letters, not 10"
+[ "$(stat_of "$work/run" dead)" = 12 ] || fail "$(stat_of "$work/run" dead) dead, not 12"
+[ "$(letters)" = 12 ] || fail "$(letters) dead letters, not 12"
 want 0 "$online" feedback dlq
 for reason in "'label' 'nosuch' is neither" "'label' is missing" "exactly one is expected" "neither JPEG nor PNG" \
-    "'prediction_id' has 4 bytes" "the captured image is gone" "fw:feedback:eve/"; do
+    "'prediction_id' has 4 bytes" "the captured image is gone" "'image' has 9437188 bytes" "20000 x 20000" \
+    "fw:feedback:eve/"; do
     says "$reason"
 done
 ledger_closes "$work/run"
