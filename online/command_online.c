@@ -20,7 +20,7 @@ static const struct cm_opt opts[] = {
 static const struct cm_section *const sections[] = {&ol_config_section, NULL};
 
 static const struct cm_command command = {
-    .name = "flywheel-online online",
+    .name = "flywheel online",
     .operands = "CONFIG",
     .min_operands = 1,
     .max_operands = 1,

@@ -26,7 +26,7 @@ static const struct cm_opt opts[] = {
 };
 
 static const struct cm_command command = {
-    .name = "flywheel-train bench train",
+    .name = "flywheel bench train",
     .operands = "CONFIG",
     .min_operands = 1,
     .max_operands = 1,

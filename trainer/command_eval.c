@@ -28,7 +28,7 @@ static const struct cm_opt opts[] = {
 };
 
 static const struct cm_command command = {
-    .name = "flywheel-train eval",
+    .name = "flywheel eval",
     .operands = "CONFIG",
     .min_operands = 1,
     .max_operands = 1,

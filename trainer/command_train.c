@@ -17,7 +17,7 @@ static const struct cm_opt opts[] = {
 };
 
 static const struct cm_command command = {
-    .name = "flywheel-train train",
+    .name = "flywheel train",
     .operands = "CONFIG",
     .min_operands = 1,
     .max_operands = 1,
