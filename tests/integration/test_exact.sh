@@ -48,8 +48,8 @@ done
 echo "same bits after $kills kills while a version was written"
 
 # ---- slow disk: training does not wait, versions are left out, the last one is there ----
-run=$work/slow
-FLYWHEEL_INJECT='store.tensors=delay:400@*' want 0 "$train" train "$config" --run "$run" -q --set store.wait_seconds=0
+run=$work/slow # 10 steps take less than 2 s
+FLYWHEEL_INJECT=store.tensors=delay:2000 want 0 "$train" train "$config" --run "$run" -q --set store.wait_seconds=0
 same "$run"
 [ "$(count "$run" checkpoint_skipped)" -gt 0 ] || fail "no version was left out"
 grep -q '"skipped": [1-9]' "$run/summary.json" || fail "the summary does not count them"
