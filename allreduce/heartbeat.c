@@ -93,6 +93,13 @@ enum ar_fault ar_peer_fault(const struct ar_peer *p, uint64_t collective, int64_
     return p->beat.collective < collective ? AR_FAULT_BEHIND : AR_FAULT_NONE;
 }
 
+static bool is_earlier(const struct ar_peer *a, const struct ar_peer *b)
+{
+    if (a->beat.collective != b->beat.collective)
+        return a->beat.collective < b->beat.collective;
+    return a->age_ms > b->age_ms;
+}
+
 int ar_culprit(const struct ar_peer *peers, int n, int me, uint64_t collective, int64_t silent_ms)
 {
     enum ar_fault worst = AR_FAULT_NONE;
@@ -101,7 +108,8 @@ int ar_culprit(const struct ar_peer *peers, int n, int me, uint64_t collective, 
         if (r == me)
             continue;
         enum ar_fault fault = ar_peer_fault(&peers[r], collective, silent_ms);
-        if (fault > worst) {
+        if (fault > worst ||
+            (culprit >= 0 && fault == worst && is_earlier(&peers[r], &peers[culprit]))) {
             worst = fault;
             culprit = r;
         }

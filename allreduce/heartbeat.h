@@ -66,8 +66,9 @@ extern const char *const ar_fault_names[AR_FAULT_COUNT]; /* "waits", "behind", â
  * mean silence. */
 enum ar_fault ar_peer_fault(const struct ar_peer *p, uint64_t collective, int64_t silent_ms);
 
-/* The rank to blame: the first with the worst fault; -1 when all wait in the same collective. me is
- * not looked at. */
+/* The rank to blame: of those with the worst fault the one that got the least far, then the one
+ * that was heard of the longest ago (who has just left, telling of the first, falls silent as
+ * well); -1 when all wait in the same collective. me is not looked at. */
 int ar_culprit(const struct ar_peer *peers, int n, int me, uint64_t collective, int64_t silent_ms);
 
 /* True when `me` is the one to speak: no lower rank has a fault less than `from`. Ranks may see it

@@ -90,7 +90,13 @@ static void test_culprits(void **state)
     assert_int_equal(ar_culprit(p, 4, 0, 9, 1000), 2);
     p[3].age_ms = 1001; /* silence is worse than being behind */
     assert_int_equal(ar_culprit(p, 4, 0, 9, 1000), 3);
-    p[1].age_ms = 5000; /* the first of the worst */
+    p[1].age_ms = 1001; /* of those, who got the least far */
+    assert_int_equal(ar_culprit(p, 4, 0, 9, 1000), 1);
+    p[3].beat.collective = 9;
+    assert_int_equal(ar_culprit(p, 4, 0, 9, 1000), 1);
+    p[3].age_ms = 5000; /* then, who is silent for the longest time */
+    assert_int_equal(ar_culprit(p, 4, 0, 9, 1000), 3);
+    p[1].beat.collective = 8;
     assert_int_equal(ar_culprit(p, 4, 0, 9, 1000), 1);
     p[3].refusals = AR_REFUSALS; /* and a host that knows is surer than silence */
     assert_int_equal(ar_peer_fault(&p[3], 9, 1000), AR_FAULT_GONE);
