@@ -42,6 +42,24 @@ struct doctor {
     int rank, size, faults;
 };
 
+/* What to do about a finding that is bad; "" when it says so itself. */
+static const char *advice(const char *what)
+{
+    static const char *const known[][2] = {
+        {"rank", "; start them by 'flywheel train --ranks', or mpirun --bind-to none"},
+        {"shared memory", "; MPI needs room there (containers: --shm-size)"},
+        {"fingerprint", "; use one build, on hosts of one kind"},
+        {"clocks", "; set them by NTP, or no two logs can be compared"},
+        {"run directory", "; give all ranks the same --run, on storage that all hosts share"},
+        {"disk", "; write versions elsewhere, or less often (store.every_steps)"},
+        {"all-reduce", "; memory, network or library of a rank is at fault: do not train here"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(known[i][0], what) == 0)
+            return known[i][1];
+    return "";
+}
+
 static void say(struct doctor *d, bool good, const char *what, const char *fmt, ...)
     CM_PRINTF(4, 5);
 static void say(struct doctor *d, bool good, const char *what, const char *fmt, ...)
@@ -53,7 +71,7 @@ static void say(struct doctor *d, bool good, const char *what, const char *fmt, 
     va_end(args);
     d->faults += !good;
     if (d->rank == 0)
-        printf("%-8s %-20s %s\n", good ? "ok" : "BAD", what, text);
+        printf("%-8s %-20s %s%s\n", good ? "ok" : "BAD", what, text, good ? "" : advice(what));
 }
 
 /* ---- who is where ---- */
@@ -118,9 +136,8 @@ static cm_status map_ranks(struct doctor *d)
         const struct finding *f = &d->all[r];
         bool shared = shares_cores(d, r);
         say(d, !shared, "rank", "%d: %s, process %lld, %lld cores%s, %s%s%s", r, f->host,
-            (long long)f->pid, (long long)f->cores,
-            shared ? " that another rank has too (mpirun --bind-to none)" : "", f->cpu,
-            *f->slurm ? ", Slurm " : "", f->slurm);
+            (long long)f->pid, (long long)f->cores, shared ? " that another rank has too" : "",
+            f->cpu, *f->slurm ? ", Slurm " : "", f->slurm);
         say(d, f->shm_free_gib > 0.05, "shared memory", "rank %d: %.1f of %.1f GiB free", r,
             f->shm_free_gib, f->shm_gib);
     }

@@ -219,6 +219,8 @@ says "rank 1 on .* runs flywheel 9.*, rank 0 on .* runs ${version//./\\.}.*: ins
 want 1 mpirun --quiet -np 1 "$train" train "$config" --run "$work/x" -q : \
     -np 1 -x ONEDNN_MAX_CPU_ISA=SSE41 -x DNNL_MAX_CPU_ISA=SSE41 "$train" train "$config" --run "$work/x" -q
 says "fingerprint differs: rank 1 .*has '.*', rank 0 .*has '"
+want 1 mpirun --quiet -np 1 "$train" doctor "$config" --run "$work/here" : -np 1 "$train" doctor "$config" --run "$work/there"
+says "^BAD +run directory +.*rank 1 on .* does not see .*; give all ranks the same --run"
 [ ! -e "$work/x/checkpoints" ] || fail "ranks that differ wrote a version"
 want 2 env -u OMPI_COMM_WORLD_SIZE SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=2 "$train" train "$config" --run "$work/x"
 says "srun --mpi=pmix"
