@@ -141,13 +141,13 @@ echo 32 >"$work/odd"
 echo 0.94 >"$work/accuracy"
 echo "ranks 0 and 1 have one GPU (x)" >"$work/refusal"
 check 77 --part bits
-is '.parts.bits.reason == "nccl, 2 ranks" and .parts.bits.rows["nccl, 2 ranks"].result == "skipped"'
+is '.parts.bits.reason == "nccl, 2 ranks, nccl, 4 ranks" and .parts.bits.rows["nccl, 2 ranks"].result == "skipped"'
 echo "looking for NCCL: rank 0: cuda:0: no NCCL: libnccl.so.2: no such file" >"$work/refusal"
 check 77 --part bits
 is '.parts.bits.rows["nccl, 2 ranks"] | .result == "skipped" and (.reason | test("no NCCL"))'
 echo "rank 1 of 2: opening: unhandled system error (2)" >"$work/refusal"
 check 1 --part bits
-is '.parts.bits.reason == "nccl, 2 ranks"'
+is '.parts.bits.reason == "nccl, 2 ranks, nccl, 4 ranks"'
 echo "ranks 0 and 1 have one GPU (x)" >"$work/refusal"
 is '[.parts.bits.rows[] | select(.result == "passed")] | length == 9'
 is '.parts.bits.rows["cuda+mpi, 2 ranks"].sha == .parts.bits.rows.fp32.sha and .parts.bits.rows.fp16.sha != .parts.bits.rows.fp32.sha'
@@ -159,7 +159,11 @@ is '.parts.bits.rows["cuda+mpi, 2 ranks"] | .sha != .want and (.want | length) =
 
 check 0 --part bench
 is '.parts.bench.rows["resnet18 pytorch"].ratio.fast == 1.5'
+is '.parts.bench.rows["speednet by op"] | .products_tflop_per_s == 9 and .peak_tflop_per_s == null and .products_of_peak == null'
 is '.parts.bench.rows["speednet fast"].data == "generated: CIFAR-10 has 0 of 6 files"'
+sed -i 's/Other GPU/NVIDIA H200/g' "$work/path/nvidia-smi"
+check 0 --part bench
+is '.parts.bench.rows["resnet18 by op"] | .peak_tflop_per_s == 989 and .products_of_peak == 9 / 989'
 grep -q "bench.*order=fast" "$work/calls" && grep -q "bench.*order=fixed" "$work/calls" || fail "not both orders"
 
 check 77 --part train94
