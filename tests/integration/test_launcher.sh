@@ -110,6 +110,8 @@ check "and a pipe" same "$(run train c.json --ranks 2 2>&1 | grep -c 'terminal n
 echo '[ "$OMPI_COMM_WORLD_RANK" = 0 ] || exit 3' >do-train
 check "a failing rank's code is the run's" same "$(code_of run train c.json --ranks 2)" 3
 check "inside MPI, --ranks is refused" same "$(code_of env OMPI_COMM_WORLD_RANK=0 "$fw" train c.json --ranks 2)" 2
+check "so is a missing hostfile, which is not tried again" same \
+    "$(code_of run train c.json --ranks 2 --restarts 9 --set cluster.hostfile=none)" 2
 check "a missing configuration is a usage error" same "$(code_of run train missing.json --ranks 2)" 2
 
 echo 'trap "echo \$OMPI_COMM_WORLD_RANK >>'"$work"'/saved; exit 75" USR1; echo up >>'"$work"'/ready; while :; do sleep 1000 & wait $!; done' >do-train
