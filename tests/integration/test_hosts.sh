@@ -52,8 +52,10 @@ echo "ok: doctor shows both hosts, and fails where a run would"
 # mpirun may wait for ever for the daemon that was cut off: then the supervisor ends it after stop_timeout_ms.
 watch=(--set allreduce.collective_timeout_ms=2000 --set allreduce.late_ms=800 --set allreduce.heartbeat_ms=150
     --set cluster.probe_ms=2500 --set cluster.restart_ms=100 --set cluster.stop_timeout_ms=2000)
-# Steps are slow enough for the cut to come in the middle.
-FLYWHEEL_INJECT=train.step=delay:20@* on 1 "$fw" train "$config" --ranks 4 --restarts 3 "${small[@]}" "${watch[@]}" \
+# All ranks wait before a step in the middle for the cut.
+export FLYWHEEL_HOLD=$work/hold
+: >"$FLYWHEEL_HOLD"
+FLYWHEEL_INJECT=train.step=hold@25 on 1 "$fw" train "$config" --ranks 4 --restarts 3 "${small[@]}" "${watch[@]}" \
     --run "$work/cut" >"$work/log" 2>&1 &
 supervisor=$!
 until [ -d "$work/cut/checkpoints/v000002" ]; do
@@ -61,6 +63,7 @@ until [ -d "$work/cut/checkpoints/v000002" ]; do
     sleep 0.02
 done
 link 2 down
+rm "$FLYWHEEL_HOLD"
 began=$SECONDS code=0
 wait "$supervisor" || code=$?
 [ "$code" = 0 ] || fail "the supervisor ended with $code"
