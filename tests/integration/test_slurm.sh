@@ -35,6 +35,18 @@ sha_of()
 }
 state_of() { on 1 scontrol show job "$1" -o | sed 's/.*JobState=\([A-Z_]*\).*/\1/'; }
 is_over() { case "$(state_of "$1")" in COMPLETED | FAILED | CANCELLED | TIMEOUT) ;; *) false ;; esac; }
+# Ranks that come to a fault point "hold" wait there until let_go.
+export FLYWHEEL_HOLD=$work/hold
+hold() { : >"$FLYWHEEL_HOLD"; }
+let_go() { rm "$FLYWHEEL_HOLD"; }
+told() # RUN: USR1 has come to a rank of it
+{
+    local rank
+    for rank in $(pgrep -f "flywheel-train .*$work/$1"); do
+        ! grep -qsE '^ShdPnd:.*[2367abef]..$' "/proc/$rank/status" || return 0
+    done
+    return 1
+}
 has_version() { [ -d "$work/$1/checkpoints/v$(printf %06d "$2")" ]; }
 
 cat >"$work/config.json" <<'JSON'
@@ -65,9 +77,12 @@ stopped() { stranded=$(grep -ls "^State:.*stopped" /proc/[0-9]*/status) && stran
 # More steps than are left for its next life, which therefore passes.
 cut=$(FLYWHEEL_INJECT=train.step=stop@30 submit cut "$work/single.json")
 await 60 stopped
-job=$(FLYWHEEL_INJECT=train.step=delay:60@* submit job "$config")
+hold
+job=$(FLYWHEEL_INJECT=train.step=hold@15 submit job "$config")
 await 60 has_version job 2
 on 1 scancel --batch --signal=USR1 "$job"
+await 60 told job
+let_go
 
 # ---- the node of the first is cut off, and Slurm starts its job elsewhere ----
 node=$(on 1 scontrol show job "$cut" -o | sed 's/.* BatchHost=\(node-[0-9]\).*/\1/')
@@ -106,14 +121,15 @@ says "$work/cut/logs/slurm-$cut.log" "generation 2 .* has taken over from this p
 echo "ok: a rank on a node that is cut off cannot publish; the job goes on elsewhere to the same bits"
 
 # ---- a job of two nodes loses one, and its ranks know before Slurm does: queued again, and done on others ----
-# The steps are slow enough for a next life to have some left.
 sed 's/"collective_timeout_ms": 5000/"collective_timeout_ms": 2000, "late_ms": 1000, "heartbeat_ms": 200/
     s/"nodes": 2/"nodes": 2, "partition": "all"/' "$config" >"$work/quick.json"
-lost=$(FLYWHEEL_INJECT=train.step=delay:100@* submit lost "$work/quick.json")
+hold
+lost=$(FLYWHEEL_INJECT=train.step=hold@15 submit lost "$work/quick.json")
 await 60 has_version lost 2
 batch=$(on 1 scontrol show job "$lost" -o | sed 's/.* BatchHost=\(node-[0-9]\).*/\1/')
 node=$(on 1 squeue -h -j "$lost" -o %N | xargs -n1 scontrol show hostnames | grep -v "$batch")
 link "${node#node-}" down
+let_go
 
 # ---- told to stop as soon as it runs, most likely before its ranks do: queued again, not failed ----
 is_running() { [ "$(state_of "$1")" = RUNNING ]; }
@@ -127,7 +143,7 @@ on 1 scontrol show job "$early" -o | grep -q " Restarts=[1-9]" || fail "the job 
 echo "ok: a signal before the first rank is kept"
 
 # ---- cancelled: its ranks save, as at any signal, but the job is not queued again ----
-gone=$(FLYWHEEL_INJECT=train.step=delay:100@* submit gone "$work/single.json")
+gone=$(FLYWHEEL_INJECT=train.step=delay:300@* submit gone "$work/single.json")
 await 60 has_version gone 1
 on 1 scancel "$gone"
 await 60 is_over "$gone"
