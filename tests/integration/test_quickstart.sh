@@ -68,6 +68,10 @@ jq '.data = {dataset: "synthetic:10:2000:32x32x3", holdout: 500, dir: "data"} | 
 
 cd /
 check "an unknown option is a usage error" same "$(code=0; "$root/scripts/quickstart" --kep >/dev/null 2>&1 || code=$?; echo $code)" 2
+check "so is a config that is not there" same "$(code=0; "${quickstart[@]}" --config none.json >"$work/log0" 2>&1 || code=$?; echo $code)" 2
+check "which is named" grep -q "none.json: no such file" "$work/log0"
+check "a folder that nobody can make is an error" same "$(code=0; "${quickstart[@]}" --dir /proc/none >"$work/log0" 2>&1 || code=$?; echo $code)" 1
+check "that names it" grep -q "cannot write into /proc/none" "$work/log0"
 
 echo "== interrupted while it trains"
 # Ctrl-C on a terminal is for the whole process group. The trainer saves all the same, and the next run goes on from there.
@@ -88,6 +92,7 @@ for go in 1 2; do
     check "Ctrl-C is its exit code" same "$code" 130
     check "and leaves nothing" none_left
     check "it says that all is saved" grep -q "all is saved" "$work/cut$go"
+    check "and what the next call does" grep -q "called again, it goes on" "$work/cut$go"
 done
 check "the second one went on from the first" grep -q "resum" "$work/cut2"
 if $fashion; then
