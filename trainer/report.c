@@ -1,5 +1,6 @@
 #include "trainer/report.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "common/clock.h"
@@ -130,7 +131,8 @@ void tr_report_step(struct tr_report *r, const struct tr_outcome *o, const struc
     if (!r->on)
         return;
     if (!r->line_open) { /* a new epoch, or one that goes on below a line of the log */
-        snprintf(r->label, sizeof r->label, "epoch %lld/%g", (long long)at->epoch + 1, at->epochs);
+        snprintf(r->label, sizeof r->label, "epoch %lld/%.0f", (long long)at->epoch + 1,
+                 ceil(at->epochs)); /* the last one may be a part */
         cm_progress_begin(&r->progress, r->label, at->epoch_steps, !r->quiet);
         r->line_open = true;
     }

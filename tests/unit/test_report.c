@@ -76,11 +76,12 @@ static void the_time_left_is_the_runs_also_after_a_resume(void **state)
                                     .epoch = 1,
                                     .within = step - 100,
                                     .epoch_steps = 100,
-                                    .epochs = 8};
+                                    .epochs = 7.9};
         tr_report_step(&r, &o, &at);
         tr_report_break(&r);               /* a line of the log between them */
         r.began_ns -= INT64_C(2000000000); /* the clock goes on */
     }
+    assert_string_equal(r.label, "epoch 2/8");
     /* At the second step: four seconds, two steps. What this took for itself adds to them. */
     double own_s = (double)(cm_now_ns() - began_ns) * 1e-9;
     assert_true(r.progress.left_s > 1376 - 1 && r.progress.left_s < 1376 + 344 * own_s + 1);
