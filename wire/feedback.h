@@ -1,8 +1,7 @@
 /* A feedback entry: what an operator adds to the own stream, by program or by hand:
  *
  *   XADD fw:feedback:ann * prediction_id 0193a4... label cat
- *   XADD fw:feedback:ann * image <bytes of a JPEG, a PNG, or pixels as the model takes them> label
- * 3
+ *   XADD fw:feedback:ann * label 3 image <bytes of a JPEG, PNG, or pixels as the model takes them>
  *
  *   field          value                                                         bytes
  *   label          a class by its name, else by its index                        1 .. 255
