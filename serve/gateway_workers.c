@@ -298,7 +298,7 @@ static int join(struct sv_gateway *g, const struct wi_header *h, const struct cm
     backend->self = self;
     backend->route.n = (uint8_t)m->frame[0].n;
     memcpy(backend->route.byte, m->frame[0].data, m->frame[0].n);
-    sv_rollout_join(&g->rollout, w);
+    sv_rollout_join(&g->rollout, w, h->id);
     cm_log_info("worker %s (process %u%s%s) is there", self.name, self.pid,
                 self.device[0] ? ", on " : "", self.device);
     record(g, "worker_joined", w, NULL);

@@ -21,7 +21,7 @@ static void drop_candidate(struct sv_rollout *r)
 {
     r->candidate = (struct sv_version){0};
     r->proven = false;
-    r->deaths = 0;
+    r->ndead = 0;
     for (int w = 0; w < SV_WORKERS_MAX; w++)
         r->worker[w].candidate = (struct sv_stand){0};
 }
@@ -59,9 +59,12 @@ bool sv_rollout_is_banned(const struct sv_rollout *r, struct sv_version v)
     return find_ban(r, v) >= 0;
 }
 
-void sv_rollout_join(struct sv_rollout *r, int w)
+void sv_rollout_join(struct sv_rollout *r, int w, struct wi_id life)
 {
-    r->worker[w] = (struct sv_rollout_worker){.live = true};
+    r->worker[w] = (struct sv_rollout_worker){.live = true, .life = life};
+    for (int i = 0; i < r->ndead; i++)
+        if (wi_id_equal(r->dead[i], life))
+            r->dead[i] = r->dead[--r->ndead];
 }
 
 static bool is_loading(const struct sv_rollout_worker *worker, struct sv_version v)
@@ -77,8 +80,8 @@ static bool is_stuck(const struct sv_rollout *r, const struct sv_rollout_worker 
 
 void sv_rollout_part(struct sv_rollout *r, int w, bool died, int64_t now_ns)
 {
-    if (died && is_loading(&r->worker[w], r->candidate)) {
-        r->deaths++;
+    if (died && is_loading(&r->worker[w], r->candidate) && r->ndead < SV_WORKERS_MAX) {
+        r->dead[r->ndead++] = r->worker[w].life;
         r->death_ns = now_ns;
     }
     r->worker[w] = (struct sv_rollout_worker){0};
@@ -87,7 +90,7 @@ void sv_rollout_part(struct sv_rollout *r, int w, bool died, int64_t now_ns)
 bool sv_rollout_condemn(struct sv_rollout *r, int64_t now_ns, struct sv_version *v)
 {
     *v = r->candidate;
-    if (r->proven || r->deaths < SV_LOAD_DEATHS)
+    if (r->proven || r->ndead < SV_LOAD_DEATHS || now_ns < r->death_ns + r->mourn_ns)
         return false;
     for (int w = 0; w < SV_WORKERS_MAX; w++)
         if (is_loading(&r->worker[w], *v) && !is_stuck(r, &r->worker[w], now_ns))
@@ -195,7 +198,7 @@ static bool is_due(const struct sv_stand *stand, int64_t now_ns)
 /* Workers have just died of loading the candidate: nobody follows them for a while. */
 static bool is_feared(const struct sv_rollout *r, int64_t now_ns)
 {
-    return r->deaths >= SV_LOAD_DEATHS && now_ns < r->death_ns + r->load_timeout_ns;
+    return r->ndead >= SV_LOAD_DEATHS && now_ns < r->death_ns + r->load_timeout_ns;
 }
 
 struct sv_version sv_rollout_wants(const struct sv_rollout *r, int w, int64_t now_ns)

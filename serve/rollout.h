@@ -14,15 +14,17 @@
  * that is stuck: it counts as one that cannot, for as long as another could load something else.
  * When none can read a version and nobody could answer meanwhile, it is put off: dropped without a
  * quarantine, so that another one may stand in and it may be aimed at again. It kills: two workers
- * died of loading it, and of the others none could, or is at it; a version that somebody has loaded
- * is not to blame. Versions go back only when the alias does, or when the one that serves can be
- * loaded by nobody any more. One thread at a time. */
+ * died of loading it, did not come back within mourn_ns, and of the others none could, or is at it;
+ * a version that somebody has loaded is not to blame. Versions go back only when the alias does, or
+ * when the one that serves can be loaded by nobody any more. One thread at a time. */
 #ifndef SERVE_ROLLOUT_H
 #define SERVE_ROLLOUT_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "wire/id.h"
 
 #define SV_WORKERS_MAX    64
 #define SV_QUARANTINE_MAX 64 /* the oldest is forgotten */
@@ -46,19 +48,22 @@ struct sv_stand {
 
 struct sv_rollout_worker {
     bool live;
+    struct wi_id life;
     struct sv_stand serving, candidate;
     struct sv_version asked; /* that it is loading, since: */
     int64_t asked_ns;
 };
 
-/* Zeroed, with load_timeout_ns set, is the start. */
+/* Zeroed, with these two set, is the start. */
 struct sv_rollout {
     int64_t load_timeout_ns;
+    int64_t mourn_ns; /* until one that is taken for dead, as its link broke, is dead */
     struct sv_version serving, candidate;
     int64_t impatient_ns; /* when half the workers are enough for the candidate */
     bool proven;          /* somebody has loaded the candidate */
-    int deaths;           /* of workers that were loading the candidate */
-    int64_t death_ns;     /* the last one */
+    int ndead;            /* workers that were loading the candidate … */
+    struct wi_id dead[SV_WORKERS_MAX];
+    int64_t death_ns; /* … and when the last one died */
     struct sv_rollout_worker worker[SV_WORKERS_MAX];
     struct sv_version quarantine[SV_QUARANTINE_MAX];
     int nquarantine;
@@ -72,8 +77,9 @@ enum sv_aim sv_rollout_aim(struct sv_rollout *r, struct sv_version v, bool anew,
 void sv_rollout_ban(struct sv_rollout *r, struct sv_version v);
 bool sv_rollout_is_banned(const struct sv_rollout *r, struct sv_version v);
 
-/* w in 0 .. SV_WORKERS_MAX - 1; what it had before is forgotten. */
-void sv_rollout_join(struct sv_rollout *r, int w);
+/* w in 0 .. SV_WORKERS_MAX - 1; what it had before is forgotten. life: of the process; when it was
+ * taken for dead, it was not. */
+void sv_rollout_join(struct sv_rollout *r, int w, struct wi_id life);
 /* died: what it was loading may be why. */
 void sv_rollout_part(struct sv_rollout *r, int w, bool died, int64_t now_ns);
 /* Does the candidate kill? It is in quarantine now: *v. */

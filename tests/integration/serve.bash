@@ -83,8 +83,10 @@ http() {
 }
 metric() { curl -s "$(url /metrics)" | awk -v name="$1" '$1 == name { print $2 }'; }
 ready() { [ -f "$run/serve.json" ] && curl -sf "$(url /v2/health/ready)"; }
-# serves VERSION
 metric_is() { [ "$(metric "$1")" = "$2" ]; }
+# A worker that gets no core for a while is lost, too, until it comes back.
+at_least() { [ "$(metric "$1")" -ge "$2" ]; }
+# serves VERSION
 serves() { metric_is flywheel_model_version "$1"; }
 workers_are() { metric_is flywheel_workers "$1"; }
 # The number in the bench's JSON: count OBJECT KEY
@@ -93,5 +95,5 @@ count() { sed -n "s/.*\"$1\":{[^}]*\"$2\":\([0-9.]*\).*/\1/p" "$work/out.log"; }
 mkdir -p "$run" "$work/images"
 cat >"$config" <<JSON
 {"schema": 1, "run": "$run",
- "serve": {"listen": "tcp://127.0.0.1:0", "http_port": 0, "heartbeat_ms": 200, "poll_ms": 50, "load_retry_ms": 300, "intra_threads": 1}}
+ "serve": {"listen": "tcp://127.0.0.1:0", "http_port": 0, "heartbeat_ms": 400, "poll_ms": 50, "load_retry_ms": 300, "intra_threads": 1}}
 JSON

@@ -13,11 +13,17 @@
 
 static const struct sv_version v1 = {1, 11}, v2 = {2, 22}, v3 = {3, 33};
 
+static void join(struct sv_rollout *r, int w)
+{
+    static uint8_t lives;
+    sv_rollout_join(r, w, (struct wi_id){{++lives}});
+}
+
 static struct sv_rollout rollout(int workers)
 {
     struct sv_rollout r = {.load_timeout_ns = TIMEOUT};
     for (int w = 0; w < workers; w++)
-        sv_rollout_join(&r, w);
+        join(&r, w);
     return r;
 }
 
@@ -149,7 +155,7 @@ static void test_a_version_that_kills(void **state)
     assert_int_equal(ask(&r, 0), 2);
     lose(&r, 0);
     assert_false(is_condemned(&r, 0));
-    sv_rollout_join(&r, 0);
+    join(&r, 0);
     load(&r, 0, v1);
     assert_int_equal(ask(&r, 0), 2);
     lose(&r, 0);
@@ -177,7 +183,7 @@ static void test_a_version_that_others_have(void **state)
         assert_false(is_condemned(&r, 10));
     }
     assert_true(sv_rollout_may_switch(&r, 10));
-    sv_rollout_join(&r, 1);
+    join(&r, 1);
     assert_int_equal(ask_at(&r, 1, 10), 1);
     sv_rollout_loaded(&r, 1, v1);
     assert_int_equal(ask_at(&r, 1, 9 + TIMEOUT), 0); /* not at once to its death again */
@@ -213,6 +219,30 @@ static void test_a_verdict_waits_for_who_is_loading(void **state)
     assert_true(is_condemned(&r, TIMEOUT)); /* it hangs */
 }
 
+/* Nobody had a core for a while: links broke, and their workers came back on others. */
+static void test_who_comes_back_has_not_died(void **state)
+{
+    struct sv_rollout r = serving_v1(3);
+    (void)state;
+    r.mourn_ns = 10;
+    sv_rollout_aim(&r, v2, true, 0);
+    for (int w = 0; w < 2; w++) {
+        assert_int_equal(ask(&r, w), 2);
+        lose(&r, w);
+    }
+    assert_false(is_condemned(&r, 9));
+    struct sv_rollout after = r;
+    assert_true(is_condemned(&after, 10));
+    struct wi_id life = r.dead[0];
+    sv_rollout_join(&r, 1, life);
+    assert_false(is_condemned(&r, INT64_MAX));
+    load(&r, 1, v1);
+    assert_int_equal(ask(&r, 1), 2); /* and is asked again */
+    sv_rollout_part(&r, 1, true, 20);
+    assert_false(is_condemned(&r, 29));
+    assert_true(is_condemned(&r, 30));
+}
+
 static void test_deaths_that_are_not_its_fault(void **state)
 {
     struct sv_rollout r = serving_v1(3);
@@ -221,16 +251,16 @@ static void test_deaths_that_are_not_its_fault(void **state)
     lose(&r, 0); /* was not asked yet */
     assert_int_equal(ask(&r, 1), 2);
     sv_rollout_part(&r, 1, false, 0); /* was told to stop */
-    assert_int_equal(r.deaths, 0);
-    sv_rollout_join(&r, 0);
+    assert_int_equal(r.ndead, 0);
+    join(&r, 0);
     load(&r, 0, v1);
     assert_int_equal(ask(&r, 0), 2);
     lose(&r, 0); /* the first that counts */
-    assert_int_equal(r.deaths, 1);
+    assert_int_equal(r.ndead, 1);
     assert_false(is_condemned(&r, 0));
     load(&r, 2, v2);
     lose(&r, 2); /* had loaded it */
-    assert_int_equal(r.deaths, 1);
+    assert_int_equal(r.ndead, 1);
 }
 
 /* The store is away for a moment: that is no verdict, and is asked about again. */
@@ -244,7 +274,7 @@ static void test_could_not_be_read_just_now(void **state)
     assert_false(sv_rollout_is_banned(&r, v2));
     assert_int_equal(ask_at(&r, 0, 4 + TIMEOUT), 0);
     assert_int_equal(ask_at(&r, 0, 5 + TIMEOUT), 2);
-    sv_rollout_join(&r, 1); /* a new life, which cannot read what serves */
+    join(&r, 1); /* a new life, which cannot read what serves */
     assert_int_equal(ask(&r, 1), 1);
     assert_int_equal(sv_rollout_refused(&r, 1, v1, true, 5), SV_REFUSED_FOR_NOW);
     assert_int_equal(ask(&r, 1), 2); /* the next one gets its chance meanwhile */
@@ -259,11 +289,11 @@ static void test_nobody_can_load_what_serves(void **state)
     struct sv_version was;
     bool put_off;
     (void)state;
-    sv_rollout_join(&r, 0);
+    join(&r, 0);
     assert_int_equal(ask(&r, 0), 1);
     assert_int_equal(refuse(&r, 0, v1), SV_REFUSED_SERVING);
     assert_false(sv_rollout_forsake(&r, 9, &was, &put_off)); /* the other still serves it */
-    sv_rollout_join(&r, 1);
+    join(&r, 1);
     assert_int_equal(ask(&r, 1), 1);
     assert_false(sv_rollout_forsake(&r, 9, &was, &put_off)); /* it may still succeed */
     assert_int_equal(refuse(&r, 1, v1), SV_REFUSED_SERVING);
@@ -320,7 +350,7 @@ static void test_nobody_can_read_what_serves(void **state)
     bool put_off;
     (void)state;
     for (int w = 0; w < 2; w++) {
-        sv_rollout_join(&r, w);
+        join(&r, w);
         assert_int_equal(ask(&r, w), 1);
     }
     assert_int_equal(sv_rollout_refused(&r, 0, v1, true, 5), SV_REFUSED_FOR_NOW);
@@ -340,7 +370,7 @@ static void test_what_serves_is_being_read_again(void **state)
     struct sv_version was;
     bool put_off;
     (void)state;
-    sv_rollout_join(&r, 0);
+    join(&r, 0);
     assert_int_equal(ask(&r, 0), 1);
     assert_int_equal(sv_rollout_refused(&r, 0, v1, true, 5), SV_REFUSED_FOR_NOW);
     assert_int_equal(ask_at(&r, 0, 5 + TIMEOUT), 1);
@@ -389,7 +419,7 @@ static void test_a_load_of_what_serves_hangs(void **state)
     bool put_off;
     (void)state;
     for (int w = 0; w < 2; w++) {
-        sv_rollout_join(&r, w);
+        join(&r, w);
         assert_int_equal(ask(&r, w), 1);
     }
     assert_int_equal(refuse(&r, 1, v1), SV_REFUSED_SERVING);
@@ -480,7 +510,7 @@ static void test_a_new_worker_gets_what_serves_first(void **state)
     struct sv_rollout r = serving_v1(1);
     (void)state;
     sv_rollout_aim(&r, v2, true, 0);
-    sv_rollout_join(&r, 1);
+    join(&r, 1);
     load(&r, 1, v1);
     assert_true(sv_rollout_can_serve(&r, 1));
     load(&r, 1, v2);
@@ -493,7 +523,7 @@ static void test_a_worker_that_cannot_load_what_serves(void **state)
 {
     struct sv_rollout r = serving_v1(1);
     (void)state;
-    sv_rollout_join(&r, 1);
+    join(&r, 1);
     assert_int_equal(ask(&r, 1), 1);
     assert_int_equal(refuse(&r, 1, v1), SV_REFUSED_SERVING);
     assert_int_equal(r.serving.number, 1);
@@ -521,7 +551,7 @@ static void test_all_dead_then_only_the_candidate(void **state)
     lose(&r, 0);
     lose(&r, 1);
     assert_false(sv_rollout_may_switch(&r, INT64_MAX));
-    sv_rollout_join(&r, 0);
+    join(&r, 0);
     assert_int_equal(ask(&r, 0), 1);
     refuse(&r, 0, v1); /* its files are gone */
     load(&r, 0, v2);
@@ -549,6 +579,7 @@ int main(void)
         cmocka_unit_test(test_a_version_that_kills),
         cmocka_unit_test(test_a_version_that_others_have),
         cmocka_unit_test(test_a_verdict_waits_for_who_is_loading),
+        cmocka_unit_test(test_who_comes_back_has_not_died),
         cmocka_unit_test(test_deaths_that_are_not_its_fault),
         cmocka_unit_test(test_could_not_be_read_just_now),
         cmocka_unit_test(test_nobody_can_load_what_serves),
