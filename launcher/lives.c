@@ -177,9 +177,12 @@ static void put_killed(struct cm_jw *w, const char *what, int exit_code)
 static cm_status write_killed(const struct la_lives *l, const char *what, int exit_code)
 {
     struct cm_jw w = {.indent = 2};
-    char *text = NULL, path[CM_PATH];
+    char *text = NULL, path[CM_PATH], dir[CM_PATH];
     size_t n;
     CM_TRY(summary_path(l, path));
+    memcpy(dir, path, sizeof dir);
+    *strrchr(dir, '/') = '\0';
+    CM_TRY(cm_dir_make(dir)); /* a loop's may not be there yet */
     cm_jw_begin(&w, NULL, '{');
     put_killed(&w, what, exit_code);
     cm_jw_string(&w, "job", l->job);

@@ -212,7 +212,11 @@ static void test_progress_of_a_loop(void **state)
 {
     (void)state;
     struct la_lives *l = NULL;
+    char path[CM_PATH];
     expect_ok(la_lives_open(&l, dir, "online"));
+    assert_true(killed(l, SIGSEGV)); /* before it has made its folder */
+    expect_ok(cm_path_join(path, dir, "online/summary.json"));
+    assert_true(cm_path_exists(path));
     put_folder("online/s000044");
     put_folder("online/log");
     assert_true(killed(l, SIGSEGV));
