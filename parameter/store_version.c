@@ -56,6 +56,8 @@ cm_status ps_version_open(struct ps_version **out, const struct ps_store *s, int
     *out = NULL;
     CM_TRY(cm_alloc(&v, 1, sizeof *v, "version"));
     CM_GOTO(st, ps_store_path(s, v->dir, version), out);
+    if (!cm_path_is_dir(v->dir))
+        CM_GOTO(st, CM_FAIL(CM_ENOTFOUND, "%s: there is no such version", v->dir), out);
     CM_GOTO(st, load(v, version), out);
     *out = v;
     v = NULL;

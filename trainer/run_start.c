@@ -112,9 +112,6 @@ static cm_status resume_root(struct tr_runner *r)
                        : ps_version_open_ref(&version, store, resume);
     if (any && st == CM_ENOTFOUND)
         return CM_OK;
-    if (st == CM_ENOTFOUND)
-        return CM_CONTEXT(st, "--resume %s: no such version ('flywheel checkpoint ls %s')", resume,
-                          r->session.run_dir);
     if (st == CM_EVERSION)
         return CM_CONTEXT(
             st, "to go on with %s, install the release that wrote it, or choose another --run",

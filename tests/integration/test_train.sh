@@ -197,7 +197,7 @@ says "choose another --run"
 want 2 "$train" train "$config" --run "$work/bad" --set model.network=none.json
 says "model.network: cannot open none.json"
 want 1 "$train" train "$config" --run "$work/one" -q --resume v000099
-says "--resume v000099: no such version"
+says "v000099: there is no such version"
 # Of a newer release: named, not walked past, and nothing is written over it.
 cp -r "$work/one" "$work/newer"
 last=$(find "$work/newer/checkpoints" -maxdepth 1 -name 'v*' | sort | tail -1)
