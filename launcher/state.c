@@ -147,6 +147,8 @@ cm_status la_state_read(struct la_state_view *view, const char *run_dir)
     *view = (struct la_state_view){0};
     char path[CM_PATH];
     CM_TRY(cm_path_join(path, run_dir, "up.json"));
+    if (!cm_path_exists(path))
+        return CM_FAIL(CM_ENOTFOUND, "%s: no 'flywheel up' has run there yet", run_dir);
     CM_TRY(cm_json_parse_file(&view->root, path, STATE_MAX_NBYTES));
     cm_status st = read_view(view, path);
     if (st != CM_OK)

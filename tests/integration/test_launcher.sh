@@ -248,6 +248,7 @@ check "down leaves no process" none_marked
 check "gateway and online go before the workers" same "$(tail -2 stopped | paste -sd,)" "worker,worker"
 check "each of the five processes was told" same "$(wc -l <stopped)" 5
 check "status says so" same "$(code_of run status c.json)" 1
+check "where nothing ran, too" grep -q "no 'flywheel up' has run there yet" <<<"$(run status c.json --run nowhere 2>&1 || true)"
 check "down again is fine" same "$(code_of run down c.json)" 0
 
 echo "== kill -9 of up"
