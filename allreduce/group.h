@@ -129,7 +129,7 @@ void ar_step_begin(struct ar_group *g, int64_t step);
  * waits. */
 void ar_step_bucket(struct ar_group *g, float *buf, size_t n, struct ln_event *ready);
 /* As ar_step_bucket; then is called, on a thread of the group, once the sum is there, and before
- * ar_step_end comes back. */
+ * ar_step_end comes back; not after a failure. */
 void ar_step_bucket_then(struct ar_group *g, float *buf, size_t n, struct ln_event *ready,
                          void (*then)(void *ctx, void *buf, size_t n), void *ctx);
 /* Enqueues the tail and waits for all. On CM_OK every rank has the same *tail and the same sums. */
