@@ -43,9 +43,10 @@ print(';'.join({sysconfig.get_path('purelib'), *site.getsitepackages(), site.get
   endif()
 endfunction()
 
-# A library by any of its names, a wheel's "lib<name>.so.<major>" among them.
+# A library by any of its names, a wheel's "lib<name>.so.<major>" among them; by whichever in the first folder that has it,
+# where its header is, too.
 macro(flywheel_cuda_library variable name major)
-  find_library(${variable} NAMES ${name} lib${name}.so.${major} HINTS ${cuda_hints}
+  find_library(${variable} NAMES ${name} lib${name}.so.${major} NAMES_PER_DIR HINTS ${cuda_hints}
     PATH_SUFFIXES lib lib64 lib/x86_64-linux-gnu targets/x86_64-linux/lib)
   mark_as_advanced(${variable})
 endmacro()
