@@ -5,8 +5,8 @@
  *   DEALER   immediate: queues only to peers that are connected
  *   TCP      ZeroMQ's own heartbeats: a host that lost power is noticed within seconds
  *   closing  a bounded linger; libzmq's default would wait for ever
- *   CURVE    a secret for who binds, its public key in the endpoint for who connects, and no list
- * of clients: who does not know the public key cannot even say hello */
+ *   CURVE    a secret for who binds, its public key in the endpoint of who connects; no list of
+ *            clients: who does not know that key cannot even say hello */
 #include "common/socket.h"
 
 #include <errno.h>

@@ -48,7 +48,7 @@ struct sv_stand {
 
 struct sv_rollout_worker {
     bool live;
-    struct wi_id life;
+    struct wi_id life; /* of its process */
     struct sv_stand serving, candidate;
     struct sv_version asked; /* that it is loading, since: */
     int64_t asked_ns;
