@@ -42,6 +42,8 @@ static cm_status load(struct ps_version *v, int64_t version)
     cm_status st = ps_manifest_load(&v->manifest, path);
     if (st == CM_ENOTFOUND && cm_path_is_dir(v->dir))
         return CM_FAIL(CM_ECORRUPT, "%s is missing", path);
+    if (st == CM_ENOTFOUND) /* and no other fault, which may pass: readers do not walk past those */
+        return CM_FAIL(CM_ENOTFOUND, "%s: there is no such version", v->dir);
     CM_TRY(st);
     if (v->manifest.version != version)
         return CM_FAIL(CM_ECORRUPT, "%s is of version %" PRId64 " (copied or renamed by hand?)",
@@ -56,8 +58,6 @@ cm_status ps_version_open(struct ps_version **out, const struct ps_store *s, int
     *out = NULL;
     CM_TRY(cm_alloc(&v, 1, sizeof *v, "version"));
     CM_GOTO(st, ps_store_path(s, v->dir, version), out);
-    if (!cm_path_is_dir(v->dir))
-        CM_GOTO(st, CM_FAIL(CM_ENOTFOUND, "%s: there is no such version", v->dir), out);
     CM_GOTO(st, load(v, version), out);
     *out = v;
     v = NULL;

@@ -509,6 +509,13 @@ static void goes_back_from_damage_only(void **state)
     assert_fails(ps_version_open_newest(&v, s), CM_EIO);
     assert_int_equal(rmdir(path), 0);
     assert_int_equal(newest(f), 2); /* missing: damaged */
+    file_of(path, f, 2, "manifest.json");
+    *strrchr(path, '/') = '\0';
+    assert_ok(cm_dir_remove(path));
+    assert_fails(ps_version_open(&v, s, 2), CM_ENOTFOUND);
+    assert_says("v000002: there is no such version");
+    assert_int_equal(symlink("v000002", path), 0); /* there, and cannot be looked at: ELOOP */
+    assert_fails(ps_version_open_newest(&v, s), CM_EIO);
     ps_store_close(&s);
 }
 
