@@ -69,6 +69,8 @@ static cm_status parse_rule(struct rule *rule, const char *text)
         if (*at != '\0' && rule->at != 0)
             rule->at = -1;
     }
+    if (rule->action == ACT_HOLD && !getenv("FLYWHEEL_HOLD"))
+        return CM_FAIL(CM_EUSAGE, "FLYWHEEL_INJECT: '%s' wants a file in FLYWHEEL_HOLD", text);
     bool timed = rule->action == ACT_DELAY;
     if (rule->at < 0 || (timed ? rule->ms <= 0 : rule->ms != 0))
         return CM_FAIL(

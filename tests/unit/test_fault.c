@@ -98,7 +98,8 @@ static void test_hold(void **state)
     setenv("FLYWHEEL_INJECT", "a=hold@*", 1);
     expect_ok(cm_fault("a")); /* no file */
     unsetenv("FLYWHEEL_HOLD");
-    expect_ok(cm_fault("a"));
+    setenv("FLYWHEEL_INJECT", "a=hold", 1);
+    expect_fault(CM_EUSAGE, "FLYWHEEL_HOLD", cm_fault("a"));
     expect_dir_remove(dir);
 }
 
