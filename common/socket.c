@@ -42,6 +42,7 @@ struct cm_socket {
     int send_timeout_ms; /* as last set on the socket */
     int recv_timeout_ms;
     char key[KEY_DIGITS + 1]; /* the public one of a secret; "": none */
+    bool keyed;               /* has connected with one, which libzmq keeps */
 };
 
 static cm_status status_of(int code)
@@ -126,9 +127,14 @@ static int zmq_type(enum cm_socket_type type)
 
 /* ---- keys ---- */
 
+bool cm_socket_is_key(const char *text)
+{
+    return strlen(text) == KEY_DIGITS && strspn(text, "0123456789abcdefABCDEF") == KEY_DIGITS;
+}
+
 static bool read_key(uint8_t key[KEY_NBYTES], const char *digits)
 {
-    if (strlen(digits) != KEY_DIGITS || strspn(digits, "0123456789abcdefABCDEF") != KEY_DIGITS)
+    if (!cm_socket_is_key(digits))
         return false;
     for (int i = 0; i < KEY_NBYTES; i++) {
         char byte[] = {digits[2 * i], digits[2 * i + 1], '\0'};
@@ -263,8 +269,11 @@ cm_status cm_socket_connect(struct cm_socket *s, const char *endpoint)
     uint8_t key[KEY_NBYTES];
     bool keyed;
     CM_TRY(split(endpoint, address, key, &keyed));
+    if (s->keyed && !keyed)
+        return CM_FAIL(CM_EINVAL, "%s: a key is wanted, as with the endpoint before", address);
     if (keyed)
         CM_TRY(take_server_key(s, key));
+    s->keyed = keyed;
     if (zmq_connect(s->zmq, address) < 0)
         return FAIL_ZMQ(zmq_errno(), address);
     return CM_OK;

@@ -36,6 +36,9 @@ struct cm_socket_config {
     const char *secret;      /* of who binds: 64 hex digits, see below; NULL: none */
 };
 
+/* 64 hex digits, as 'openssl rand -hex 32' gives them. */
+bool cm_socket_is_key(const char *text);
+
 struct cm_socket;
 CM_MUST_CHECK cm_status cm_socket_open(struct cm_socket **out, struct cm_socket_ctx *ctx,
                                        const struct cm_socket_config *cfg);
@@ -47,6 +50,7 @@ void cm_socket_close(struct cm_socket **s); /* NULL is fine */
  * connects. Others are not heard; they find nobody there. CM_EINVAL: no such address or key. */
 CM_MUST_CHECK cm_status cm_socket_bind(struct cm_socket *s, const char *address, char *endpoint,
                                        size_t nendpoint);
+/* A socket that has connected with a key connects to no endpoint without one: CM_EINVAL. */
 CM_MUST_CHECK cm_status cm_socket_connect(struct cm_socket *s, const char *endpoint);
 CM_MUST_CHECK cm_status cm_socket_disconnect(struct cm_socket *s, const char *endpoint);
 CM_MUST_CHECK cm_status cm_socket_subscribe(struct cm_socket *s, const char *prefix);

@@ -388,6 +388,7 @@ static void test_keys(void **state)
     recv_ok(friend, &in);
     assert_true(frame_is(&in, 0, "welcome"));
     assert_int_equal(cm_socket_disconnect(friend, endpoint), CM_OK);
+    assert_int_equal(cm_socket_connect(friend, f->endpoint), CM_EINVAL);
 
     char bare[256];
     snprintf(bare, sizeof bare, "%.*s", (int)(mark - endpoint), endpoint);
