@@ -152,11 +152,12 @@ static cm_status keep_reason(struct answer *a, const char *text, size_t n)
 
 static cm_status keep_silence(const struct predict *p, struct answer *a)
 {
-    char text[SV_ENDPOINT + 96];
-    int n = snprintf(text, sizeof text, "no answer from %s within %d ms: is a gateway there%s?",
-                     p->endpoint, (int)p->options.timeout_ms,
-                     strchr(p->endpoint, '#') ? ", and is that its key"
-                                              : ", and wants no key (ENDPOINT#KEY)");
+    char text[SV_ENDPOINT + 128];
+    int bare = (int)strcspn(p->endpoint, "#");
+    int n =
+        snprintf(text, sizeof text, "no answer from %.*s within %d ms: is a gateway there, and %s?",
+                 bare, p->endpoint, (int)p->options.timeout_ms,
+                 p->endpoint[bare] ? "is the key its own" : "does it want a key (ENDPOINT#KEY)");
     return keep_reason(a, text, (size_t)n);
 }
 

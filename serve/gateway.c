@@ -190,6 +190,9 @@ static cm_status open_sockets(struct sv_gateway *g)
     size_t frame = g->max_body_nbytes * 4 < WI_BODY_MAX ? g->max_body_nbytes * 4 : WI_BODY_MAX;
     const char *secret = getenv("FLYWHEEL_SERVE_KEY");
     secret = secret && *secret ? secret : NULL;
+    if (secret && !cm_socket_is_key(secret))
+        return CM_FAIL(CM_ECONFIG, "FLYWHEEL_SERVE_KEY wants 64 hex digits, as 'openssl rand -hex "
+                                   "32' gives them");
     CM_TRY(cm_socket_ctx_open(&g->ctx));
     CM_TRY(open_socket(g, &g->clients,
                        (struct cm_socket_config){
@@ -291,8 +294,9 @@ static cm_status open_gateway(struct sv_gateway *g)
     CM_TRY(sv_follower_start(&g->follower, &follower));
     CM_TRY(sv_endpoints_write(&g->endpoints, g->cfg->run_dir));
     /* Without the key, which a log need not know. */
-    cm_log_info("clients at %.*s, workers at %s", (int)strcspn(g->endpoints.clients, "#"),
-                g->endpoints.clients, g->endpoints.workers);
+    int bare = (int)strcspn(g->endpoints.clients, "#");
+    cm_log_info("clients at %.*s%s, workers at %s", bare, g->endpoints.clients,
+                g->endpoints.clients[bare] ? ", encrypted" : "", g->endpoints.workers);
     if (g->http)
         cm_log_info("http://%s:%d", g->serve->http_host, g->endpoints.http_port);
     return CM_OK;

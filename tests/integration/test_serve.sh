@@ -173,8 +173,8 @@ done
 [ ! -e "$run/serve.json" ] || fail "serve.json is left behind"
 
 # With a key: who has it from serve.json, or names it, is answered; others are told at their deadline.
-FLYWHEEL_SERVE_KEY=none want 1 "$bin/flywheel-gateway" "$config"
-says "64 hex digits"
+FLYWHEEL_SERVE_KEY=none want 2 "$bin/flywheel-gateway" "$config"
+says "FLYWHEEL_SERVE_KEY wants 64 hex digits"
 FLYWHEEL_SERVE_KEY=$(printf '%064d' 1) gateway
 worker 0
 await ready
@@ -182,9 +182,10 @@ there=$(field clients)
 want 0 "$bin/flywheel-client" predict "$image" --run "$run"
 want 0 "$bin/flywheel-client" predict "$image" --endpoint "$there"
 want 1 "$bin/flywheel-client" predict "$image" --endpoint "${there%#*}" --timeout-ms 300
-says "wants no key (ENDPOINT#KEY)"
+says "does it want a key (ENDPOINT#KEY)?"
 want 1 "$bin/flywheel-client" predict "$image" --endpoint "${there%#*}#$(printf '%064d' 2)" --timeout-ms 300
-says "is that its key"
+says "is the key its own?"
+grep -qF "clients at ${there%#*}, encrypted" "$work/gateway.log" || fail "the log does not say so"
 ! grep -qF "${there#*#}" "$work/gateway.log" || fail "the log tells the key"
 stop gateway TERM
 stop worker0 TERM
