@@ -45,7 +45,6 @@ stop worker0 KILL
 await workers_are 0
 kill -CONT "${pids[worker1]}"
 await workers_are 1
-await workers_are 1
 worker 0
 await workers_are 2
 answered "killed and stopped workers"

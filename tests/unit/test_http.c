@@ -574,12 +574,14 @@ static bool send_unhurried(struct fixture *f, int fd)
     int n = 0;
     put(fd, "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 4000\r\n\r\n");
     while (n < 4000) {
-        n += send(fd, "x", 1, MSG_NOSIGNAL) == 1;
+        bool sent = send(fd, "x", 1, MSG_NOSIGNAL) == 1;
         int64_t now_ns = cm_now_ns(), gap_ns = now_ns - last_ns;
         longest_ns = gap_ns > longest_ns ? gap_ns : longest_ns;
         last_ns = now_ns;
         if (longest_ns > INT64_C(500000000))
             return false;
+        assert_true(sent);
+        n++;
         if (!cm_deadline_passed(idle))
             cm_sleep_us(5000);
         cm_http_tend(f->server);
