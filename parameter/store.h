@@ -79,7 +79,7 @@ CM_MUST_CHECK cm_status ps_version_open(struct ps_version **out, const struct ps
  * of them is valid. A better one that cannot be judged ends the search: CM_EVERSION when it is of a
  * newer format, CM_EIO and the like when it cannot be read now. */
 CM_MUST_CHECK cm_status ps_version_open_newest(struct ps_version **out, const struct ps_store *s);
-/* "latest" (= newest), "v000123", "123", or an alias. */
+/* "latest" (= newest), "v000123", "v123", "123", or an alias. */
 CM_MUST_CHECK cm_status ps_version_open_ref(struct ps_version **out, const struct ps_store *s,
                                             const char *ref);
 void ps_version_close(struct ps_version **v); /* after the files mapped from it; NULL is fine */

@@ -269,12 +269,10 @@ cm_status ps_version_open_ref(struct ps_version **out, const struct ps_store *s,
     *out = NULL;
     if (!strcmp(ref, PS_LATEST_FILE))
         return ps_version_open_newest(out, s);
-    int64_t version;
-    size_t digits = strspn(ref, "0123456789");
-    if (digits > 0 && digits <= 15 && ref[digits] == '\0')
-        return ps_version_open(out, s, strtoll(ref, NULL, 10));
-    if (ps_numbered_parse(&version, ref, s->stem))
-        return ps_version_open(out, s, version);
+    const char *number = ref + (ref[0] == s->stem[0]);
+    size_t digits = strspn(number, "0123456789");
+    if (digits > 0 && digits <= 15 && number[digits] == '\0')
+        return ps_version_open(out, s, strtoll(number, NULL, 10));
     struct ps_alias alias;
     CM_TRY(ps_alias_get(&alias, s->dir, ref));
     return ps_version_open(out, s, alias.version);

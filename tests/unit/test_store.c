@@ -92,7 +92,8 @@ static void finds_versions_by_reference(void **state)
     static const struct {
         const char *ref;
         int64_t version;
-    } refs[] = {{"latest", 3}, {"v000002", 2}, {"1", 1}, {"champion", 2}, {"previous", 1}};
+    } refs[] = {{"latest", 3}, {"v000002", 2},  {"v3", 3},
+                {"1", 1},      {"champion", 2}, {"previous", 1}};
     for (size_t i = 0; i < sizeof refs / sizeof refs[0]; i++) {
         struct ps_version *v = NULL;
         assert_ok(ps_version_open_ref(&v, s, refs[i].ref));
