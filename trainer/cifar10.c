@@ -44,14 +44,18 @@ static bool folder_has(const char *folder, const char *name)
     return cm_path_join(path, folder, name) == CM_OK && cm_path_exists(path);
 }
 
+static bool has_file(const struct tr_cifar10_facts *facts, const char *folder, int i)
+{
+    char packed[64];
+    snprintf(packed, sizeof packed, "%s.xz", facts->file[i].name);
+    return folder_has(folder, facts->file[i].name) || folder_has(folder, packed);
+}
+
 bool tr_cifar10_has_files(const struct tr_cifar10_facts *facts, const char *folder)
 {
-    for (int i = 0; i < TR_CIFAR10_FILES; i++) {
-        char packed[64];
-        snprintf(packed, sizeof packed, "%s.xz", facts->file[i].name);
-        if (folder_has(folder, facts->file[i].name) || folder_has(folder, packed))
+    for (int i = 0; i < TR_CIFAR10_FILES; i++)
+        if (has_file(facts, folder, i))
             return true;
-    }
     return false;
 }
 
@@ -135,6 +139,9 @@ static cm_status read_folder(struct tr_dataset *ds, const struct tr_cifar10_fact
     CM_GOTO(st, tr_dataset_init(ds, &shape), out);
     for (int c = 0; c < 10; c++)
         tr_dataset_put_class(ds, c, class_names[c]);
+    for (int i = 0; i < TR_CIFAR10_FILES; i++)
+        if (!has_file(facts, folder, i)) /* told before minutes of unpacking the others */
+            CM_GOTO(st, read_file(raw, facts, folder, i), out);
     for (int i = 0; i < TR_CIFAR10_FILES; i++) {
         CM_GOTO(st, read_file(raw, facts, folder, i), out);
         place_records(ds, (int64_t)i * facts->per_file, raw, facts->per_file);

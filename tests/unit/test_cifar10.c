@@ -75,6 +75,13 @@ static void bad_files_named(void **state)
         small_write(&s, i);
         expect_ok(tr_cifar10_verify_file(&s.facts, s.dir, i));
     }
+    /* What is missing is seen before the first file is read. */
+    small_path(path, &s, 0);
+    flip_bit(path, 100);
+    small_path(path, &s, TR_CIFAR10_FILES - 1);
+    assert_int_equal(unlink(path), 0);
+    expect_fault(CM_ENOTFOUND, s.facts.file[TR_CIFAR10_FILES - 1].name,
+                 tr_cifar10_read(&ds, &s.facts, s.dir));
     expect_dir_remove(s.dir);
 }
 
