@@ -77,8 +77,8 @@ struct nn_driver {
      * library's heuristic names and that works; else that very one. Never timed. */
     int (*product_open)(void *stream, const struct nn_product *product, const char *engine,
                         struct nn_product_plan *out);
-    /* Those that the heuristic names, in its order and at most `most` of them; not all need work.
-     * Returns how many: none where it fails. */
+    /* Those that the heuristic names, in its order and at most `most` of them; not all need work,
+     * and one may be named twice. Returns how many: none where it fails. */
     int (*product_ways)(void *stream, const struct nn_product *product,
                         char (*engines)[NN_ENGINE_TEXT], int most);
     void (*product_close)(void *handle);

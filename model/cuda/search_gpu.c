@@ -139,13 +139,22 @@ static cm_status challenge(struct contest *contest, const char *engine,
     return st;
 }
 
+/* Two heuristics of a library may name one way. */
+static bool was_named(char (*engine)[NN_ENGINE_TEXT], int i)
+{
+    for (int k = 0; k < i; k++)
+        if (strcmp(engine[k], engine[i]) == 0)
+            return true;
+    return false;
+}
+
 /* Into *best: the fastest of those that were timed, else the first. *complete: all were. */
 static cm_status run_contest(struct contest *contest, const struct nn_engine_search *search,
                              struct nn_product_plan *best, int *code, bool *complete)
 {
     const struct nn_driver *driver = contest->gpu->driver;
     void *stream = contest->gpu->stream;
-    char engine[MOST_NAMES][NN_ENGINE_TEXT], first[NN_ENGINE_TEXT];
+    char engine[1 + MOST_NAMES][NN_ENGINE_TEXT];
     double best_s;
     *code = driver->product_open(stream, contest->product, NULL, best);
     *complete = *code == 0 && !cm_deadline_passed(search->deadline);
@@ -153,12 +162,12 @@ static cm_status run_contest(struct contest *contest, const struct nn_engine_sea
         return CM_OK;
     reserve_operands(contest);
     CM_TRY(time_plan(contest, best, &best_s));
-    memcpy(first, best->engine, sizeof first);
-    int n = driver->product_ways(stream, contest->product, engine, MOST_NAMES);
-    for (int i = 0, nways = 1; i < n && nways < MOST_WAYS && *complete; i++) {
+    memcpy(engine[0], best->engine, sizeof engine[0]);
+    int n = 1 + driver->product_ways(stream, contest->product, engine + 1, MOST_NAMES);
+    for (int i = 1, nways = 1; i < n && nways < MOST_WAYS && *complete; i++) {
         bool works = false;
         *complete = !cm_deadline_passed(search->deadline);
-        if (*complete && strcmp(engine[i], first) != 0)
+        if (*complete && !was_named(engine, i))
             CM_TRY(challenge(contest, engine[i], best, &best_s, &works));
         nways += works;
     }

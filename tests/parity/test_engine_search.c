@@ -18,6 +18,7 @@ static struct {
     double seconds[MOST][3]; /* of a way's rounds */
     bool fails[MOST];        /* to run */
     bool broken[MOST];       /* named, but cannot be built */
+    bool twice;              /* each way is named again at once */
     size_t most;             /* bytes of an allocation; 0: any number */
     int last;                /* the way that is timed passes the search's deadline; -1: none */
     bool lost;               /* no stream gets idle: a fault of the GPU */
@@ -60,11 +61,11 @@ static int product_open(void *stream, const struct nn_product *product, const ch
 static int product_ways(void *stream, const struct nn_product *product,
                         char (*engines)[NN_ENGINE_TEXT], int most)
 {
-    int n = script.nways < most ? script.nways : most;
+    int times = script.twice ? 2 : 1, all = times * script.nways, n = all < most ? all : most;
     (void)stream;
     (void)product;
     for (int i = 0; i < n; i++)
-        snprintf(engines[i], NN_ENGINE_TEXT, "way %d", i);
+        snprintf(engines[i], NN_ENGINE_TEXT, "way %d", i / times);
     return n;
 }
 
@@ -220,6 +221,18 @@ static void what_cannot_be_built_is_passed_over(void **state)
     assert_int_equal(find(&search), 9);
     assert_int_equal(script.ntimes, 8 * 4);
     assert_int_equal(search.ntimed, 1);
+    nn_engines_release(&search.found);
+}
+
+static void what_is_named_twice_is_built_once(void **state)
+{
+    struct nn_engine_search search = without_end();
+    (void)state;
+    set_script(MOST);
+    script.twice = true;
+    set_times(7, 0.1, 0.1, 0.1); /* the eighth, the last that is timed */
+    assert_int_equal(find(&search), 7);
+    assert_int_equal(script.nopened, 8);
     nn_engines_release(&search.found);
 }
 
@@ -479,6 +492,7 @@ int main(void)
         cmocka_unit_test(the_fastest_is_taken),
         cmocka_unit_test(of_equals_the_first_is_taken_and_some_are_enough),
         cmocka_unit_test(what_cannot_be_built_is_passed_over),
+        cmocka_unit_test(what_is_named_twice_is_built_once),
         cmocka_unit_test(what_does_not_run_is_passed_over),
         cmocka_unit_test(the_deadline_ends_it),
         cmocka_unit_test(a_way_that_is_gone_is_searched_anew),
