@@ -11,9 +11,10 @@
  * Between ranks buckets go from GPU to GPU (transport "nccl", engine_nccl.h), and the host waits in
  * the middle for the word of all that each did its part. With "cuda+mpi" they go through pinned
  * host memory to the same reducer as a CPU's, hence the same tree, and each goes up again while the
- * next is summed. Kernels
- * compute merges, norms, draws and updates with the CPU's bits; those of products and norms differ
- * from a CPU's, never between ranks or runs. */
+ * next is summed.
+ *
+ * Kernels compute merges, norms, draws and updates with the CPU's bits; those of products and norms
+ * differ from a CPU's, never between ranks or runs. */
 #include <math.h>
 #include <string.h>
 

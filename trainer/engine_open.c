@@ -176,8 +176,9 @@ static cm_status open_rest(struct tr_engine *self)
     return cm_alloc(&self->times, ntimes, sizeof *self->times, "timings");
 }
 
-/* A device's place asks the other ranks, so before that all must have come as far; and closing it
- * does, so a rank that fails later takes the others along. */
+/* A device's place asks the other ranks, so before that all must have come as far. Closing the sums
+ * between their GPUs (device_sum.h) does, too, so a rank that fails later takes the others along.
+ */
 cm_status tr_engine_open(struct tr_engine **out, const struct tr_engine_config *cfg)
 {
     struct tr_engine *self = NULL;
