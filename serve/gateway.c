@@ -26,9 +26,9 @@
 #define HTTP_IDLE_S      60
 #define MAX_REMEMBERED   4096
 #define QUEUE_MIN        1000 /* messages for and from a peer */
-#define RECEIVE_MAX      256  /* announcements in a row, so that all others get their turn */
+#define RECEIVE_MAX      256  /* messages of a socket in a row, so that the others get their turn */
 
-/* ---- letters and announcements ---- */
+/* ---- letters and messages ---- */
 
 static void take_letters(struct sv_gateway *g)
 {
@@ -43,17 +43,26 @@ static void take_letters(struct sv_gateway *g)
 }
 
 /* The store is the truth; an announcement only says when to look. */
-static void take_announcements(struct sv_gateway *g)
+static void take_announcement(struct sv_gateway *g, struct cm_message *m)
+{
+    struct wi_announce a;
+    if (m->nframes == 1 && wi_announce_decode(&a, m->frame[0].data, m->frame[0].n) == CM_OK)
+        sv_follower_kick(g->follower);
+    else
+        cm_metric_add(g->metrics.malformed, 1);
+}
+
+/* take may keep a message by moving it away. */
+static void receive(struct sv_gateway *g, struct cm_socket *socket,
+                    void (*take)(struct sv_gateway *g, struct cm_message *m))
 {
     struct cm_message m = {0};
-    struct wi_announce a;
     for (int i = 0; i < RECEIVE_MAX; i++) {
-        cm_status st = cm_socket_recv(g->announce, &m, cm_deadline_in_ms(0));
+        cm_status st = cm_socket_recv(socket, &m, cm_deadline_in_ms(0));
         if (st == CM_ETIMEDOUT)
             break;
-        if (st == CM_OK && m.nframes == 1 &&
-            wi_announce_decode(&a, m.frame[0].data, m.frame[0].n) == CM_OK)
-            sv_follower_kick(g->follower);
+        if (st == CM_OK)
+            take(g, &m);
         else
             cm_metric_add(g->metrics.malformed, 1);
     }
@@ -133,11 +142,11 @@ static void wait_and_take(struct sv_gateway *g)
     if (st != CM_OK && st != CM_ETIMEDOUT)
         cm_error_report(CM_LOG_WARN, st, "waiting");
     if (items[0].ready)
-        sv_workers_receive(g);
+        receive(g, g->workers, sv_workers_take);
     if (items[1].ready)
-        sv_clients_receive(g);
+        receive(g, g->clients, sv_clients_take);
     if (items[2].ready)
-        take_announcements(g);
+        receive(g, g->announce, take_announcement);
     if (items[3].ready)
         take_letters(g);
     if (items[4].ready)

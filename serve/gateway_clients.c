@@ -10,7 +10,6 @@
 #include "serve/http_reply.h"
 #include "wire/classes.h"
 
-#define RECEIVE_MAX       256  /* messages in a row, so that workers get their turn */
 #define REPLY_NBYTES      8192 /* of a body that is remembered; a larger one is computed again */
 #define REMEMBERED_NBYTES ((size_t)32 << 20)  /* of all of them; the oldest give way */
 #define START_NS          INT64_C(3000000000) /* until then the first version may be on its way */
@@ -276,7 +275,7 @@ static void on_request(struct sv_gateway *g, const struct sv_route_id *from,
     r->sent_ns = sv_batcher_arrived_ns(g->batcher, slot);
 }
 
-static void on_message(struct sv_gateway *g, struct cm_message *m)
+void sv_clients_take(struct sv_gateway *g, struct cm_message *m)
 {
     struct sv_route_id from = {.n = (uint8_t)m->frame[0].n};
     struct wi_header h;
@@ -298,21 +297,6 @@ static void on_message(struct sv_gateway *g, struct cm_message *m)
     } else {
         turn_away(g, &from, h.id, WI_UNSUPPORTED, 0, "a client sends requests and pings only");
     }
-}
-
-void sv_clients_receive(struct sv_gateway *g)
-{
-    struct cm_message m = {0};
-    for (int i = 0; i < RECEIVE_MAX; i++) {
-        cm_status st = cm_socket_recv(g->clients, &m, cm_deadline_in_ms(0));
-        if (st == CM_ETIMEDOUT)
-            break;
-        if (st == CM_OK)
-            on_message(g, &m);
-        else
-            cm_metric_add(g->metrics.malformed, 1);
-    }
-    cm_message_release(&m);
 }
 
 static void turn_away_call(struct sv_gateway *g, struct sv_call *call, enum wi_status status,

@@ -121,7 +121,8 @@ struct sv_gateway {
 
 /* ---- gateway_clients.c: requests come in, replies go out ---- */
 
-void sv_clients_receive(struct sv_gateway *g);
+/* A message; the image of a request that is admitted is moved out of it. */
+void sv_clients_take(struct sv_gateway *g, struct cm_message *m);
 /* Queues an HTTP request, or answers it at once. Takes the call. */
 void sv_clients_call(struct sv_gateway *g, struct sv_call *call);
 /* Ends the request in a slot (QUEUED or SENT) with the status, version, times and body of h. */
@@ -142,7 +143,7 @@ void sv_http_take(struct sv_gateway *g, struct sv_call *call);
 
 cm_status sv_workers_open(struct sv_gateway *g);
 void sv_workers_close(struct sv_gateway *g);
-void sv_workers_receive(struct sv_gateway *g);
+void sv_workers_take(struct sv_gateway *g, struct cm_message *m);
 /* Heartbeats, deaths, batches. */
 void sv_workers_tend(struct sv_gateway *g, int64_t now_ns);
 void sv_workers_dispatch(struct sv_gateway *g, int64_t now_ns);

@@ -10,8 +10,6 @@
 #include "wire/item.h"
 #include "wire/text.h"
 
-#define RECEIVE_MAX 256 /* messages in a row, so that clients get their turn */
-
 static bool same_route(const struct sv_route_id *a, const void *data, size_t n)
 {
     return a->n == n && memcmp(a->byte, data, n) == 0;
@@ -305,7 +303,7 @@ static int join(struct sv_gateway *g, const struct wi_header *h, const struct cm
     return w;
 }
 
-static void on_message(struct sv_gateway *g, const struct cm_message *m)
+void sv_workers_take(struct sv_gateway *g, struct cm_message *m)
 {
     struct wi_header h;
     const void *body = m->nframes == 3 ? m->frame[2].data : NULL;
@@ -343,21 +341,6 @@ static void on_message(struct sv_gateway *g, const struct cm_message *m)
     default: /* READY, HEARTBEAT, and types of a later minor */
         break;
     }
-}
-
-void sv_workers_receive(struct sv_gateway *g)
-{
-    struct cm_message m = {0};
-    for (int i = 0; i < RECEIVE_MAX; i++) {
-        cm_status st = cm_socket_recv(g->workers, &m, cm_deadline_in_ms(0));
-        if (st == CM_ETIMEDOUT)
-            break;
-        if (st == CM_OK)
-            on_message(g, &m);
-        else
-            cm_metric_add(g->metrics.malformed, 1);
-    }
-    cm_message_release(&m);
 }
 
 static bool beat(struct sv_gateway *g, int w, int64_t now_ns)
