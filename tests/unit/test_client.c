@@ -18,7 +18,7 @@
 #include "wire/bytes.h"
 #include "wire/client.h"
 
-#define LONG_MS 20000
+#define LONG_MS 60000
 #define SLOTS   8
 #define KEPT    16
 

@@ -9,7 +9,7 @@
 #include "tests/unit/model_fixture.h"
 
 #define VERSIONS 3
-#define LONG_MS  20000
+#define LONG_MS  60000
 #define NEVER_MS 3600000 /* looks only when it is kicked */
 
 struct watched {

@@ -14,7 +14,7 @@
 #include "common/mem.h"
 #include "tests/unit/expect.h"
 
-#define LONG_MS 20000
+#define LONG_MS 60000
 
 /* A file that hangs while its gate is shut. */
 struct slow_file {

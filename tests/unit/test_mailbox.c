@@ -13,7 +13,7 @@
 
 #define SENDERS 4
 #define LETTERS 2000
-#define LONG_MS 20000
+#define LONG_MS 60000
 
 struct sender {
     struct sv_mailbox *box;

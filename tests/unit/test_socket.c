@@ -19,7 +19,7 @@
 
 #include "common/socket.h"
 
-#define LONG_MS 10000
+#define LONG_MS 60000
 
 struct fixture {
     struct cm_socket_ctx *ctx;
