@@ -7,7 +7,7 @@ set -euo pipefail
 bin=${FLYWHEEL_BIN:?}
 configs=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../cluster-configs" && pwd)
 work=$(mktemp -d "${TMPDIR:-/tmp}/fwc.XXXXXX")
-failures=0
+. "$(dirname "${BASH_SOURCE[0]}")/check.bash"
 redis=
 
 finish()
@@ -17,19 +17,6 @@ finish()
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
-
-check() # WHAT COMMAND...
-{
-    local what=$1
-    shift
-    if "$@" >"$work/log" 2>&1; then
-        echo "ok: $what"
-    else
-        echo "not ok: $what ($*)"
-        sed 's/^/    /' "$work/log"
-        failures=$((failures + 1))
-    fi
-}
 
 # tier NAME CONFIG: its --check.
 tier()
@@ -76,11 +63,7 @@ pong() { [ "$(redis-cli -s "$work/redis.sock" PING 2>/dev/null)" = PONG ]; }
 sed -E "s|^(dir) .*|\\1 $work|; s|^(unixsocket) .*|\\1 $work/redis.sock|" "$configs/redis.conf" >"$work/redis.conf"
 redis-server "$work/redis.conf" >"$work/redis.log" 2>&1 &
 redis=$!
-for ((tries = 0; tries < 200; tries++)); do
-    pong && break
-    sleep 0.05
-done
-check "redis.conf starts" pong
+check "redis.conf starts" await 60 pong
 for pair in appendonly=yes appendfsync=everysec maxmemory-policy=noeviction port=0 save=; do
     check "redis.conf: $pair" is "${pair%%=*}" "${pair#*=}"
 done
@@ -110,5 +93,4 @@ if command -v systemd-analyze >/dev/null; then
 fi
 check "the hostfile has two hosts with slots" [ "$(grep -cE '^[a-z0-9.-]+ slots=[0-9]+$' "$hostfile")" -eq 2 ]
 
-echo "$failures failures"
-[ "$failures" -eq 0 ]
+verdict

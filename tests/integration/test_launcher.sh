@@ -7,57 +7,21 @@ flywheel_bin=${FLYWHEEL_BIN:?}/flywheel
 work=$(mktemp -d "${TMPDIR:-/tmp}/fwl.XXXXXX")
 token=FW_LAUNCHER_TEST=$work
 fw=$work/bin/flywheel
-failures=0
+. "$(dirname "${BASH_SOURCE[0]}")/check.bash"
 
-# Every process of this test carries the token in its environment, wherever it was forked or moved to.
-marked()
-{
-    local file
-    for file in /proc/[0-9]*/environ; do
-        { tr '\0' '\n' <"$file" | grep -qxF "$token"; } 2>/dev/null && basename "$(dirname "$file")"
-    done
-    true
-}
 finish()
 {
     local left
-    left=$(marked)
+    left=$(marked "$token")
     [ -z "$left" ] || kill -9 $left 2>/dev/null || true
     rm -rf "$work"
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-check() # WHAT COMMAND...
-{
-    local what=$1
-    shift
-    if "$@"; then
-        echo "ok: $what"
-    else
-        echo "not ok: $what ($*)"
-        failures=$((failures + 1))
-    fi
-}
-await() # SECONDS COMMAND...: until the command succeeds
-{
-    local until=$((SECONDS + $1))
-    shift
-    until "$@"; do
-        [ "$SECONDS" -lt "$until" ] || return 1
-        sleep 0.05
-    done
-}
-code_of() # COMMAND...: prints its exit code
-{
-    local code=0
-    "$@" >/dev/null 2>&1 || code=$?
-    echo "$code"
-}
-same() { [ "$1" = "$2" ]; } # GOT WANTED
 # Not for the background: $! would be a subshell around it.
 run() { env "$token" "$fw" "$@"; }
-none_marked() { [ -z "$(marked)" ]; }
+none_marked() { [ -z "$(marked "$token")" ]; }
 has_lines() { [ -f "$1" ] && [ "$(wc -l <"$1")" -ge "$2" ]; }
 role_pid() { sed -n "s/.*\"role\":\"$1\",\"state\":\"running\",\"pid\":\([0-9]*\).*/\1/p" <<<"$(run status "$work/c.json" --json | tr '{' '\n')"; }
 role_state() { sed -n "s/.*\"role\":\"$1\",\"state\":\"\([a-z]*\)\".*/\1/p" <<<"$(run status "$work/c.json" --json | tr '{' '\n')"; }
@@ -131,7 +95,7 @@ await 60 has_lines ready 2
 kill -9 "$supervisor"
 wait "$supervisor" 2>/dev/null || true
 check "kill -9 of the supervisor leaves no rank" await 60 none_marked
-check "mpirun's temporary folder is known" ls "$work"/scratch-* >/dev/null
+check "mpirun's temporary folder is known" ls "$work"/scratch-*
 check "and no temporary folder" await 60 no_scratch
 
 rm -f calls-train
@@ -257,7 +221,7 @@ up=$!
 for role in gateway worker-0 worker-1 online; do
     await 60 running "$role"
 done
-check "there are grandchildren" test "$(marked | wc -l)" -gt 12
+check "there are grandchildren" test "$(marked "$token" | wc -l)" -gt 12
 kill -9 "$up"
 wait "$up" 2>/dev/null || true
 check "nothing is left" await 60 none_marked
@@ -330,5 +294,4 @@ wait "$up"
 check "Redis is down" gone
 check "nothing is left" none_marked
 
-echo "$failures failures"
-[ "$failures" -eq 0 ]
+verdict

@@ -10,21 +10,10 @@ fw=$FLYWHEEL_BIN/flywheel
 work=$(mktemp -d "${TMPDIR:-/tmp}/fwq.XXXXXX")
 run=$work/run
 export FW_QUICKSTART_TEST=$work TMPDIR=$work
-failures=0
+. "$root/tests/integration/check.bash"
 
-# Every process that was started here carries the token in its environment.
-marked()
-{
-    local file pid
-    for file in /proc/[0-9]*/environ; do
-        pid=$(basename "$(dirname "$file")")
-        [ "$pid" != "$$" ] && [ "$pid" != "$BASHPID" ] &&
-            { tr '\0' '\n' <"$file" | grep -qxF "FW_QUICKSTART_TEST=$work"; } 2>/dev/null && echo "$pid"
-    done
-    true
-}
-# Of these, the programs of a cluster: not the shells and greps of this test itself.
-cluster() { for pid in $(marked); do grep -slE '^(flywheel|redis-server|mpirun|quickstart)' "/proc/$pid/comm"; done; true; }
+# The programs of a cluster that were started here: not the shells and greps of this test itself.
+cluster() { for pid in $(marked "FW_QUICKSTART_TEST=$work"); do grep -slE '^(flywheel|redis-server|mpirun|quickstart)' "/proc/$pid/comm"; done; true; }
 finish()
 {
     local left
@@ -35,27 +24,6 @@ finish()
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-check() # WHAT COMMAND...
-{
-    local what=$1
-    shift
-    if "$@"; then
-        echo "ok: $what"
-    else
-        echo "not ok: $what ($*)"
-        failures=$((failures + 1))
-    fi
-}
-await() # SECONDS COMMAND...
-{
-    local until=$((SECONDS + $1))
-    shift
-    until "$@"; do
-        [ "$SECONDS" -lt "$until" ] || return 1
-        sleep 0.1
-    done
-}
-same() { [ "$1" = "$2" ]; }
 none_left() { [ -z "$(cluster)" ]; }
 holds() { jq -e "$1" "$run/summary.json" >/dev/null; }
 # Not a function: in the background $! would be a subshell around it, which ignores SIGINT besides.
@@ -141,5 +109,4 @@ kill -KILL "$pid"
 wait "$pid" 2>/dev/null || true
 check "a killed script leaves nothing" await 120 none_left
 
-echo "$failures failures"
-[ "$failures" -eq 0 ]
+verdict
