@@ -44,7 +44,7 @@ struct la_lives {
     int64_t step;           /* where the last life failed that said so; -1: none did */
     int times;              /* in a row */
     char newest[32];        /* version when the last life ended by a fault of its own */
-    int faults;             /* in a row with that version */
+    int faults;             /* with that version, whatever else ended lives between them */
     char job[128];          /* of the life that runs, and its number in it */
     int64_t number;
 };
@@ -315,10 +315,10 @@ bool la_lives_try_again(struct la_lives *l, int exit_code)
         cm_log_error("giving up: step %lld failed %d times in a row, the last time because of %s",
                      (long long)l->step, l->times, l->failure.what);
     else
-        cm_log_error("giving up: %d lives in a row ended by a fault, the last one by signal %d "
-                     "(%s), and none left a newer %s than %s",
+        cm_log_error("giving up: %d lives ended by a fault, the last one by signal %d (%s), and "
+                     "none left a %s%s%s",
                      l->faults, exit_code - SIGNAL_CODE, signal_of(exit_code), l->tier->versions,
-                     *l->newest ? l->newest : "none");
+                     *l->newest ? " newer than " : "", l->newest);
     tell_gave_up(l, same_step, exit_code);
     return false;
 }
