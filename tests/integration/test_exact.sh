@@ -63,7 +63,7 @@ same "$run"
 grep -q '"skipped": [1-9]' "$run/summary.json" || fail "the summary does not count them"
 # With patience none is.
 run=$work/patient
-FLYWHEEL_INJECT='store.manifest=delay:150@*' want 0 "$train" train "$config" --run "$run" -q
+FLYWHEEL_INJECT='store.manifest=delay:150@*' want 0 "$train" train "$config" --run "$run" -q --set store.wait_seconds=600
 same "$run"
 [ "$(count "$run" checkpoint)" = 4 ] || fail "$(count "$run" checkpoint) versions instead of 4"
 
@@ -72,8 +72,8 @@ hung=(--set store.finish_seconds=1 --set store.every_steps=0 --resume never -q)
 for start in "$train" "mpirun -np 2 -x FLYWHEEL_INJECT $train"; do
     SECONDS=0
     # shellcheck disable=SC2086 # words
-    FLYWHEEL_INJECT=store.manifest=delay:60000 want 1 $start train "$config" --run "$work/hung" "${hung[@]}"
-    [ $SECONDS -lt 30 ] || fail "waited $SECONDS s"
+    FLYWHEEL_INJECT=store.manifest=delay:500000 want 1 $start train "$config" --run "$work/hung" "${hung[@]}"
+    [ $SECONDS -lt 120 ] || fail "waited $SECONDS s"
     says "store.finish_seconds"
 done
 echo "slow disks cost versions, hung ones end the run"
