@@ -411,5 +411,5 @@ cm_status tr_command_data(int argc, char **argv)
     }
     const char *near = cm_nearest(argv[1], names, NWORDS);
     return CM_FAIL(CM_EUSAGE, "flywheel data: no '%s'%s%s%s; --help lists what there is", argv[1],
-                   near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
+                   near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
 }

@@ -26,7 +26,8 @@ static void usage(void **state)
     expect_ok(DATA("--help"));
     expect_ok(DATA("get", "--help"));
     expect_fault(CM_EUSAGE, "get, verify, show or export", run((const char *const[]){NULL}));
-    expect_fault(CM_EUSAGE, "get, verify, show or export", DATA("fetch"));
+    expect_fault(CM_EUSAGE, "no 'fetch'; --help", DATA("fetch"));
+    expect_fault(CM_EUSAGE, "(did you mean 'verify'?)", DATA("verfy"));
     expect_fault(CM_EUSAGE, "imagenet", DATA("get", "imagenet"));
     expect_fault(CM_EUSAGE, "--dir", DATA("get", "cifar10", "--dri", "x"));
     expect_fault(CM_EUSAGE, "--save needs", DATA("show", "--save", "x.png"));
