@@ -76,7 +76,7 @@ static void broken_sources(void **state)
     expect_fault(CM_ECORRUPT, "1 of 1 files are bad", DATA("verify", "--dir", dir));
     expect_ok(cm_path_join(file, dir, "data_batch_1.bin"));
     expect_ok(cm_file_replace(file, "1234", 4));
-    expect_fault(CM_ECORRUPT, "data_batch_1.bin: 4 bytes, expected 30730000",
+    expect_fault(CM_ENOTFOUND, "data_batch_2.bin",
                  DATA("get", "cifar10", "--from", dir, "--dir", data));
     expect_fault(CM_ECORRUPT, "files are bad", DATA("verify", "--dir", dir, "--json"));
     expect_fault(CM_ENOTFOUND, "nowhere", DATA("get", "cifar10", "--from", "nowhere"));
