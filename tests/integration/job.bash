@@ -24,6 +24,12 @@ says() {
     grep -qF -- "$1" "$work/log" || fail "does not say: $1"
 }
 
+matches() { # PATTERN [TIMES]: so many lines of the log at least
+    local n
+    n=$(grep -cE -- "$1" "$work/log" || true)
+    [ "$n" -ge "${2:-1}" ] || fail "$n instead of ${2:-1} lines like: $1"
+}
+
 # await_stop PID: it has stopped itself at its fault point.
 await_stop() {
     until [ "$(sed 's/.*) //; s/ .*//' "/proc/$1/stat")" = T ]; do sleep 0.02; done

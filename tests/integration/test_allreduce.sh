@@ -3,12 +3,10 @@
 # or give up, where the others must name the culprit and leave in time without mpirun's help.
 set -euo pipefail
 command -v mpirun >/dev/null || { echo "skip: no mpirun"; exit 77; }
+. "$(dirname "${BASH_SOURCE[0]}")/job.bash"
 
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
-export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_oob_tcp_if_include=lo OMPI_MCA_btl_tcp_if_include=lo
 fixture=$FLYWHEEL_BIN/fixture_allreduce
 program=$FLYWHEEL_BIN/flywheel-allreduce
-work=$(mktemp -d)
 launcher=
 
 cleanup() {
@@ -18,23 +16,11 @@ cleanup() {
 }
 trap cleanup EXIT
 
-fail() {
-    echo "FAILED: $*"
-    [ ! -e "$work/log" ] || sed 's/^/    /' "$work/log"
-    exit 1
-}
-
 ranks() { # W COMMAND...: everything it says goes to the log
     local w=$1
     shift
     rm -f "$work"/pid.* "$work"/ready.*
     mpirun --quiet -np "$w" "$@" >"$work/log" 2>&1
-}
-
-says() { # PATTERN [TIMES]
-    local n
-    n=$(grep -cE "$1" "$work/log" || true)
-    [ "$n" -ge "${2:-1}" ] || fail "expected ${2:-1} times: $1"
 }
 
 alive() { # PID: neither gone nor a zombie
@@ -55,19 +41,19 @@ for compress in false true; do
 done
 
 ranks 3 "$program" check --json && fail "3 ranks with order fixed"
-says "3 ranks: .*power of two" # mpirun ends the others as soon as one has said so
+matches "3 ranks: .*power of two" # mpirun ends the others as soon as one has said so
 ranks 3 "$program" check --json --set allreduce.order=fast || fail "3 ranks with order fast"
 ranks 2 "$program" check --set allreduce.order=fast --set allreduce.compress=true && fail "fast, compressed"
-says "needs allreduce.order"
+matches "needs allreduce.order"
 echo "ok: rank counts and orders that do not fit are refused"
 
 ranks 4 "$fixture" agree "$work" || fail "agree"
-says "verdict [012] CM_EPEER: saving: rank 3: no room for v7" 3
-says "verdict 3 CM_ENOSPC: no room for v7"
+matches "verdict [012] CM_EPEER: saving: rank 3: no room for v7" 3
+matches "verdict 3 CM_ENOSPC: no room for v7"
 echo "ok: ranks fail together"
 
 ranks 4 "$fixture" same "$work" || fail "same"
-says "verdict [0123] CM_EMISMATCH: fingerprint differs: rank 1 .*'isa: avx512', rank [0-3] .*'isa: avx2': buy twins" 4
+matches "verdict [0123] CM_EMISMATCH: fingerprint differs: rank 1 .*'isa: avx512', rank [0-3] .*'isa: avx2': buy twins" 4
 echo "ok: what differs between ranks is named"
 
 for w in 1 2 4; do
@@ -114,16 +100,16 @@ lose() {
         done
     done
     now=$(date +%s%N)
-    says "waited .* for rank 1 on .*: $2"
-    says "of 3 other ranks: 0 left, "
+    matches "waited .* for rank 1 on .*: $2"
+    matches "of 3 other ranks: 0 left, "
     [ "$(grep -c "of 3 other ranks" "$work/log")" -le 3 ] || fail "more than one screen each"
-    says "leaving: " 3
+    matches "leaving: " 3
     echo "ok: SIG$1 to rank 1 of 4: the others left after $(((now - begin) / 1000000)) ms"
     end_loop
 }
 lose KILL "gone \(killed or crashed\), last in '(loop|start)' step"
 lose STOP "silent for .*, last in '(loop|start)' step"
-says "late: collective .* waited [0-9.]+ s for rank 1 on"
+matches "late: collective .* waited [0-9.]+ s for rank 1 on"
 
 # A job that its scheduler suspends for longer than the deadline goes on afterwards.
 start_loop
@@ -139,14 +125,14 @@ echo "ok: a job suspended for 3 s goes on"
 
 # shellcheck disable=SC2086
 ranks 2 "$fixture" behind "$work" $limits && fail "a rank that does not come was not missed"
-says "late: .*for rank 1 on .*: behind: for .* in 'long checkpoint' step 7"
-says "leaving: .*for rank 1 on .*: behind: for .* in 'long checkpoint' step 7, collective .* behind"
+matches "late: .*for rank 1 on .*: behind: for .* in 'long checkpoint' step 7"
+matches "leaving: .*for rank 1 on .*: behind: for .* in 'long checkpoint' step 7, collective .* behind"
 echo "ok: a rank that is elsewhere is named with what it does"
 
 begin=$(date +%s%N)
 # shellcheck disable=SC2086
 ranks 4 $alone "$fixture" leaves "$work" || true # what mpirun makes of it is not the point
-says "leaving: rank 1 on .* left: reading data: batch 17 is torn" 3
+matches "leaving: rank 1 on .* left: reading data: batch 17 is torn" 3
 echo "ok: a rank that gives up is heard by all ($((($(date +%s%N) - begin) / 1000000)) ms with start)"
 
 ranks 2 "$fixture" idle "$work" || fail "idle"

@@ -4,41 +4,17 @@
 # the same bits; bad surroundings are refused at the start.
 set -euo pipefail
 command -v mpirun >/dev/null || { echo "skip: no mpirun"; exit 77; }
+. "$(dirname "${BASH_SOURCE[0]}")/train_lib.bash"
+apart=
 
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
-export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_oob_tcp_if_include=lo OMPI_MCA_btl_tcp_if_include=lo
-train=$FLYWHEEL_BIN/flywheel-train
-work=$(mktemp -d "${TMPDIR:-/tmp}/fww.XXXXXX")
-pid= apart=
-
-cleanup()
+finish()
 {
     [ -z "$apart" ] || kill -KILL "$apart" 2>/dev/null || true
-    [ -z "$pid" ] || { pkill -KILL -P "$pid" || true; kill -KILL "$pid" 2>/dev/null || true; }
-    rm -rf "$work"
+    [ -z "$pid" ] || pkill -KILL -P "$pid" || true
+    cleanup
 }
-trap cleanup EXIT
+trap finish EXIT
 trap 'exit 130' INT TERM
-
-fail()
-{
-    echo "FAILED: $*"
-    tail -40 "$work/log" | sed 's/^/    /'
-    exit 1
-}
-says() { grep -qE -- "$1" "$work/log" || fail "does not say: $1"; }
-want() # CODE COMMAND...: runs it into the log
-{
-    local code=$1 got=0
-    shift
-    { "$@" >"$work/log" 2>&1 || got=$?; } 2>/dev/null
-    [ "$got" = "$code" ] || fail "exit code $got instead of $code: $*"
-}
-sha_of() # RUN: of its newest version's weights
-{
-    sha256sum "$(find "$1/checkpoints" -maxdepth 1 -name 'v*' | sort | tail -1)/model.safetensors" | cut -c1-64
-}
-same() { [ "$(sha_of "$1")" = "$wanted" ] || fail "$1: other bits than an undisturbed rank"; }
 
 cat >"$work/config.json" <<'JSON'
 {"schema": 1,
@@ -51,7 +27,7 @@ JSON
 config=$work/config.json
 alone=(--mca orte_abort_on_non_zero_status 0 --enable-recovery)
 want 0 "$train" train "$config" --run "$work/one" -q
-wanted=$(sha_of "$work/one")
+want_sha=$(sha_of "$work/one")
 
 # Two ranks with a run directory each: they look for 5 s whether it shows up, so this runs beside the rest.
 patient=(-q --set allreduce.collective_timeout_ms=20000)
@@ -76,7 +52,7 @@ begin() # RUN W INJECT ARGUMENT...: W ranks in the background; the last one has 
         -np 1 -x FLYWHEEL_INJECT="$inject" "$train" train "$config" --run "$run" -q "$@" >"$work/log" 2>&1 &
     pid=$!
 }
-await_stop() # RANK: it has stopped itself; its pid is in $rank
+await_rank() # RANK: it has stopped itself; its pid is in $rank
 {
     rank=
     until [ -n "$rank" ] && [ "$(state_of "$rank")" = T ]; do
@@ -117,24 +93,24 @@ blames() # RUN RANK FAULT STEP
 
 # ---- ranks that are lost; the log names each, and the run goes on elsewhere to the same bits ----
 begin "$work/killed" 4 train.step=stop@9
-await_stop 3
+await_rank 3
 kill -KILL "$rank"
 leaves "$work/killed"
-says "leaving: .* for rank 3 on .*: gone \(killed or crashed\), last in '(step|checkpoint)' step [0-8],"
+matches "leaving: .* for rank 3 on .*: gone \(killed or crashed\), last in '(step|checkpoint)' step [0-8],"
 blames "$work/killed" 3 gone 8
 echo "ok: SIGKILL is named after $took ms"
 
 begin "$work/stopped" 4 train.step=stop@9 --set allreduce.collective_timeout_ms=2000
-await_stop 3
+await_rank 3
 leaves "$work/stopped"
-says "late: .* for rank 3 on .*: silent for .*, last in '(step|checkpoint)' step [0-8],"
+matches "late: .* for rank 3 on .*: silent for .*, last in '(step|checkpoint)' step [0-8],"
 blames "$work/stopped" 3 silent 8
 echo "ok: SIGSTOP is named and left after $took ms, deadline 2000 ms"
 
 begin "$work/failed" 4 train.step=eio@9
 wait "$pid" || true # what mpirun makes of it, told to let the others be, is not the point
 pid=
-says "left: training: injected at train.step"
+matches "left: training: injected at train.step"
 blames "$work/failed" 3 failed 7
 echo "ok: a rank that fails tells why"
 
@@ -150,11 +126,11 @@ done
 run=$work/single
 want 137 env FLYWHEEL_INJECT=train.step=kill@9 "$train" train "$config" --run "$run" -q
 want 137 env FLYWHEEL_INJECT=train.step=kill@2 "$train" train "$config" --run "$run" -q
-says "the run before this one: process [0-9]+ on $(hostname) ended without a word .*: last heard of at 20"
+matches "the run before this one: process [0-9]+ on $(hostname) ended without a word .*: last heard of at 20"
 blames "$run" 0 killed -1
 [ "$(jq '.failure.t <= .t' "$run/summary.json")" = true ] || fail "summary.json does not say when"
 want 0 "$train" train "$config" --run "$run" -q
-says "the run before this one: .* ended without a word" # the second one: each end is told of
+matches "the run before this one: .* ended without a word" # the second one: each end is told of
 same "$run"
 want 0 "$train" train "$config" --run "$run" -q
 ! grep -q "the run before" "$work/log" || fail "a run that ended well is told of"
@@ -167,19 +143,19 @@ same "$work/slow"
 slow=store.tensors=delay:1500,train.step=delay:50@*
 want 0 mpirun --quiet -np 1 -x FLYWHEEL_INJECT=$slow "$train" train "$config" --run "$work/slower" -q --set store.wait_seconds=0 : \
     -np 1 "$train" train "$config" --run "$work/slower" -q --set store.wait_seconds=0
-says "slow disk\? the version of step 6 is not in $work/slower/checkpoints after [0-9.]+ s .*; training goes on, now after step ([7-9]|[12][0-9])"
+matches "slow disk\? the version of step 6 is not in $work/slower/checkpoints after [0-9.]+ s .*; training goes on, now after step ([7-9]|[12][0-9])"
 grep -q '"event":"checkpoint_slow".*"step":6' "$work/slower/events.jsonl" || fail "no event of the slow disk"
 same "$work/slower"
 slow=(-q --set store.every_steps=0 --set store.every_epochs=0) # the last version, which is waited for
 want 0 mpirun --quiet -np 1 -x FLYWHEEL_INJECT=store.tensors=delay:700 "$train" train "$config" --run "$work/slow-end" "${slow[@]}" : \
     -np 1 "$train" train "$config" --run "$work/slow-end" "${slow[@]}"
-says "slow disk\? the version of step 26 is not in .*; training waits for it after step 26"
+matches "slow disk\? the version of step 26 is not in .*; training waits for it after step 26"
 echo "ok: a disk that is slow is told of, and training goes on"
 want 1 mpirun --quiet -np 1 -x FLYWHEEL_INJECT=file.fsync=delay:9000@12 "$train" train "$config" --run "$work/hung" -q \
     --set store.every_steps=0 --set store.finish_seconds=1 : \
     -np 1 "$train" train "$config" --run "$work/hung" -q --set store.every_steps=0 --set store.finish_seconds=1
-says "late: .* for rank 0 on .*: behind: for .* in 'checkpoint' step 26"
-says "leaving: rank 0 on .* left: .*a version is still being written after 1 s"
+matches "late: .* for rank 0 on .*: behind: for .* in 'checkpoint' step 26"
+matches "leaving: rank 0 on .* left: .*a version is still being written after 1 s"
 blames "$work/hung" 0 failed 26
 echo "ok: a disk that hangs is named as rank 0's checkpoint"
 
@@ -191,9 +167,9 @@ on_disk() # OPTIONS COMMAND...
 }
 if on_disk size=400k true 2>/dev/null; then
     want 1 on_disk size=400k mpirun --quiet -np 2 "$train" train "$config" --run "$work/disk/run" -q
-    says "$work/disk/run.*[Nn]o space left"
+    matches "$work/disk/run.*[Nn]o space left"
     want 1 on_disk ro mpirun --quiet -np 2 "$train" train "$config" --run "$work/disk/other" -q
-    says "$work/disk/other.*Read-only file system"
+    matches "$work/disk/other.*Read-only file system"
     echo "ok: full and read-only disks are named"
 else
     echo "skipped: no right to mount a small disk"
@@ -203,9 +179,9 @@ fi
 want 1 wait "$apart"
 apart=
 cp "$work/apart.log" "$work/log"
-says "$work/there as rank 1 on .* sees it is not what rank 0 on .* writes to: .*storage that all hosts share"
+matches "$work/there as rank 1 on .* sees it is not what rank 0 on .* writes to: .*storage that all hosts share"
 want 1 mpirun --quiet -np 1 "$train" train "$config" --run "$work/x" -q : -np 1 "$train" train "$config" --run "$work/x" -q --set train.lr=1
-says "config differs: rank 1 .*\"lr\": 1.*rank 0 .*\"lr\": 0.02.*: give all ranks the same file"
+matches "config differs: rank 1 .*\"lr\": 1.*rank 0 .*\"lr\": 0.02.*: give all ranks the same file"
 # Another build: this one, but for a digit of its version.
 version=$("$train" --version | grep -oE '[0-9]+\.[0-9]+\.[0-9]+[^ ]*' | head -1)
 mkdir "$work/bin"
@@ -213,17 +189,17 @@ LC_ALL=C sed "s/${version//./\\.}/9${version:1}/g" "$train" >"$work/bin/flywheel
 chmod +x "$work/bin/flywheel-train"
 want 1 mpirun --quiet -np 1 "$train" train "$config" --run "$work/x" -q : \
     -np 1 "$work/bin/flywheel-train" train "$config" --run "$work/x" -q
-says "rank 1 on .* runs flywheel 9.*, rank 0 on .* runs ${version//./\\.}.*: install the same build"
+matches "rank 1 on .* runs flywheel 9.*, rank 0 on .* runs ${version//./\\.}.*: install the same build"
 ! grep -qE "MPI_|PMI|late: |leaving: " "$work/log" || fail "ranks that differ do not part quietly"
 # Another machine: fewer instructions.
 want 1 mpirun --quiet -np 1 "$train" train "$config" --run "$work/x" -q : \
     -np 1 -x ONEDNN_MAX_CPU_ISA=SSE41 -x DNNL_MAX_CPU_ISA=SSE41 "$train" train "$config" --run "$work/x" -q
-says "fingerprint differs: rank 1 .*has '.*', rank 0 .*has '"
+matches "fingerprint differs: rank 1 .*has '.*', rank 0 .*has '"
 want 1 mpirun --quiet -np 1 "$train" doctor "$config" --run "$work/here" : -np 1 "$train" doctor "$config" --run "$work/there"
-says "^BAD +run directory +.*rank 1 on .* does not see .*; give all ranks the same --run"
+matches "^BAD +run directory +.*rank 1 on .* does not see .*; give all ranks the same --run"
 [ ! -e "$work/x/checkpoints" ] || fail "ranks that differ wrote a version"
 want 2 env -u OMPI_COMM_WORLD_SIZE SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=2 "$train" train "$config" --run "$work/x"
-says "srun --mpi=pmix"
+matches "srun --mpi=pmix"
 echo "ok: bad surroundings are refused"
 
 # ---- preemption: of the last rank alone, wherever it is ----
@@ -231,14 +207,14 @@ alone=()
 for point in train.step=stop@1 train.step=stop@11 train.evaluate=stop@1; do
     run=$work/preempted-${point//[=@]/-}
     begin "$run" 2 "$point"
-    await_stop 1
+    await_rank 1
     kill -USR1 "$rank"
     kill -CONT "$rank"
     code=0; wait "$pid" || code=$?
     pid=
     [ "$code" = 75 ] || fail "$point: preempted with $code"
     want 0 "$train" train "$config" --run "$run" -q
-    says "resuming from version"
+    matches "resuming from version"
     same "$run"
 done
 # While rank 0 writes a version, slowly, and before there is anything to save.
@@ -247,7 +223,7 @@ for inject in file.fsync=delay:40@*,store.rename=stop@1 store.lease.seen=stop; d
     mpirun --quiet -np 1 -x FLYWHEEL_INJECT="$inject" "$train" train "$config" --run "$run" -q : \
         -np 1 "$train" train "$config" --run "$run" -q >"$work/log" 2>&1 &
     pid=$!
-    await_stop 0
+    await_rank 0
     kill -USR1 "$(rank_pid 1)"
     kill -CONT "$rank"
     code=0; wait "$pid" || code=$?
