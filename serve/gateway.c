@@ -284,7 +284,6 @@ static cm_status open_gateway(struct sv_gateway *g)
     g->started_ns = cm_now_ns();
     g->max_body_nbytes = (size_t)(g->serve->max_body_mib * MIB);
     g->rollout.load_timeout_ns = g->serve->load_timeout_ms * INT64_C(1000000);
-    g->rollout.mourn_ns = WI_SILENT_BEATS * g->serve->heartbeat_ms * INT64_C(1000000);
     g->endpoints.pid = getpid();
     cm_uuid_format(g->endpoints.life, g->life);
     CM_TRY(cm_dir_make(g->cfg->run_dir));

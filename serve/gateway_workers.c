@@ -271,6 +271,14 @@ static void part(struct sv_gateway *g, int w, bool died, const char *why)
     *backend = (struct sv_backend){.batch.slots = slots};
 }
 
+/* Who is cut off comes back within three beats of its own. */
+static void mourn_for(struct sv_gateway *g, int heartbeat_ms)
+{
+    int64_t ns = WI_SILENT_BEATS * heartbeat_ms * INT64_C(1000000);
+    if (ns > g->rollout.mourn_ns)
+        g->rollout.mourn_ns = ns;
+}
+
 /* A worker that is new, or new on this link. */
 static int join(struct sv_gateway *g, const struct wi_header *h, const struct cm_message *m)
 {
@@ -297,6 +305,7 @@ static int join(struct sv_gateway *g, const struct wi_header *h, const struct cm
     backend->route.n = (uint8_t)m->frame[0].n;
     memcpy(backend->route.byte, m->frame[0].data, m->frame[0].n);
     sv_rollout_join(&g->rollout, w, h->id);
+    mourn_for(g, self.heartbeat_ms);
     cm_log_info("worker %s (process %u%s%s) is there", self.name, self.pid,
                 self.device[0] ? ", on " : "", self.device);
     record(g, "worker_joined", w, NULL);

@@ -54,10 +54,11 @@ struct sv_rollout_worker {
     int64_t asked_ns;
 };
 
-/* Zeroed, with these two set, is the start. */
+/* Zeroed, with load_timeout_ns set, is the start. */
 struct sv_rollout {
     int64_t load_timeout_ns;
-    int64_t mourn_ns; /* until one that is taken for dead, as its link broke, is dead */
+    int64_t mourn_ns; /* until one that is taken for dead, as its link broke, is dead; the caller
+                         sets it by the slowest beat of a worker */
     struct sv_version serving, candidate;
     int64_t impatient_ns; /* when half the workers are enough for the candidate */
     bool proven;          /* somebody has loaded the candidate */

@@ -30,6 +30,8 @@ answered() {
     [ "$(grep -c -- "$2" "$work/client.log")" = "$1" ] || fail "not $1 times '$2'"
     rm "$work/client.log"
 }
+# all_have VERSION N: so many workers have loaded it.
+all_have() { [ "$(cat "$work"/worker?.log | grep -c "version $1 is loaded")" = "$2" ]; }
 says_log() { grep -qF -- "$1" "$work/gateway.log"; }
 event() { grep -qF -- "\"event\":\"$1\"" "$run/events.jsonl"; }
 
@@ -168,12 +170,32 @@ begin
 worker 0
 for id in 1 2; do faulty serve.load=kill@2 $id; done
 await ready
-all_have_it() { [ "$(cat "$work"/worker[0-2].log | grep -c 'version 1 is loaded')" = 3 ]; }
-await all_have_it
+await all_have 1 3
 store champion 2
 await at_least flywheel_workers_lost_total 2
 await serves 2
 metric_is flywheel_quarantined_versions 0 || fail "a version is blamed that a worker has"
+end
+
+# Two that beat slower than the gateway are taken for dead while they load it, and come back within three beats of theirs.
+begin heartbeat_ms=50
+hold
+for id in 0 1; do
+    FLYWHEEL_INJECT=serve.load=hold@2 \
+        start worker$id "$bin/flywheel-worker" "$config" --id $id --set serve.heartbeat_ms=1000
+done
+await workers_are 2
+await all_have 1 2
+store champion 2
+await says_log "version 2 is next"
+for id in 0 1; do kill -STOP "${pids[worker$id]}"; done
+await at_least flywheel_workers_lost_total 2
+sleep 0.5 # three beats of the gateway, and not of theirs
+for id in 0 1; do kill -CONT "${pids[worker$id]}"; done
+await workers_are 2
+let_go
+await serves 2
+metric_is flywheel_quarantined_versions 0 || fail "a version is blamed for workers that live"
 end
 
 # What cannot be read for a moment is tried again: no refusal, and at the start no step back to an older version.
