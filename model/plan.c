@@ -254,3 +254,10 @@ double nn_plan_flops(const struct nn_plan *plan, int op)
         return 0;
     }
 }
+
+double nn_plan_step_flops(const struct nn_plan *plan, int op)
+{
+    const struct nn_op_desc *d = &plan->ops[op].op.desc;
+    int gradients = d->training ? !d->freeze_weight + d->need_dx : 0;
+    return nn_plan_flops(plan, op) * (1 + gradients);
+}

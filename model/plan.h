@@ -76,8 +76,10 @@ const struct nn_op *nn_plan_op(const struct nn_plan *plan, int op);
  */
 size_t nn_plan_dparam(const struct nn_plan *plan, int op);
 void nn_plan_range(const struct nn_plan *plan, int op, size_t *first, size_t *count);
-/* Multiply-adds times two of one image, forward; backward is 2x (1x for the first op). */
+/* Multiply-adds times two of one image: forward; and of a step, with the gradients that op
+ * computes, none of frozen weights and none of what reads the image. */
 double nn_plan_flops(const struct nn_plan *plan, int op);
+double nn_plan_step_flops(const struct nn_plan *plan, int op);
 
 /* weights: the arena, read by every later call until prepared anew. Per op, so that lanes can share
  * the work. */

@@ -76,7 +76,7 @@ static void print_op(const char *name, const char *kind, const struct tr_op_time
     double forward = t->forward_s * 1e6 / images, backward = t->backward_s * 1e6 / images;
     printf("%-24s %-8s %9.2f %9.2f", name, kind, forward, backward);
     if (flops > 0 && t->forward_s + t->backward_s > 0) {
-        double flops_per_s = flops * 3e3 / ((forward + backward) * 1e-3);
+        double flops_per_s = flops * 1e3 / ((forward + backward) * 1e-3);
         printf(" %8.3f", flops_per_s * 1e-12);
         if (limit > 0)
             printf(" %6.1f %%", 100 * flops_per_s / limit);
@@ -106,7 +106,7 @@ static cm_status print_ops(const struct bench *b, int64_t steps)
     for (int op = 0; op < nops; op++) {
         const struct nn_op *o = nn_plan_op(plan, op);
         print_op(o->desc.name, nn_op_kind_name(o->desc.kind), &b->sum[op], images,
-                 nn_plan_flops(plan, op), flops_per_s);
+                 nn_plan_step_flops(plan, op), flops_per_s);
     }
     static const char *const extra[TR_TIMES_EXTRA] = {"input", "loss", "merge and finish",
                                                       "update and prepare"};
@@ -127,7 +127,7 @@ static void put_ops(struct cm_jw *w, const struct bench *b, int64_t steps)
         if (row >= nn_plan_nops(plan) || nn_plan_flops(plan, row) <= 0)
             continue;
         products_s += s;
-        flops += nn_plan_flops(plan, row) * 3 * images_of(b, steps);
+        flops += nn_plan_step_flops(plan, row) * images_of(b, steps);
     }
     cm_jw_f64(w, "ops_s", all_s / (double)steps);
     cm_jw_f64(w, "products_share", all_s > 0 ? products_s / all_s : 0);

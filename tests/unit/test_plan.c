@@ -574,7 +574,7 @@ static void test_flops(void **state)
     struct nn_spec *spec;
     struct nn_layout *layout;
     struct nn_plan *plan;
-    double sum = 0;
+    double sum = 0, step = 0;
     setenv("FLYWHEEL_ZOO", FW_SOURCE_DIR "/model/zoo", 1);
     assert_int_equal(nn_spec_load(&spec, "zoo:speednet"), CM_OK);
     assert_int_equal(nn_layout_open(&layout, spec), CM_OK);
@@ -582,6 +582,10 @@ static void test_flops(void **state)
     for (int op = 0; op < nn_plan_nops(plan); op++)
         sum += nn_plan_flops(plan, op);
     assert_true(fabs(sum - 0.236e9) < 0.001e9);
+    for (int op = 0; op < nn_plan_nops(plan); op++)
+        step += nn_plan_step_flops(plan, op);
+    const double whiten = 2.0 * 3 * 2 * 2 * 24 * 31 * 31; /* frozen, and it reads the image */
+    assert_true(fabs(step - (3 * sum - 2 * whiten)) < 1);
     nn_plan_close(&plan);
     nn_layout_close(&layout);
     nn_spec_close(&spec);
