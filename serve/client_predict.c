@@ -129,8 +129,11 @@ static cm_status find_endpoint(const struct options *o, char endpoint[SV_ENDPOIN
     struct cm_config *config = NULL;
     char run_dir[CM_PATH];
     if (o->endpoint || (!o->config && !o->run)) {
-        snprintf(endpoint, SV_ENDPOINT, "%s", o->endpoint ? o->endpoint : SV_DEFAULT_LISTEN);
-        return CM_OK;
+        const char *given = o->endpoint ? o->endpoint : SV_DEFAULT_LISTEN;
+        return snprintf(endpoint, SV_ENDPOINT, "%s", given) < SV_ENDPOINT
+                   ? CM_OK
+                   : CM_FAIL(CM_EUSAGE, "--endpoint: %zu bytes, at most %d are possible",
+                             strlen(given), SV_ENDPOINT - 1);
     }
     CM_TRY(cm_config_open(&config, o->config, NULL, 0));
     cm_status st = cm_config_run_dir(config, o->run, run_dir);

@@ -20,6 +20,8 @@ want 0 "$bin/flywheel-client" predict --help
 says "(tcp://127.0.0.1:5570)"
 want 1 "$bin/flywheel-client" predict "$image" --endpoint "ipc://$work/nobody" --timeout-ms 100
 says "no answer from ipc://$work/nobody within 100 ms"
+want 2 "$bin/flywheel-client" predict "$image" --endpoint "tcp://$(printf '%0300d' 1):5570"
+says "--endpoint: 311 bytes, at most"
 want 1 "$bin/flywheel-client" predict "$image" --run "$run"
 says "flywheel serve"
 
