@@ -28,7 +28,7 @@ configure() { # CODE OPTION...
     local want=$1 got=0
     shift
     rm -rf "$work/build"
-    CUDA_HOME=$work/cuda cmake -S "$work/tree" -B "$work/build" "$@" >"$work/log" 2>&1 || got=$?
+    CUDA_HOME=$work/cuda cmake -G Ninja -S "$work/tree" -B "$work/build" "$@" >"$work/log" 2>&1 || got=$?
     [ "$got" = "$want" ] || fail "exit code $got instead of $want: $*"
 }
 missing() { # TEXT OPTION...
