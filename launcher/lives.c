@@ -12,6 +12,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "launcher/state.h"
 
 #define FILE_MAX_NBYTES (1 << 20)
 #define NOBODY          (-1) /* the rank in an event of the supervisor's */
@@ -343,11 +344,9 @@ void la_lives_restart(struct la_lives *l, int64_t number, int exit_code, int64_t
 
 static cm_status read_row(struct la_lives *l, const struct cm_json *root, const char *path)
 {
-    const char *format, *job;
+    const char *job;
     int64_t step, times;
-    CM_TRY(cm_json_need_string(root, path, "format", &format));
-    if (strncmp(format, "1.", 2) != 0)
-        return CM_FAIL(CM_EVERSION, "%s: format %s; this build reads 1.x", path, format);
+    CM_TRY(la_state_check_format(root, path));
     CM_TRY(cm_json_need_string(root, path, "job", &job));
     CM_TRY(cm_json_need_i64(root, path, "step", 0, INT64_MAX, &step));
     CM_TRY(cm_json_need_i64(root, path, "times", 1, INT32_MAX - 1, &times));

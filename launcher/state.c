@@ -120,14 +120,20 @@ cm_status la_state_write(const char *run_dir, const char *config, const struct l
 
 /* ---- reading ---- */
 
-static cm_status read_view(struct la_state_view *view, const char *path)
+cm_status la_state_check_format(const struct cm_json *v, const char *path)
 {
-    const char *format = NULL;
-    int64_t ticks = 0;
-    const struct cm_json *v = view->root;
+    const char *format;
     CM_TRY(cm_json_need_string(v, path, "format", &format));
     if (strncmp(format, "1.", 2) != 0)
         return CM_FAIL(CM_EVERSION, "%s: format %s; this build reads 1.x", path, format);
+    return CM_OK;
+}
+
+static cm_status read_view(struct la_state_view *view, const char *path)
+{
+    int64_t ticks = 0;
+    const struct cm_json *v = view->root;
+    CM_TRY(la_state_check_format(v, path));
     CM_TRY(cm_json_need_i64(v, path, "pid", 1, INT32_MAX, &view->pid));
     CM_TRY(cm_json_need_i64(v, path, "ticks", 0, INT64_MAX, &ticks));
     CM_TRY(cm_json_need_string(v, path, "host", &view->host));

@@ -19,6 +19,10 @@ cm_status la_state_lock(int *fd, const char *run_dir);
 /* True when nobody holds the lock of run_dir, or nobody ever did. */
 bool la_state_is_free(const char *run_dir);
 
+/* "format" of a file that the launcher keeps in the run directory, at path. */
+CM_MUST_CHECK
+cm_status la_state_check_format(const struct cm_json *v, const char *path);
+
 CM_MUST_CHECK
 cm_status la_state_write(const char *run_dir, const char *config, const struct la_supervisor *s,
                          double started_utc);
