@@ -98,6 +98,8 @@ void cm_f64_format(char text[CM_F64_TEXT], double v);
 
 /* The text (NUL-terminated, from cm_alloc) becomes the caller's; w is empty again. */
 CM_MUST_CHECK cm_status cm_jw_take(struct cm_jw *w, char **text, size_t *n);
+/* The same to standard output, as a line. */
+CM_MUST_CHECK cm_status cm_jw_print(struct cm_jw *w);
 void cm_jw_release(struct cm_jw *w);
 
 #endif

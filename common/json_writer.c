@@ -252,6 +252,16 @@ cm_status cm_jw_take(struct cm_jw *w, char **text, size_t *n)
     return st;
 }
 
+cm_status cm_jw_print(struct cm_jw *w)
+{
+    char *text;
+    size_t n;
+    CM_TRY(cm_jw_take(w, &text, &n));
+    puts(text);
+    cm_free(&text);
+    return CM_OK;
+}
+
 void cm_jw_release(struct cm_jw *w)
 {
     cm_free(&w->text);

@@ -1,5 +1,5 @@
-/* A program of several commands: "flywheel-train eval …". The table gives dispatch, --help,
- * --version, and an error that names the nearest command. */
+/* A program or a command of several verbs: "flywheel-train eval …", "flywheel data get …". The
+ * table gives dispatch, --help, --version, and an error that names the nearest verb. */
 #ifndef COMMON_VERBS_H
 #define COMMON_VERBS_H
 
@@ -12,8 +12,13 @@ struct cm_verb {
     cm_status (*run)(int argc, char **argv); /* argv[0] is the verb's name */
 };
 
-/* What main does: starts the log as `who`, runs argv[1] of "flywheel-<who>", reports a fault, gives
- * the exit code. */
-int cm_verbs_main(const char *who, const struct cm_verb *verbs, size_t n, int argc, char **argv);
+/* Runs the verb argv[1]; command: what stands before it, as people write it ("flywheel data"). A
+ * verb that is missing or unknown is CM_EUSAGE. */
+CM_MUST_CHECK cm_status cm_verbs_run(const char *command, const struct cm_verb *verbs, size_t n,
+                                     int argc, char **argv);
+
+/* What main does: starts the log as `who`, runs the verb, reports a fault, gives the exit code. */
+int cm_verbs_main(const char *who, const char *command, const struct cm_verb *verbs, size_t n,
+                  int argc, char **argv);
 
 #endif

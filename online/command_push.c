@@ -225,16 +225,11 @@ static cm_status print_result(const struct push *p)
         return CM_OK;
     }
     struct cm_jw w = {0};
-    char *text;
-    size_t n;
     cm_jw_begin(&w, NULL, '{');
     cm_jw_string(&w, "stream", p->key);
     cm_jw_i64(&w, "pushed", p->pushed);
     cm_jw_end(&w);
-    CM_TRY(cm_jw_take(&w, &text, &n));
-    puts(text);
-    cm_free(&text);
-    return CM_OK;
+    return cm_jw_print(&w);
 }
 
 cm_status ol_command_push(int argc, char **argv)

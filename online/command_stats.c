@@ -52,17 +52,6 @@ static const struct cm_command dlq_command = {
     .nopts = sizeof dlq_opts / sizeof *dlq_opts,
 };
 
-static cm_status print_json(struct cm_jw *w)
-{
-    char *text;
-    size_t n;
-    cm_jw_end(w);
-    CM_TRY(cm_jw_take(w, &text, &n));
-    puts(text);
-    cm_free(&text);
-    return CM_OK;
-}
-
 /* ---- stats ---- */
 
 struct stats {
@@ -154,7 +143,8 @@ static cm_status print_stats_json(const struct stats *t)
     }
     cm_jw_end(&w);
     cm_jw_i64(&w, "lag", lag);
-    return print_json(&w);
+    cm_jw_end(&w);
+    return cm_jw_print(&w);
 }
 
 static cm_status print_stats(const struct stats *t)
@@ -251,8 +241,9 @@ static cm_status print_letters(const struct cm_redis_value *list, bool json)
         cm_jw_end(&w);
     }
     cm_jw_end(&w);
+    cm_jw_end(&w);
     if (json)
-        return print_json(&w);
+        return cm_jw_print(&w);
     cm_jw_release(&w);
     return CM_OK;
 }

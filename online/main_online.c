@@ -9,5 +9,6 @@ static const struct cm_verb verbs[] = {
 
 int main(int argc, char **argv)
 {
-    return cm_verbs_main("online", verbs, sizeof verbs / sizeof *verbs, argc, argv);
+    return cm_verbs_main("online", "flywheel-online", verbs, sizeof verbs / sizeof *verbs, argc,
+                         argv);
 }

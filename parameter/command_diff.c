@@ -9,6 +9,12 @@
 #include "common/mem.h"
 #include "parameter/store_command.h"
 
+struct comparison {
+    const struct ps_command *command;
+    struct cm_jw w;      /* with --json: a list of what differs */
+    size_t ndifferences; /* tensors and files */
+};
+
 struct difference {
     int64_t count, first; /* elements that differ; the first one's index in row-major order */
     double largest;       /* max |a - b|, NaN where a NaN is involved */
@@ -56,11 +62,11 @@ static void index_text(char text[PS_SHAPE_TEXT], const struct ps_tensor *t, int6
     snprintf(text + at, (size_t)(PS_SHAPE_TEXT - at), "]");
 }
 
-static void report_missing(struct ps_command *c, struct cm_jw *w, const char *name,
-                           const char *what)
+static void report_missing(struct comparison *c, const char *name, const char *what)
 {
-    c->found = true;
-    if (!c->json) {
+    struct cm_jw *w = &c->w;
+    c->ndifferences++;
+    if (!c->command->json) {
         printf("%s: %s\n", name, what);
         return;
     }
@@ -70,13 +76,13 @@ static void report_missing(struct ps_command *c, struct cm_jw *w, const char *na
     cm_jw_end(w);
 }
 
-static void report(struct ps_command *c, struct cm_jw *w, const struct ps_tensor *t,
-                   const struct difference *d)
+static void report(struct comparison *c, const struct ps_tensor *t, const struct difference *d)
 {
+    struct cm_jw *w = &c->w;
     char where[PS_SHAPE_TEXT];
     index_text(where, t, d->first);
-    c->found = true;
-    if (!c->json) {
+    c->ndifferences++;
+    if (!c->command->json) {
         printf("%s: %" PRId64 " of %" PRId64 " elements differ, by %.6g at most, first at %s "
                "(%.9g, %.9g)\n",
                t->name, d->count, ps_tensor_count(t), d->largest, where, d->a, d->b);
@@ -93,34 +99,33 @@ static void report(struct ps_command *c, struct cm_jw *w, const struct ps_tensor
     cm_jw_end(w);
 }
 
-static void compare_sets(struct ps_command *c, struct cm_jw *w, const struct ps_tensors *a,
+static void compare_sets(struct comparison *c, const struct ps_tensors *a,
                          const struct ps_tensors *b)
 {
     for (size_t i = 0; i < a->n; i++) {
         const struct ps_tensor *x = &a->t[i], *y = NULL;
         if (ps_tensors_need(b, x->name, x->dtype, x->ndim, x->dim, &y) != CM_OK) {
-            report_missing(c, w, x->name, cm_error_text());
+            report_missing(c, x->name, cm_error_text());
             continue;
         }
         struct difference d = compare(x, y);
         if (d.count > 0)
-            report(c, w, x, &d);
+            report(c, x, &d);
     }
     for (size_t i = 0; i < b->n; i++)
         if (!ps_tensors_find(a, b->t[i].name))
-            report_missing(c, w, b->t[i].name, "only in the second");
+            report_missing(c, b->t[i].name, "only in the second");
 }
 
-static cm_status compare_file(struct ps_command *c, struct cm_jw *w, struct ps_version *const v[2],
-                              const char *file)
+static cm_status compare_file(struct comparison *c, struct ps_version *const v[2], const char *file)
 {
     struct ps_tensor_file *f[2] = {NULL, NULL};
-    bool found_before = c->found;
+    size_t before = c->ndifferences;
     cm_status st = CM_OK;
     for (int i = 0; i < 2; i++)
         CM_GOTO(st, ps_version_map(&f[i], v[i], file), out);
-    compare_sets(c, w, ps_tensor_file_set(f[0]), ps_tensor_file_set(f[1]));
-    if (!c->json && c->found == found_before)
+    compare_sets(c, ps_tensor_file_set(f[0]), ps_tensor_file_set(f[1]));
+    if (!c->command->json && c->ndifferences == before)
         printf("%s: the same %zu tensors, bit for bit\n", file, ps_tensor_file_set(f[0])->n);
 out:
     for (int i = 0; i < 2; i++)
@@ -129,20 +134,19 @@ out:
 }
 
 /* The weights, and what a resume needs besides where both versions have it. */
-static cm_status compare_versions(struct ps_command *c, struct cm_jw *w,
-                                  struct ps_version *const v[2])
+static cm_status compare_versions(struct comparison *c, struct ps_version *const v[2])
 {
     static const char state[] = "state.safetensors";
-    if (c->file)
-        return compare_file(c, w, v, c->file);
-    CM_TRY(compare_file(c, w, v, "model.safetensors"));
+    if (c->command->file)
+        return compare_file(c, v, c->command->file);
+    CM_TRY(compare_file(c, v, "model.safetensors"));
     bool has[2];
     for (int i = 0; i < 2; i++)
         has[i] = ps_manifest_file(ps_version_manifest(v[i]), state) != NULL;
     if (has[0] && has[1])
-        return compare_file(c, w, v, state);
+        return compare_file(c, v, state);
     if (has[0] != has[1])
-        report_missing(c, w, state, has[0] ? "only in the first" : "only in the second");
+        report_missing(c, state, has[0] ? "only in the first" : "only in the second");
     return CM_OK;
 }
 
@@ -150,7 +154,7 @@ cm_status ps_command_diff(struct ps_command *c)
 {
     struct ps_store *other = NULL;
     struct ps_version *v[2] = {NULL, NULL};
-    struct cm_jw w = {0};
+    struct comparison found = {.command = c};
     char run_dir[CM_PATH];
     cm_status st;
     if (c->with)
@@ -158,16 +162,18 @@ cm_status ps_command_diff(struct ps_command *c)
     CM_GOTO(st, ps_version_open_ref(&v[0], c->store, c->operand[0]), out);
     CM_GOTO(st, ps_version_open_ref(&v[1], other ? other : c->store, c->operand[1]), out);
     if (c->json)
-        cm_jw_begin(&w, NULL, '[');
-    CM_GOTO(st, compare_versions(c, &w, v), out);
+        cm_jw_begin(&found.w, NULL, '[');
+    CM_GOTO(st, compare_versions(&found, v), out);
     if (c->json) {
-        cm_jw_end(&w);
-        st = ps_command_print(&w);
+        cm_jw_end(&found.w);
+        CM_GOTO(st, cm_jw_print(&found.w), out);
     }
+    if (found.ndifferences > 0)
+        st = CM_FAIL(CM_EMISMATCH, "%zu differences", found.ndifferences);
 out:
     for (int i = 0; i < 2; i++)
         ps_version_close(&v[i]);
     ps_store_close(&other);
-    cm_jw_release(&w);
+    cm_jw_release(&found.w);
     return st;
 }

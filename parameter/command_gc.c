@@ -45,7 +45,7 @@ static cm_status tell_removed(const struct ps_command *c, const struct ps_remove
             cm_jw_i64(&w, NULL, removed->version[i]);
         cm_jw_end(&w);
         cm_jw_end(&w);
-        return ps_command_print(&w);
+        return cm_jw_print(&w);
     }
     for (size_t i = 0; i < removed->n; i++) {
         char name[PS_VERSION_TEXT];
@@ -118,7 +118,7 @@ static cm_status print_changes(const struct ps_command *c, const struct ps_alias
         for (size_t i = 0; i < n; i++)
             write_change(&w, &list[i]);
         cm_jw_end(&w);
-        return ps_command_print(&w);
+        return cm_jw_print(&w);
     }
     for (size_t i = 0; i < n; i++) {
         char when[CM_UTC_TEXT], to[PS_VERSION_TEXT], from[PS_VERSION_TEXT];

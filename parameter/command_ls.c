@@ -10,16 +10,6 @@
 #include "parameter/alias.h"
 #include "parameter/store_command.h"
 
-cm_status ps_command_print(struct cm_jw *w)
-{
-    char *text;
-    size_t n;
-    CM_TRY(cm_jw_take(w, &text, &n));
-    puts(text);
-    cm_free(&text);
-    return CM_OK;
-}
-
 /* 1536 as "1.5 KiB". */
 static void size_text(char text[16], uint64_t nbytes)
 {
@@ -111,11 +101,14 @@ static void write_row(struct cm_jw *w, const struct ps_version *v, const char *w
     cm_jw_end(w);
 }
 
-/* One row for each version; check: with all its contents hashed, else manifest and sizes only. */
-static cm_status list_versions(struct ps_command *c, const int64_t *numbers, size_t n, bool check)
+/* One row for each version; check: with all its contents hashed, else manifest and sizes only.
+ * *damaged: how many cannot be used. */
+static cm_status list_versions(struct ps_command *c, const int64_t *numbers, size_t n, bool check,
+                               size_t *damaged)
 {
     struct aliases a = {0};
     struct cm_jw w = {0};
+    *damaged = 0;
     CM_TRY(ps_alias_list(&a.list, &a.n, ps_store_dir(c->store)));
     if (c->json)
         cm_jw_begin(&w, NULL, '[');
@@ -127,7 +120,7 @@ static cm_status list_versions(struct ps_command *c, const int64_t *numbers, siz
         cm_status st = ps_version_open(&v, c->store, numbers[i]);
         if (st == CM_OK && check && (st = ps_version_verify(v)) != CM_OK)
             ps_version_close(&v);
-        c->found |= st != CM_OK;
+        *damaged += st != CM_OK;
         if (c->json)
             write_row(&w, v, cm_error_text(), numbers[i], &a);
         else if (check && v)
@@ -141,7 +134,7 @@ static cm_status list_versions(struct ps_command *c, const int64_t *numbers, siz
     if (!c->json)
         return CM_OK;
     cm_jw_end(&w);
-    return ps_command_print(&w);
+    return cm_jw_print(&w);
 }
 
 cm_status ps_command_ls(struct ps_command *c)
@@ -149,8 +142,8 @@ cm_status ps_command_ls(struct ps_command *c)
     int64_t *numbers = NULL;
     size_t n;
     CM_TRY(ps_store_list(c->store, &numbers, &n));
-    cm_status st = list_versions(c, numbers, n, false);
-    c->found = false; /* a damaged version is news in a list, no failure of listing */
+    size_t damaged; /* news in a list, no failure of listing */
+    cm_status st = list_versions(c, numbers, n, false, &damaged);
     cm_free(&numbers);
     return st;
 }
@@ -158,17 +151,21 @@ cm_status ps_command_ls(struct ps_command *c)
 cm_status ps_command_verify(struct ps_command *c)
 {
     int64_t *numbers = NULL;
-    size_t n;
+    size_t n = 1, damaged;
+    cm_status st;
     if (c->noperands > 0) {
         struct ps_version *v = NULL;
         CM_TRY(ps_version_open_ref(&v, c->store, c->operand[0]));
         int64_t number = ps_version_number(v);
         ps_version_close(&v);
-        return list_versions(c, &number, 1, true);
+        st = list_versions(c, &number, n, true, &damaged);
+    } else {
+        CM_TRY(ps_store_list(c->store, &numbers, &n));
+        st = list_versions(c, numbers, n, true, &damaged);
+        cm_free(&numbers);
     }
-    CM_TRY(ps_store_list(c->store, &numbers, &n));
-    cm_status st = list_versions(c, numbers, n, true);
-    cm_free(&numbers);
+    if (st == CM_OK && damaged > 0)
+        return CM_FAIL(CM_ECORRUPT, "%zu of %zu versions cannot be used", damaged, n);
     return st;
 }
 

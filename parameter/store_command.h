@@ -16,7 +16,6 @@ struct ps_command { /* a verb's command line */
     char *const *operand;   /* those behind the first */
     int noperands;
     bool json;
-    bool found; /* out: what is looked for was found (damage, differences): exit code 1 */
 
     /* options; -1 and NULL: not given */
     int64_t keep_last, keep_every, keep_best;
@@ -27,8 +26,8 @@ struct ps_command { /* a verb's command line */
 
 CM_MUST_CHECK cm_status ps_command_ls(struct ps_command *c);
 CM_MUST_CHECK cm_status ps_command_show(struct ps_command *c);
-CM_MUST_CHECK cm_status ps_command_verify(struct ps_command *c);
-CM_MUST_CHECK cm_status ps_command_diff(struct ps_command *c);
+CM_MUST_CHECK cm_status ps_command_verify(struct ps_command *c); /* CM_ECORRUPT: damage */
+CM_MUST_CHECK cm_status ps_command_diff(struct ps_command *c);   /* CM_EMISMATCH: they differ */
 CM_MUST_CHECK cm_status ps_command_gc(struct ps_command *c);
 CM_MUST_CHECK cm_status ps_command_alias(struct ps_command *c);
 
@@ -36,7 +35,5 @@ CM_MUST_CHECK cm_status ps_command_alias(struct ps_command *c);
  * around it. */
 CM_MUST_CHECK cm_status ps_command_open(struct ps_store **out, char run_dir[CM_PATH],
                                         const char *dir);
-/* Ends and prints a JSON text; releases w. */
-CM_MUST_CHECK cm_status ps_command_print(struct cm_jw *w);
 
 #endif

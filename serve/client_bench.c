@@ -253,8 +253,6 @@ static cm_status measure_reloads(struct bench *b, double rate, double steady_p99
 static cm_status run(struct bench *b)
 {
     double rate, p99_us, http_rate, http_p99_us;
-    char *text;
-    size_t n;
     CM_TRY(sv_find_gateway(&b->there, b->program.run_dir));
     CM_TRY(make_images(b));
     b->target.endpoint = b->there.clients;
@@ -274,13 +272,12 @@ static cm_status run(struct bench *b)
         CM_TRY(measure_reloads(b, rate, p99_us));
     cm_jw_end(&b->json);
     cm_jw_end(&b->json);
-    CM_TRY(cm_jw_take(&b->json, &text, &n));
-    printf("%s%s", text, n && text[n - 1] == '\n' ? "" : "\n");
-    cm_free(&text);
-    return CM_OK;
+    CM_TRY(cm_jw_print(&b->json));
+    return b->failed ? CM_FAIL(CM_EIO, "not every request was answered once, as it should be")
+                     : CM_OK;
 }
 
-cm_status sv_command_bench(int argc, char **argv, bool *failed)
+cm_status sv_command_bench(int argc, char **argv)
 {
     struct bench b = {.options = {.seconds = 5}};
     char **operands;
@@ -292,7 +289,6 @@ cm_status sv_command_bench(int argc, char **argv, bool *failed)
     cm_status st = sv_program_open(&b.program, operands[0], &b.options.common, &done);
     if (st == CM_OK && !done)
         st = run(&b);
-    *failed = b.failed;
     cm_jw_release(&b.json);
     cm_free(&b.pixels);
     sv_program_close(&b.program);

@@ -229,8 +229,6 @@ static cm_status ask_all(struct predict *p)
 static cm_status print_json(const struct image *image, const struct answer *a, const char *id)
 {
     struct cm_jw w = {0};
-    char *text;
-    size_t n;
     cm_jw_begin(&w, NULL, '{');
     cm_jw_string(&w, "path", image->path);
     if (image->label)
@@ -244,22 +242,16 @@ static cm_status print_json(const struct image *image, const struct answer *a, c
         cm_jw_string(&w, "error", a->reason);
     }
     cm_jw_end(&w);
-    CM_TRY(cm_jw_take(&w, &text, &n));
-    fwrite(text, 1, n, stdout);
-    if (n && text[n - 1] != '\n')
-        putchar('\n');
-    cm_free(&text);
-    return CM_OK;
+    return cm_jw_print(&w);
 }
 
-static cm_status print_answers(const struct predict *p, bool *failed)
+static cm_status print_answers(const struct predict *p)
 {
     for (size_t i = 0; i < p->nanswers; i++) {
         const struct image *image = &p->images[i / (size_t)p->options.repeat];
         const struct answer *a = &p->answers[i];
         char id[WI_ID_TEXT];
         wi_id_format(id, a->prediction_id);
-        *failed = *failed || !a->class;
         if (p->options.json)
             CM_TRY(print_json(image, a, id));
         else if (a->class)
@@ -346,7 +338,7 @@ static void release(struct predict *p)
     cm_free(&p->labels_text);
 }
 
-static cm_status run(struct predict *p, char **operands, int noperands, bool *failed)
+static cm_status run(struct predict *p, char **operands, int noperands)
 {
     if (p->options.repeat < 1 || p->options.timeout_ms < 1 || p->options.timeout_ms > INT32_MAX)
         return CM_FAIL(CM_EUSAGE, "--repeat and --timeout-ms want a number from 1");
@@ -358,11 +350,18 @@ static cm_status run(struct predict *p, char **operands, int noperands, bool *fa
         return CM_FAIL(CM_EUSAGE, "no image; see 'flywheel predict --help'");
     CM_TRY(find_endpoint(&p->options, p->endpoint));
     CM_TRY(ask_all(p));
-    CM_TRY(print_answers(p, failed));
-    return p->options.labels ? print_score(p) : CM_OK;
+    CM_TRY(print_answers(p));
+    if (p->options.labels)
+        CM_TRY(print_score(p));
+    size_t unanswered = 0;
+    for (size_t i = 0; i < p->nanswers; i++)
+        unanswered += !p->answers[i].class;
+    return unanswered
+               ? CM_FAIL(CM_EIO, "%zu of %zu requests without an answer", unanswered, p->nanswers)
+               : CM_OK;
 }
 
-cm_status sv_command_predict(int argc, char **argv, bool *failed)
+cm_status sv_command_predict(int argc, char **argv)
 {
     struct predict p = {.options = {.repeat = 1, .timeout_ms = 10000}};
     char **operands;
@@ -371,7 +370,7 @@ cm_status sv_command_predict(int argc, char **argv, bool *failed)
     CM_TRY(cm_args_parse(&command, argc, argv, &p.options, &operands, &noperands, &helped));
     if (helped)
         return CM_OK;
-    cm_status st = run(&p, operands, noperands, failed);
+    cm_status st = run(&p, operands, noperands);
     release(&p);
     return st;
 }

@@ -1,4 +1,4 @@
-/* The words of "flywheel data". */
+/* The verbs of "flywheel data". */
 #include "trainer/command_data.h"
 
 #include <inttypes.h>
@@ -8,11 +8,11 @@
 #include <unistd.h>
 
 #include "common/args.h"
-#include "common/config.h"
 #include "common/file.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/verbs.h"
 #include "model/image.h"
 #include "trainer/cifar10.h"
 #include "trainer/data.h"
@@ -236,8 +236,7 @@ static cm_status verify(int argc, char **argv)
 {
     struct options o = {.dir = "data"};
     struct tally t = {0};
-    char **operands = NULL, *text = NULL;
-    size_t nbytes = 0;
+    char **operands = NULL;
     int n = 0;
     bool helped = false;
 
@@ -252,10 +251,7 @@ static cm_status verify(int argc, char **argv)
     cm_jw_i64(&t.w, "bad", t.bad);
     cm_jw_end(&t.w);
     if (st == CM_OK && t.json)
-        st = cm_jw_take(&t.w, &text, &nbytes);
-    if (text)
-        printf("%s\n", text);
-    cm_free(&text);
+        st = cm_jw_print(&t.w);
     cm_jw_release(&t.w);
     if (st == CM_OK && t.bad)
         return CM_FAIL(CM_ECORRUPT, "%d of %d files are bad", t.bad, t.good + t.bad);
@@ -279,16 +275,6 @@ out:
     cm_free(&png);
     nn_image_release(&image);
     return st;
-}
-
-static cm_status print_json(struct cm_jw *w)
-{
-    char *text = NULL;
-    size_t n = 0;
-    CM_TRY(cm_jw_take(w, &text, &n));
-    printf("%s\n", text);
-    cm_free(&text);
-    return CM_OK;
 }
 
 static cm_status show_set(const struct tr_dataset *ds, bool json)
@@ -318,7 +304,7 @@ static cm_status show_set(const struct tr_dataset *ds, bool json)
     cm_jw_end(&w);
     cm_jw_end(&w);
     cm_free(&count);
-    cm_status st = json ? print_json(&w) : CM_OK;
+    cm_status st = json ? cm_jw_print(&w) : CM_OK;
     cm_jw_release(&w);
     return st;
 }
@@ -346,7 +332,7 @@ static cm_status show_image(const struct tr_dataset *ds, const char *text, const
     cm_jw_i64(&w, "label", ds->labels[i]);
     cm_jw_string(&w, "class", class);
     cm_jw_end(&w);
-    cm_status st = print_json(&w);
+    cm_status st = cm_jw_print(&w);
     cm_jw_release(&w);
     return st;
 }
@@ -373,43 +359,14 @@ static cm_status show(int argc, char **argv)
     return st;
 }
 
-static const struct {
-    const char *name;
-    cm_status (*run)(int argc, char **argv);
-    const struct cm_command *command;
-} words[] = {
-    {"get", get, &get_command},
-    {"verify", verify, &verify_command},
-    {"show", show, &show_command},
-    {"export", tr_command_data_export, &tr_data_export_command},
+static const struct cm_verb verbs[] = {
+    {"get", "get CIFAR-10: found here or downloaded, checked, decoded once", get},
+    {"verify", "check every CIFAR-10 file that training would use", verify},
+    {"show", "a data set, or one image of it", show},
+    {"export", "a folder of images and their labels", tr_command_data_export},
 };
-
-#define NWORDS (sizeof words / sizeof *words)
-
-static void print_help(void)
-{
-    puts("usage: flywheel data WORD …\n");
-    for (size_t i = 0; i < NWORDS; i++)
-        printf("  %-7s %s\n", words[i].name, words[i].command->summary);
-    puts("\n'flywheel data WORD --help' says more.");
-}
 
 cm_status tr_command_data(int argc, char **argv)
 {
-    const char *names[NWORDS];
-
-    if (argc < 2)
-        return CM_FAIL(CM_EUSAGE, "flywheel data: get, verify, show or export? --help says more");
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        print_help();
-        return CM_OK;
-    }
-    for (size_t i = 0; i < NWORDS; i++) {
-        names[i] = words[i].name;
-        if (strcmp(argv[1], words[i].name) == 0)
-            return words[i].run(argc - 1, argv + 1);
-    }
-    const char *near = cm_nearest(argv[1], names, NWORDS);
-    return CM_FAIL(CM_EUSAGE, "flywheel data: no '%s'%s%s%s; --help lists what there is", argv[1],
-                   near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+    return cm_verbs_run("flywheel data", verbs, sizeof verbs / sizeof *verbs, argc, argv);
 }

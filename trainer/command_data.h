@@ -3,14 +3,12 @@
 #ifndef TRAINER_COMMAND_DATA_H
 #define TRAINER_COMMAND_DATA_H
 
-#include "common/args.h"
 #include "common/status.h"
 
-/* argv[0] is "data", argv[1] the word after it. --help of each word ends with CM_OK. */
+/* argv[0] is "data", argv[1] the verb. */
 CM_MUST_CHECK cm_status tr_command_data(int argc, char **argv);
 
 /* command_export.c */
 CM_MUST_CHECK cm_status tr_command_data_export(int argc, char **argv);
-extern const struct cm_command tr_data_export_command;
 
 #endif

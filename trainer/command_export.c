@@ -37,7 +37,7 @@ static const struct cm_opt opts[] = {
     {"set", 's', CM_OPT_LIST, AT(sets), "SECTION.KEY=VALUE", "overrides a value of the config"},
     {"json", 0, CM_OPT_FLAG, AT(json), NULL, "one JSON object on standard output"},
 };
-const struct cm_command tr_data_export_command = {
+static const struct cm_command command = {
     .name = "flywheel data export",
     .operands = "CONFIG",
     .min_operands = 1,
@@ -219,8 +219,6 @@ static cm_status tell(const struct job *j)
 {
     const struct values *v = j->v;
     struct cm_jw w = {0};
-    char *text = NULL;
-    size_t n = 0;
     if (!v->json) {
         printf("%" PRId64 " %s images of %s (shift: %s) in %s\n", v->count, v->part, j->set.name,
                j->shift->name, v->out);
@@ -234,12 +232,7 @@ static cm_status tell(const struct job *j)
     cm_jw_string(&w, "shift", j->shift->name);
     cm_jw_string(&w, "out", v->out);
     cm_jw_end(&w);
-    cm_status st = cm_jw_take(&w, &text, &n);
-    if (st == CM_OK)
-        printf("%s\n", text);
-    cm_free(&text);
-    cm_jw_release(&w);
-    return st;
+    return cm_jw_print(&w);
 }
 
 static cm_status export(struct job *j)
@@ -283,7 +276,7 @@ cm_status tr_command_data_export(int argc, char **argv)
     int n = 0;
     bool helped = false;
 
-    CM_TRY(cm_args_parse(&tr_data_export_command, argc, argv, &v, &operands, &n, &helped));
+    CM_TRY(cm_args_parse(&command, argc, argv, &v, &operands, &n, &helped));
     if (helped)
         return CM_OK;
     if (!v.out)

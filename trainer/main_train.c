@@ -12,5 +12,6 @@ static const struct cm_verb verbs[] = {
 
 int main(int argc, char **argv)
 {
-    return cm_verbs_main("train", verbs, sizeof verbs / sizeof *verbs, argc, argv);
+    return cm_verbs_main("train", "flywheel-train", verbs, sizeof verbs / sizeof *verbs, argc,
+                         argv);
 }

@@ -1,4 +1,4 @@
-/* "flywheel data": words, options, errors; what get says to broken sources. */
+/* "flywheel data": verbs, options, errors; what get says to broken sources. */
 #include "common/log.h"
 #include "common/mem.h"
 #include "model/image.h"
@@ -25,8 +25,8 @@ static void usage(void **state)
     (void)state;
     expect_ok(DATA("--help"));
     expect_ok(DATA("get", "--help"));
-    expect_fault(CM_EUSAGE, "get, verify, show or export", run((const char *const[]){NULL}));
-    expect_fault(CM_EUSAGE, "no 'fetch'; --help", DATA("fetch"));
+    expect_fault(CM_EUSAGE, "flywheel data: a verb is missing", run((const char *const[]){NULL}));
+    expect_fault(CM_EUSAGE, "no 'fetch'; see --help", DATA("fetch"));
     expect_fault(CM_EUSAGE, "(did you mean 'verify'?)", DATA("verfy"));
     expect_fault(CM_EUSAGE, "imagenet", DATA("get", "imagenet"));
     expect_fault(CM_EUSAGE, "--dir", DATA("get", "cifar10", "--dri", "x"));
