@@ -51,6 +51,11 @@ int cm_status_exit_code(cm_status st)
         return 2;
     case CM_EPREEMPTED:
         return 75; /* EX_TEMPFAIL of sysexits.h: try again */
+    case CM_EVERSION:
+    case CM_EUNFIT:
+    case CM_ESHAPE:
+    case CM_EUNSUPPORTED:
+        return 78; /* EX_CONFIG: it would find the same again */
     default:
         return 1;
     }

@@ -21,6 +21,7 @@
     X(CM_ECORRUPT, "corrupt data")                                                                 \
     X(CM_EVERSION, "unsupported version")                                                          \
     X(CM_EMISMATCH, "things that must agree differ")                                               \
+    X(CM_EUNFIT, "does not fit what is there, nor will the next time")                             \
     X(CM_ESHAPE, "shapes do not fit")                                                              \
     X(CM_ENUMERIC, "not a finite number")                                                          \
     X(CM_EIO, "input/output error")                                                                \
@@ -50,7 +51,8 @@ const char *cm_status_name(cm_status st);
 const char *cm_status_text(cm_status st);
 
 /* Exit code of a program that ends with st: 0, 2 for usage and configuration, 75 for CM_EPREEMPTED,
- * else 1. */
+ * 78 for what does not fit and would not the next time (CM_EUNFIT, CM_EVERSION, CM_ESHAPE,
+ * CM_EUNSUPPORTED), else 1. Supervisors try nothing again that ended with 2 or 78. */
 int cm_status_exit_code(cm_status st);
 
 /* Records the fault for this thread (replacing an older one), logs it at debug level, and returns

@@ -324,6 +324,21 @@ bool la_lives_try_again(struct la_lives *l, int exit_code)
     return false;
 }
 
+void la_lives_give_up(struct la_lives *l, int exit_code)
+{
+    if (!l)
+        return;
+    struct cm_events *events = open_events(l);
+    struct cm_jw w = {0};
+    cm_events_begin(events, &w, "gave_up");
+    cm_jw_i64(&w, "code", exit_code);
+    cm_jw_string(&w, "what",
+                 *l->failure.what ? l->failure.what
+                                  : "no restart mends what ends with this code; the log names it");
+    cm_events_put(events, &w);
+    cm_events_close(&events);
+}
+
 void la_lives_restart(struct la_lives *l, int64_t number, int exit_code, int64_t delay_ms)
 {
     if (!l)

@@ -33,6 +33,8 @@ void la_lives_end(struct la_lives *lives, int exit_code);
 /* It has failed. False, with the reason logged and in an event: another would fail in the same
  * step, or (ended by a signal such as SIGSEGV, not by a kill) get no further than this one. */
 bool la_lives_try_again(struct la_lives *lives, int exit_code);
+/* It has failed in a way that is the same each time (la_exit_is_final): an event says so. */
+void la_lives_give_up(struct la_lives *lives, int exit_code);
 /* Another begins after a wait. */
 void la_lives_restart(struct la_lives *lives, int64_t number, int exit_code, int64_t delay_ms);
 

@@ -25,8 +25,11 @@ static void print_help(const char *word)
     for (size_t i = 0; i < la_nverbs; i++)
         if (!word || strcmp(word, la_verbs[i].name) == 0)
             printf("  %-16s %s\n", full_name(name, &la_verbs[i]), la_verbs[i].summary);
-    puts("\n'flywheel COMMAND --help' says more. --version prints which build this is.\n"
-         "Exit codes: 0 done, 1 failed, 2 usage or configuration, 75 preempted and resumable.");
+    puts(
+        "\n'flywheel COMMAND --help' says more. --version prints which build this is.\n"
+        "Exit codes: 0 done, 1 failed, 2 usage or configuration, 75 preempted and resumable,\n"
+        "78 what it found does not fit (another network's versions, a newer format, no such GPU):\n"
+        "after 2 and 78 another try would end in the same way.");
 }
 
 static void print_launch_help(const struct la_verb *verb)

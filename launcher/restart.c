@@ -16,11 +16,16 @@ struct la_restart la_restart_decide(const struct la_backoff *backoff, bool once,
 {
     if (once && (exit_code == 0 || exit_code == LA_EXIT_PREEMPTED))
         return (struct la_restart){.verdict = LA_DONE};
-    if (exit_code == LA_EXIT_USAGE || restarts_left == 0)
+    if (la_exit_is_final(exit_code) || restarts_left == 0)
         return (struct la_restart){.verdict = LA_FAILED};
     int row = lived_ms >= backoff->healthy_ms ? 1 : failures_in_a_row + 1;
     return (struct la_restart){
         .verdict = LA_AGAIN, .delay_ms = delay_after(backoff, row), .failures_in_a_row = row};
+}
+
+bool la_exit_is_final(int exit_code)
+{
+    return exit_code == LA_EXIT_USAGE || exit_code == LA_EXIT_UNFIT || exit_code == LA_EXIT_ABSENT;
 }
 
 int la_exit_code(int wait_status)

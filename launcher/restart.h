@@ -23,13 +23,19 @@ struct la_restart {
     int failures_in_a_row; /* to pass in the next time */
 };
 
-/* once: ending with 0 or 75 (preempted) is what the role is for; otherwise it should never end. An
- * exit code of 2 (usage or configuration) is never tried again. restarts_left < 0: no limit. */
+/* once: ending with 0 or 75 (preempted) is what the role is for; otherwise it should never end.
+ * What la_exit_is_final is never tried again. restarts_left < 0: no limit. */
 struct la_restart la_restart_decide(const struct la_backoff *backoff, bool once, int exit_code,
                                     int64_t lived_ms, int failures_in_a_row, int64_t restarts_left);
 
 #define LA_EXIT_USAGE     2
 #define LA_EXIT_PREEMPTED 75
+#define LA_EXIT_UNFIT     78  /* what it found does not fit (cm_status_exit_code) */
+#define LA_EXIT_NOT_RUN   126 /* it could not be started */
+#define LA_EXIT_ABSENT    127 /* there is no such program, or none of a library that it needs */
+
+/* Another life would end in the same way: usage, configuration, unfit, absent. */
+bool la_exit_is_final(int exit_code);
 /* A wait status as shells number it: the exit code, or 128 + the signal. */
 int la_exit_code(int wait_status);
 

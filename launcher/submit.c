@@ -251,14 +251,14 @@ static cm_status queue_script(const char *text)
     if (pid == 0) {
         if (dup2(fileno(script), STDIN_FILENO) >= 0)
             execlp("sbatch", "sbatch", (char *)NULL);
-        _exit(errno == ENOENT ? 127 : 126);
+        _exit(errno == ENOENT ? LA_EXIT_ABSENT : LA_EXIT_NOT_RUN);
     }
     fclose(script);
     int status = 0;
     if (pid < 0 || waitpid(pid, &status, 0) < 0)
         return CM_FAIL_ERRNO("sbatch");
     int code = la_exit_code(status);
-    if (code == 127)
+    if (code == LA_EXIT_ABSENT)
         return CM_FAIL(CM_ENOTFOUND, "no sbatch in PATH: is this a Slurm login node?");
     return code ? CM_FAIL(CM_EIO, "sbatch ended with code %d", code) : CM_OK;
 }

@@ -76,7 +76,11 @@ static void role_ended(struct loop *l, struct la_role *role, int exit_code)
         la_lives_restart(role->lives, role->restarts, exit_code, next.delay_ms);
         set_state(l, role, LA_STATE_BACKOFF);
     } else if (next.verdict == LA_FAILED) {
-        cm_log_error("%s ended with code %d and is not restarted", role->name, exit_code);
+        bool is_final = la_exit_is_final(exit_code);
+        cm_log_error("%s ended with code %d%s and is not restarted", role->name, exit_code,
+                     is_final ? ", which no restart mends," : "");
+        if (is_final)
+            la_lives_give_up(role->lives, exit_code);
         set_state(l, role, LA_STATE_FAILED);
     } else {
         set_state(l, role, LA_STATE_DONE);
@@ -109,7 +113,7 @@ static void start_role(struct loop *l, struct la_role *role)
         st = la_proc_start(&role->proc, &command);
     if (st != CM_OK) {
         cm_error_report(CM_LOG_ERROR, st, role->name);
-        role_ended(l, role, 127);
+        role_ended(l, role, st == CM_ENOTFOUND ? LA_EXIT_ABSENT : LA_EXIT_NOT_RUN);
         return;
     }
     cm_log_debug("%s started as %d", role->name, (int)role->proc.pid);

@@ -41,8 +41,8 @@ struct la_role {
     char *log_path, *scratch; /* owned; NULL: none */
     int stop_signal;
     int stop_phase; /* roles of phase p are told to stop when all of the phases below are gone */
-    bool once; /* see la_restart_decide; another role is tried for ever, whatever its lives say:
-                  a disk that was full may have room again */
+    bool once; /* see la_restart_decide; another role is tried for ever, whatever its lives say but
+                  that another would be no better: a disk that was full may have room again */
     int64_t max_restarts;   /* -1: no limit */
     struct la_lives *lives; /* owned; NULL: lives are not looked at */
     /* The supervisor's: */
@@ -70,7 +70,7 @@ struct la_supervisor {
 };
 
 /* Until no role runs or waits to: all are done, failed, or were stopped. Fails only for want of
- * resources; roles that cannot be started count as ended with code 127. */
+ * resources; roles that cannot be started count as ended with LA_EXIT_ABSENT or LA_EXIT_NOT_RUN. */
 CM_MUST_CHECK
 cm_status la_supervise(struct la_supervisor *s);
 

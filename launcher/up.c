@@ -182,6 +182,23 @@ static void state_changed(const struct la_supervisor *s, void *arg)
         cm_error_report(CM_LOG_WARN, st, "up.json is out of date");
 }
 
+/* When no role is left: the first that failed. What no restart mends has a code of its own again,
+ * so that systemd (RestartPreventExitStatus) does not try either. */
+static cm_status judge_roles(const struct la_supervisor *s)
+{
+    for (size_t i = 0; i < s->nroles && !s->stopping; i++) {
+        const struct la_role *role = &s->roles[i];
+        if (role->state != LA_STATE_FAILED)
+            continue;
+        cm_status st = !la_exit_is_final(role->last_exit) ? CM_EPEER
+                       : role->last_exit == LA_EXIT_USAGE ? CM_ECONFIG
+                                                          : CM_EUNSUPPORTED;
+        return CM_FAIL(st, "role %s failed with code %d%s%s", role->name, role->last_exit,
+                       role->log_path ? ": see " : "", role->log_path ? role->log_path : "");
+    }
+    return CM_OK;
+}
+
 static cm_status supervise_all(const struct setup *s, struct la_role *roles, size_t *n, int lock)
 {
     char logs[CM_PATH];
@@ -201,11 +218,7 @@ static cm_status supervise_all(const struct setup *s, struct la_role *roles, siz
     cm_log_info("%zu roles in %s, logs in %s", *n, s->run_dir, logs);
     CM_TRY(la_supervise(&supervisor));
     state_changed(&supervisor, &up);
-    for (size_t i = 0; i < *n && !supervisor.stopping; i++)
-        if (roles[i].state == LA_STATE_FAILED)
-            return CM_FAIL(CM_EPEER, "role %s failed with code %d: see %s", roles[i].name,
-                           roles[i].last_exit, roles[i].log_path);
-    return CM_OK;
+    return judge_roles(&supervisor);
 }
 
 static cm_status up(const struct setup *s)
@@ -252,12 +265,10 @@ static cm_status serve(const struct setup *s)
                                        .keep_fd = -1};
     if (st == CM_OK)
         st = la_supervise(&supervisor);
-    for (size_t i = 0; i < n; i++) {
-        if (st == CM_OK && !supervisor.stopping && roles[i].state == LA_STATE_FAILED)
-            st = CM_FAIL(roles[i].last_exit == LA_EXIT_USAGE ? CM_ECONFIG : CM_EPEER,
-                         "role %s failed with code %d", roles[i].name, roles[i].last_exit);
+    if (st == CM_OK)
+        st = judge_roles(&supervisor);
+    for (size_t i = 0; i < n; i++)
         la_role_release(&roles[i]);
-    }
     return st;
 }
 

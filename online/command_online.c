@@ -31,7 +31,8 @@ static const struct cm_command command = {
         "champion; one that does not is dropped, and its feedback is accounted for.\n"
         "SIGUSR1 or TERM: leaves with 75, at once while waiting, between two steps while\n"
         "training; the next start goes on.\n"
-        "Exit: 0 drained, 1 failed, 2 usage or config, 75 told to stop.\n"
+        "Exit: 0 drained, 1 failed, 2 usage or config, 75 told to stop, 78 what it found does\n"
+        "not fit (a Redis older than 7, no such GPU): no restart mends it.\n"
         "'flywheel train --help' explains the sections model, data, train, allreduce, store.",
     .opts = opts,
     .nopts = sizeof opts / sizeof *opts,

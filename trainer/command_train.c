@@ -24,7 +24,8 @@ static const struct cm_command command = {
     .summary = "Trains a network, data-parallel over the ranks that the launcher started.",
     .details = "One rank without a launcher; under mpirun or srun every rank runs this command.\n"
                "SIGUSR1 saves and leaves with 75; the next start with --resume auto goes on.\n"
-               "Exit: 0 trained to the end, 1 failed, 2 usage or config, 75 preempted.",
+               "Exit: 0 trained to the end, 1 failed, 2 usage or config, 75 preempted, 78 what it\n"
+               "found does not fit (another network's versions, no such GPU): no restart mends it.",
     .opts = opts,
     .nopts = sizeof opts / sizeof *opts,
     .sections = tr_session_sections,

@@ -87,7 +87,7 @@ static cm_status resume_from(struct tr_runner *r, const struct ps_version *versi
         tr_publisher_set_run(r->publisher, m->run);
     cm_status st = tr_run_load(r, version);
     if (st == CM_EMISMATCH)
-        return CM_CONTEXT(st,
+        return CM_CONTEXT(CM_EUNFIT,
                           "%s holds versions of another network, optimiser or averaging than the "
                           "config's, '%s' (choose another --run)",
                           r->session.run_dir, r->session.model.network);
@@ -110,8 +110,8 @@ static cm_status resume_root(struct tr_runner *r)
     bool any = strcmp(resume, "auto") == 0;
     cm_status st = any ? ps_version_open_newest(&version, store)
                        : ps_version_open_ref(&version, store, resume);
-    if (any && st == CM_ENOTFOUND)
-        return CM_OK;
+    if (st == CM_ENOTFOUND)
+        return any ? CM_OK : CM_CONTEXT(CM_EUSAGE, "--resume");
     if (st == CM_EVERSION)
         return CM_CONTEXT(
             st, "to go on with %s, install the release that wrote it, or choose another --run",

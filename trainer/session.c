@@ -97,6 +97,12 @@ cm_status tr_session_check(const struct tr_session_options *options)
 
 /* ---- life ---- */
 
+/* Ranks that differ in build, config, machine or data will do so at the next start. */
+static cm_status unfit_if_differing(cm_status st)
+{
+    return st == CM_EMISMATCH ? CM_EUNFIT : st;
+}
+
 cm_status tr_session_open(struct tr_session *s, const struct tr_session_options *options)
 {
     *s = (struct tr_session){0};
@@ -106,7 +112,7 @@ cm_status tr_session_open(struct tr_session *s, const struct tr_session_options 
         return st; /* every rank reads the same file and fails alike; a lone failure ends the
                       start-up's deadline */
     }
-    st = ar_group_open(&s->group, &s->allreduce);
+    st = unfit_if_differing(ar_group_open(&s->group, &s->allreduce));
     if (st != CM_OK) {
         tr_session_release(s);
         return st;
@@ -123,7 +129,7 @@ static cm_status load_network(struct tr_session *s, struct nn_spec *spec)
 {
     s->spec = spec;
     cm_status st = s->spec ? CM_OK : nn_spec_load(&s->spec, s->model.network);
-    if (st == CM_ENOTFOUND)
+    if (st == CM_ENOTFOUND || st == CM_EFORMAT)
         return CM_CONTEXT(CM_ECONFIG, "model.network");
     CM_TRY(st);
     return nn_layout_open(&s->layout, s->spec);
@@ -131,13 +137,16 @@ static cm_status load_network(struct tr_session *s, struct nn_spec *spec)
 
 static cm_status load_data(struct tr_session *s)
 {
-    CM_TRY(tr_data_open(&s->data, &s->data_config, s->spec));
+    cm_status st = tr_data_open(&s->data, &s->data_config, s->spec);
+    if (st == CM_ENOTFOUND || st == CM_EMISMATCH) /* not there; of other classes */
+        return CM_CONTEXT(CM_ECONFIG, "data.dataset");
+    CM_TRY(st);
     const char **names;
     int n = s->data.set.nclasses;
     CM_TRY(cm_alloc(&names, (size_t)n, sizeof *names, "class names"));
     for (int c = 0; c < n; c++)
         names[c] = tr_dataset_class(&s->data.set, c);
-    cm_status st = nn_spec_set_classes(s->spec, names, n);
+    st = nn_spec_set_classes(s->spec, names, n);
     cm_free(&names);
     return st;
 }
@@ -201,7 +210,7 @@ cm_status tr_session_load(struct tr_session *s, struct nn_spec *spec)
         s->allreduce.order == AR_ORDER_FAST)
         st = tr_fingerprint_sums(&s->fingerprint, s->device);
     CM_TRY(ar_group_agree(s->group, st, "taking the fingerprint"));
-    return agree_on_all(s);
+    return unfit_if_differing(agree_on_all(s));
 }
 
 cm_status tr_session_meet(struct tr_session *s)

@@ -110,6 +110,15 @@ rm -f calls-train
 echo 'exit 2' >do-train
 check "a usage error is not tried again" same "$(code_of run train c.json --restarts 5)" 2
 check "one life" same "$(wc -l <calls-train)" 1
+for final in 78 127; do # what it found does not fit; a library is missing
+    rm -rf calls-train run
+    mkdir run
+    echo "exit $final" >do-train
+    check "nor is code $final, of two ranks" same "$(code_of run train c.json --ranks 2 --restarts 5)" $final
+    check "one life of two ranks at most" test "$(wc -l <calls-train)" -le 2
+    check "and events.jsonl says so" same "$(jq -r '"\(.event) \(.code)"' run/events.jsonl)" "gave_up $final"
+done
+rm -rf run
 
 echo "== lives"
 rm -f calls-train
@@ -266,8 +275,15 @@ wait "$up" || true
 check "and each end is told of" grep -q '"event":"restart","rank":-1,"life":4,.*"what":"disk full"' run/events.jsonl
 config ', "workers": 1, "gateway": false'
 echo 'exit 2' >do-worker
-check "a role that calls its configuration wrong ends up" same "$(code_of run up c.json)" 1
+check "a role that calls its configuration wrong ends up" same "$(code_of run up c.json)" 2
 check "it is shown as failed" same "$(role_state worker-0)" failed
+echo 'exit 78' >do-worker
+check "so does one that finds no GPU of its own" same "$(code_of run up c.json)" 78
+config ', "workers": 0, "gateway": false, "online_ranks": 1'
+rm -f calls-online
+echo 'exit 78' >do-online
+check "and a loop whose Redis is too old" same "$(code_of run up c.json)" 78
+check "at once" same "$(wc -l <calls-online)" 1
 
 echo "== redis"
 config ', "workers": 1, "gateway": false, "redis": "unix:'"$work"'/redis.sock"'

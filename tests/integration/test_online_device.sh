@@ -45,7 +45,7 @@ done
 echo "ok: the same bits on two ranks, and after kills"
 
 world none
-want 1 "$bare" "${gpu[@]}" --run "$run"
+want 78 "$bare" "${gpu[@]}" --run "$run"
 says "no libflywheel_cuda.so beside this program"
 want 0 "$bare" "${gpu[@]}" --run "$run" --set model.device=auto
 says "computing on the CPU: "

@@ -37,11 +37,11 @@ for bad in cuda:x gpu ref cuda:0, ''; do
     want 2 "$work/bin/flywheel-worker" "$config" --check "--set=serve.device=\"$bad\""
     says "serve.device: '"
 done
-want 1 "$work/bin/flywheel-worker" "$config" --set serve.device=cuda:1
+want 78 "$work/bin/flywheel-worker" "$config" --set serve.device=cuda:1
 says "no cuda:1: this process sees 1 GPU"
-want 1 "$work/bare/flywheel-worker" "$config" --set serve.device=cuda
+want 78 "$work/bare/flywheel-worker" "$config" --set serve.device=cuda
 says "no libflywheel_cuda.so beside this program"
-FLYWHEEL_FAULTY_GPU=none want 1 "$work/bin/flywheel-worker" "$config" --set serve.device=cuda
+FLYWHEEL_FAULTY_GPU=none want 78 "$work/bin/flywheel-worker" "$config" --set serve.device=cuda
 says "no NVIDIA driver here"
 on bare auto 0
 await logged 0 "computing on the CPU: device 'cuda:0': no libflywheel_cuda.so"

@@ -189,20 +189,20 @@ want 2 "$train" train "$config" --run "$work/bad" --set train.batch=5000 --set t
 says "no step has a sample"
 want 2 "$train" train "$config" --run "$work/bad" --set train.epochs=0.1
 says "it would end with its initial weights"
-want 1 env -u CIFAR10_DIR "$train" train "$config" --run "$work/bad" --set data.dataset=cifar10 --set data.dir="$work/none"
+want 2 env -u CIFAR10_DIR "$train" train "$config" --run "$work/bad" --set data.dataset=cifar10 --set data.dir="$work/none"
 says "flywheel data get cifar10"
-want 1 "$train" train "$config" --run "$work/one" -q --set model.network=zoo:simplenet
+want 78 "$train" train "$config" --run "$work/one" -q --set model.network=zoo:simplenet
 says "fc.weight"
 says "choose another --run"
 want 2 "$train" train "$config" --run "$work/bad" --set model.network=none.json
 says "model.network: cannot open none.json"
-want 1 "$train" train "$config" --run "$work/one" -q --resume v000099
+want 2 "$train" train "$config" --run "$work/one" -q --resume v000099
 says "v000099: there is no such version"
 # Of a newer release: named, not walked past, and nothing is written over it.
 cp -r "$work/one" "$work/newer"
 last=$(find "$work/newer/checkpoints" -maxdepth 1 -name 'v*' | sort | tail -1)
 sed -i 's/"format": "1\.[0-9]*"/"format": "2.0"/' "$last/manifest.json"
-want 1 "$train" train "$config" --run "$work/newer" -q
+want 78 "$train" train "$config" --run "$work/newer" -q
 says "install the release that wrote it, or choose another --run"
 says "$(basename "$last")/manifest.json: format 2.0 is newer than 1"
 [ "$(find "$work/newer/checkpoints" -maxdepth 1 -name 'v*' | sort | tail -1)" = "$last" ] || fail "wrote beside a newer format"

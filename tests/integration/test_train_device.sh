@@ -65,11 +65,11 @@ echo "a bit that flips on a GPU is found"
 want 2 mpirun -np 2 "$train" train "$config" --run "$work/shared" -q
 says "ranks 0 and 1 have one GPU"
 says "allreduce.transport"
-want 1 "$train" train "$config" --run "$work/second" -q --set model.device=cuda:1
+want 78 "$train" train "$config" --run "$work/second" -q --set model.device=cuda:1
 says "no cuda:1: this process sees 1 GPU"
 want 2 "$train" train "$config" --check --set model.device=cuda:x
 says "cuda:x"
-want 1 "$bare" train "$config" --run "$work/none" -q
+want 78 "$bare" train "$config" --run "$work/none" -q
 says "no libflywheel_cuda.so beside this program"
 want 0 "$bare" train "$config" --run "$work/auto" --set model.device=auto
 says "computing on the CPU: "

@@ -24,8 +24,14 @@ static void test_failures(void **state)
     (void)state;
     assert_int_equal(la_restart_decide(&backoff, true, 1, 10, 0, 0).verdict, LA_FAILED);
     assert_int_equal(la_restart_decide(&backoff, true, 137, 10, 0, 1).verdict, LA_AGAIN);
-    assert_int_equal(la_restart_decide(&backoff, true, 2, 10, 0, 9).verdict, LA_FAILED);
-    assert_int_equal(la_restart_decide(&backoff, false, 2, 10, 0, -1).verdict, LA_FAILED);
+    assert_int_equal(la_restart_decide(&backoff, false, LA_EXIT_NOT_RUN, 10, 0, -1).verdict,
+                     LA_AGAIN);
+    static const int final[] = {LA_EXIT_USAGE, LA_EXIT_UNFIT, LA_EXIT_ABSENT};
+    for (size_t i = 0; i < sizeof final / sizeof *final; i++) {
+        assert_int_equal(la_restart_decide(&backoff, true, final[i], 10, 0, 9).verdict, LA_FAILED);
+        assert_int_equal(la_restart_decide(&backoff, false, final[i], 10, 0, -1).verdict,
+                         LA_FAILED);
+    }
 }
 
 static void test_waits_double_up_to_the_longest(void **state)

@@ -29,6 +29,11 @@ static void test_exit_codes(void **state)
     assert_int_equal(cm_status_exit_code(CM_EUSAGE), 2);
     assert_int_equal(cm_status_exit_code(CM_ECONFIG), 2);
     assert_int_equal(cm_status_exit_code(CM_EPREEMPTED), 75);
+    assert_int_equal(cm_status_exit_code(CM_EVERSION), 78);
+    assert_int_equal(cm_status_exit_code(CM_EUNFIT), 78);
+    assert_int_equal(cm_status_exit_code(CM_ESHAPE), 78);
+    assert_int_equal(cm_status_exit_code(CM_EUNSUPPORTED), 78);
+    assert_int_equal(cm_status_exit_code(CM_EMISMATCH), 1); /* a compare-and-set may lose once */
     assert_int_equal(cm_status_exit_code(CM_EIO), 1);
     assert_int_equal(cm_status_exit_code(CM_EINTERNAL), 1);
 }
