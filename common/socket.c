@@ -171,6 +171,12 @@ static cm_status take_server_key(struct cm_socket *s, const uint8_t key[KEY_NBYT
     return set_option(s, ZMQ_CURVE_SECRETKEY, secret, sizeof secret);
 }
 
+int cm_endpoint_bare(const char *endpoint)
+{
+    const char *mark = strrchr(endpoint, '#');
+    return (int)(mark && cm_socket_is_key(mark + 1) ? (size_t)(mark - endpoint) : strlen(endpoint));
+}
+
 /* Splits "address#KEY"; keyed: it has one. Only a path of an ipc socket may have a # of its own. */
 static cm_status split(const char *endpoint, char address[ADDRESS], uint8_t key[KEY_NBYTES],
                        bool *keyed)

@@ -38,6 +38,9 @@ struct cm_socket_config {
 
 /* 64 hex digits, as 'openssl rand -hex 32' gives them. */
 bool cm_socket_is_key(const char *text);
+/* Bytes of an endpoint before the "#KEY" that it may end in, for messages: a log need not know it.
+ */
+int cm_endpoint_bare(const char *endpoint);
 
 struct cm_socket;
 CM_MUST_CHECK cm_status cm_socket_open(struct cm_socket **out, struct cm_socket_ctx *ctx,

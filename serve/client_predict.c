@@ -8,6 +8,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/socket.h"
 #include "serve/client_command.h"
 #include "serve/serve_config.h"
 #include "wire/classes.h"
@@ -156,7 +157,7 @@ static cm_status keep_reason(struct answer *a, const char *text, size_t n)
 static cm_status keep_silence(const struct predict *p, struct answer *a)
 {
     char text[SV_ENDPOINT + 128];
-    int bare = (int)strcspn(p->endpoint, "#");
+    int bare = cm_endpoint_bare(p->endpoint);
     int n =
         snprintf(text, sizeof text, "no answer from %.*s within %d ms: is a gateway there, and %s?",
                  bare, p->endpoint, (int)p->options.timeout_ms,

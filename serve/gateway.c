@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/hash.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "serve/gateway_private.h"
@@ -179,6 +180,34 @@ static void run(struct sv_gateway *g)
 
 /* ---- opening ---- */
 
+/* The key of clients, and another one for workers and publishers: a client's public key makes
+ * nobody a worker, who would see the images of all. */
+struct secrets {
+    char clients[CM_SHA256_TEXT], inner[CM_SHA256_TEXT]; /* 64 hex digits; "": none */
+};
+
+static cm_status take_secrets(struct secrets *s)
+{
+    static const char purpose[] = "flywheel workers ";
+    const char *given = getenv("FLYWHEEL_SERVE_KEY");
+    char text[sizeof purpose + sizeof s->clients];
+    *s = (struct secrets){0};
+    if (!given || !*given)
+        return CM_OK;
+    if (!cm_socket_is_key(given))
+        return CM_FAIL(CM_ECONFIG, "FLYWHEEL_SERVE_KEY wants 64 hex digits, as 'openssl rand -hex "
+                                   "32' gives them");
+    memcpy(s->clients, given, sizeof s->clients);
+    int n = snprintf(text, sizeof text, "%s%s", purpose, given);
+    return cm_sha256(s->inner, text, (size_t)n);
+}
+
+/* What the run directory does not protect. */
+static const char *inner_secret(const struct secrets *s, const char *address)
+{
+    return strncmp(address, "ipc:", 4) != 0 && s->inner[0] ? s->inner : NULL;
+}
+
 /* A queue holds what a peer asks at once and is refused; LOADs and beats of a worker, and of
  * batches only one, however short the gateway's own queue is. */
 static cm_status open_socket(struct sv_gateway *g, struct cm_socket **out,
@@ -197,26 +226,27 @@ static cm_status open_sockets(struct sv_gateway *g)
     const struct sv_config *serve = g->serve;
     char address[SV_ENDPOINT];
     size_t frame = g->max_body_nbytes * 4 < WI_BODY_MAX ? g->max_body_nbytes * 4 : WI_BODY_MAX;
-    const char *secret = getenv("FLYWHEEL_SERVE_KEY");
-    secret = secret && *secret ? secret : NULL;
-    if (secret && !cm_socket_is_key(secret))
-        return CM_FAIL(CM_ECONFIG, "FLYWHEEL_SERVE_KEY wants 64 hex digits, as 'openssl rand -hex "
-                                   "32' gives them");
+    struct secrets secrets;
+    CM_TRY(take_secrets(&secrets));
     CM_TRY(cm_socket_ctx_open(&g->ctx));
-    CM_TRY(open_socket(g, &g->clients,
-                       (struct cm_socket_config){
-                           .type = CM_SOCKET_ROUTER, .max_frame_nbytes = frame, .secret = secret},
-                       serve->listen, g->endpoints.clients));
+    CM_TRY(
+        open_socket(g, &g->clients,
+                    (struct cm_socket_config){.type = CM_SOCKET_ROUTER,
+                                              .max_frame_nbytes = frame,
+                                              .secret = *secrets.clients ? secrets.clients : NULL},
+                    serve->listen, g->endpoints.clients));
     sv_endpoint_choose(address, serve->workers_listen, g->cfg->run_dir, "workers.sock");
-    CM_TRY(open_socket(
-        g, &g->workers,
-        (struct cm_socket_config){.type = CM_SOCKET_ROUTER, .max_frame_nbytes = WI_BODY_MAX},
-        address, g->endpoints.workers));
+    CM_TRY(open_socket(g, &g->workers,
+                       (struct cm_socket_config){.type = CM_SOCKET_ROUTER,
+                                                 .max_frame_nbytes = WI_BODY_MAX,
+                                                 .secret = inner_secret(&secrets, address)},
+                       address, g->endpoints.workers));
     sv_endpoint_choose(address, serve->announce_listen, g->cfg->run_dir, "announce.sock");
-    CM_TRY(open_socket(
-        g, &g->announce,
-        (struct cm_socket_config){.type = CM_SOCKET_SUB, .max_frame_nbytes = WI_HEADER_MAX},
-        address, g->endpoints.announce));
+    CM_TRY(open_socket(g, &g->announce,
+                       (struct cm_socket_config){.type = CM_SOCKET_SUB,
+                                                 .max_frame_nbytes = WI_HEADER_MAX,
+                                                 .secret = inner_secret(&secrets, address)},
+                       address, g->endpoints.announce));
     return cm_socket_subscribe(g->announce, WI_ANNOUNCE_TOPIC);
 }
 
@@ -271,6 +301,17 @@ static cm_status open_captures(struct sv_gateway *g)
     return g->serve->capture ? sv_captures_start(&g->captures, &cfg) : CM_OK;
 }
 
+static void tell_endpoints(const struct sv_gateway *g)
+{
+    const char *clients = g->endpoints.clients, *workers = g->endpoints.workers;
+    int nclients = cm_endpoint_bare(clients), nworkers = cm_endpoint_bare(workers);
+    cm_log_info("clients at %.*s%s, workers at %.*s%s", nclients, clients,
+                clients[nclients] ? ", encrypted" : "", nworkers, workers,
+                workers[nworkers] ? ", encrypted" : "");
+    if (g->http)
+        cm_log_info("http://%s:%d", g->serve->http_host, g->endpoints.http_port);
+}
+
 static cm_status open_gateway(struct sv_gateway *g)
 {
     struct sv_follower_config follower = {.store_dir = g->cfg->store_dir,
@@ -301,12 +342,7 @@ static cm_status open_gateway(struct sv_gateway *g)
     CM_TRY(open_http(g));
     CM_TRY(sv_follower_start(&g->follower, &follower));
     CM_TRY(sv_endpoints_write(&g->endpoints, g->cfg->run_dir));
-    /* Without the key, which a log need not know. */
-    int bare = (int)strcspn(g->endpoints.clients, "#");
-    cm_log_info("clients at %.*s%s, workers at %s", bare, g->endpoints.clients,
-                g->endpoints.clients[bare] ? ", encrypted" : "", g->endpoints.workers);
-    if (g->http)
-        cm_log_info("http://%s:%d", g->serve->http_host, g->endpoints.http_port);
+    tell_endpoints(g);
     return CM_OK;
 }
 

@@ -12,7 +12,7 @@
 static const struct cm_key keys[] = {
     {"listen", CM_KEY_STRING, AT(listen), "\"" SV_DEFAULT_LISTEN "\"", 0, 0, NULL, NULL,
      "ZeroMQ endpoint for clients; port 0: a free one, see serve.json in the run directory; "
-     "encrypted with FLYWHEEL_SERVE_KEY in the environment"},
+     "encrypted with FLYWHEEL_SERVE_KEY in the environment, as is tcp of the next two"},
     {"workers_listen", CM_KEY_STRING, AT(workers_listen), "\"\"", 0, 0, NULL, NULL,
      "ZeroMQ endpoint for workers; empty: a socket in the run directory"},
     {"announce_listen", CM_KEY_STRING, AT(announce_listen), "\"\"", 0, 0, NULL, NULL,

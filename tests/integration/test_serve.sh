@@ -191,4 +191,21 @@ grep -qF "clients at ${there%#*}, encrypted" "$work/gateway.log" || fail "the lo
 ! grep -qF "${there#*#}" "$work/gateway.log" || fail "the log tells the key"
 stop gateway TERM
 stop worker0 TERM
+
+# A worker over tcp needs the workers' key, and the clients' one makes nobody a worker.
+FLYWHEEL_SERVE_KEY=$(printf '%064d' 1) gateway --set serve.workers_listen=tcp://127.0.0.1:0 --set serve.announce_listen=tcp://127.0.0.1:0
+await test -f "$run/serve.json"
+there=$(field workers)
+keyless=${there%#*}
+[ "${there#*#}" = "$(field announce | sed 's/.*#//')" ] || fail "publishers have another key than workers"
+[ "${there#*#}" != "$(field clients | sed 's/.*#//')" ] || fail "the clients' key makes workers"
+start worker1 "$bin/flywheel-worker" "$config" --id 1 --endpoint "$keyless"
+start worker2 "$bin/flywheel-worker" "$config" --id 2 --endpoint "$keyless#$(field clients | sed 's/.*#//')"
+worker 0
+await ready
+workers_are 1 || fail "workers without the key"
+want 0 "$bin/flywheel-client" predict "$image" --run "$run"
+grep -qF "workers at $keyless, encrypted" "$work/gateway.log" || fail "the log does not say so"
+! grep -qF "${there#*#}" "$work/gateway.log" || fail "the log tells the key"
+for name in gateway worker0 worker1 worker2; do stop $name TERM; done
 echo "ok"

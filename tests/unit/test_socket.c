@@ -454,6 +454,16 @@ static void *wake(void *arg)
 
 /* A signal ends a poll (a loop looks at its stop flag), but no receive: that one waits for its
  * deadline, and however many signals come, no longer (or this test never ends). */
+static void test_bare_endpoints(void **state)
+{
+    (void)state;
+    assert_int_equal(cm_endpoint_bare("tcp://127.0.0.1:5570"), 20);
+    assert_int_equal(cm_endpoint_bare("tcp://127.0.0.1:5570#" SECRET), 20);
+    assert_int_equal(cm_endpoint_bare("ipc:///tmp/a#b/there"), 20); /* a path of its own */
+    assert_int_equal(cm_endpoint_bare("ipc:///tmp/a#b/there#" SECRET), 20);
+    assert_int_equal(cm_endpoint_bare(""), 0);
+}
+
 static void test_signals(void **state)
 {
     struct fixture *f = *state;
@@ -491,6 +501,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_poll, setup, teardown),
         cmocka_unit_test_setup_teardown(test_keys, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_keys, setup, teardown),
+        cmocka_unit_test(test_bare_endpoints),
         cmocka_unit_test_setup_teardown(test_signals, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
