@@ -11,22 +11,28 @@
 #include "parameter/alias.h"
 #include "trainer/checkpoint.h"
 
-#define METRIC_BATCH    "online_batch"
-#define METRIC_LOG      "online_log" /* what a double holds of the log's hash, */
-#define METRIC_HOW      "online_how" /* and of that of config and fingerprint */
 #define METRIC_HOLDOUT  "holdout_accuracy"
 #define METRIC_FEEDBACK "feedback_accuracy"
+#define ORIGIN          160 /* "batch 45, log 0123456789abcdef, config and build 0123456789abcdef" */
 
-static double mark_of(uint64_t hash)
+/* What a version is made of: the batch as it was logged, and behind it how it was trained. Returns
+ * the length of the first part. */
+static size_t write_origin(char text[ORIGIN], const struct ol_batch *b, uint64_t how)
 {
-    return (double)(hash >> 11);
+    char log[CM_XXH_TEXT], trained[CM_XXH_TEXT];
+    cm_xxh_format(log, b->hash);
+    cm_xxh_format(trained, how);
+    int n = snprintf(text, ORIGIN, "batch %" PRId64 ", log %s, ", b->number, log);
+    snprintf(text + n, ORIGIN - (size_t)n, "config and build %s", trained);
+    return (size_t)n;
 }
 
 static bool is_made_of(const struct ps_manifest *m, const struct ol_batch *b)
 {
-    return strcmp(m->producer, "online") == 0 && m->parent == b->champion &&
-           ps_manifest_metric(m, METRIC_BATCH) == (double)b->number &&
-           ps_manifest_metric(m, METRIC_LOG) == mark_of(b->hash);
+    char text[ORIGIN];
+    size_t n = write_origin(text, b, 0);
+    return strcmp(m->producer, "online") == 0 && m->parent == b->champion && m->origin &&
+           strncmp(m->origin, text, n) == 0;
 }
 
 /* The newest version above b's champion that b made and that fits; 0: none. A damaged one is none;
@@ -101,22 +107,22 @@ cm_status ol_promote_verdict(struct ol_gate_verdict *v, const struct ps_store *s
 }
 
 /* With which training is a function of the log and its champion. */
-static double how_mark(const struct tr_session *s)
+static uint64_t hash_how(const struct tr_session *s)
 {
     const uint64_t parts[] = {cm_xxh64(s->config_text, strlen(s->config_text)),
                               cm_xxh64(s->fingerprint, strlen(s->fingerprint))};
-    return mark_of(cm_xxh64(parts, sizeof parts));
+    return cm_xxh64(parts, sizeof parts);
 }
 
-/* As this process would write it: another config or build is another training. */
+/* ctx: the origin that this process would write: another config or build is another training. */
 static bool is_ours(const void *ctx, const struct ps_version *v)
 {
-    return ps_manifest_metric(ps_version_manifest(v), METRIC_HOW) == how_mark(ctx) &&
-           ps_version_verify(v) == CM_OK;
+    return strcmp(ps_version_manifest(v)->origin, ctx) == 0 && ps_version_verify(v) == CM_OK;
 }
 
 static cm_status publish(int64_t *version, struct tr_publisher *publisher, const struct ol_trial *t,
-                         const struct ol_batch *b, const struct ps_manifest *champion)
+                         const struct ol_batch *b, const struct ps_manifest *champion,
+                         const char *origin)
 {
     const struct tr_session *s = t->session;
     const struct ol_gate_verdict *v = &t->verdict;
@@ -131,9 +137,6 @@ static cm_status publish(int64_t *version, struct tr_publisher *publisher, const
     const struct ps_metric metrics[] = {
         {METRIC_HOLDOUT, v->candidate_accuracy},
         {METRIC_FEEDBACK, v->feedback_candidate},
-        {METRIC_BATCH, (double)b->number},
-        {METRIC_LOG, mark_of(b->hash)},
-        {METRIC_HOW, how_mark(s)},
     };
     struct tr_publish what = {.state = &state,
                               .metrics = metrics,
@@ -141,7 +144,8 @@ static cm_status publish(int64_t *version, struct tr_publisher *publisher, const
                               .epoch = champion->epoch,
                               .sample = champion->sample,
                               .parent = b->champion,
-                              .producer = "online"};
+                              .producer = "online",
+                              .origin = origin};
     struct tr_publication made;
     CM_TRY(tr_publisher_commit(publisher, &what, &made));
     *version = made.version;
@@ -156,11 +160,12 @@ cm_status ol_promote(struct ol_promotion *out, struct tr_publisher *publisher,
 {
     struct ps_store *store = tr_publisher_store(publisher);
     const char *dir = ps_store_dir(store);
-    char why[256];
+    char why[256], origin[ORIGIN];
     *out = (struct ol_promotion){0};
-    CM_TRY(find_made(&out->version, store, b, is_ours, trial->session));
+    write_origin(origin, b, hash_how(trial->session));
+    CM_TRY(find_made(&out->version, store, b, is_ours, origin));
     if (out->version == 0)
-        CM_TRY(publish(&out->version, publisher, trial, b, champion));
+        CM_TRY(publish(&out->version, publisher, trial, b, champion, origin));
     CM_TRY(cm_fault("online.published"));
 
     CM_TRY(ps_lease_check(tr_publisher_lease(publisher)));

@@ -179,6 +179,8 @@ static void print_story(const struct ps_manifest *m, const char *dir)
     printf("  position    step %" PRId64 ", epoch %" PRId64 ", sample %" PRId64 "\n", m->step,
            m->epoch, m->sample);
     printf("  parent      %" PRId64 "\n", m->parent);
+    if (m->origin)
+        printf("  origin      %s\n", m->origin);
     for (size_t i = 0; i < m->nmetrics; i++)
         printf("  metric      %s = %.6g\n", m->metrics[i].name, m->metrics[i].value);
     for (size_t i = 0; i < m->ninterventions; i++)

@@ -96,6 +96,7 @@ void ps_manifest_release(struct ps_manifest *m)
     cm_free(&m->config);
     cm_free(&m->fingerprint);
     cm_free(&m->data_fingerprint);
+    cm_free(&m->origin);
     cm_free(&m->notes);
     *m = (struct ps_manifest){0};
 }
@@ -166,6 +167,8 @@ static cm_status write_story(struct cm_jw *w, const struct ps_manifest *m)
         cm_jw_end(w);
     }
     cm_jw_end(w);
+    if (m->origin)
+        cm_jw_string(w, "origin", m->origin);
     if (m->fingerprint)
         cm_jw_string(w, "fingerprint", m->fingerprint);
     if (m->data_fingerprint)
@@ -331,6 +334,7 @@ static cm_status read_story(struct ps_manifest *m, const struct cm_json *root, c
     CM_TRY(cm_json_need_i64(root, what, "step", 0, INT_MAX_EXACT, &m->step));
     CM_TRY(cm_json_need_i64(root, what, "epoch", 0, INT_MAX_EXACT, &m->epoch));
     CM_TRY(cm_json_need_i64(root, what, "sample", 0, INT_MAX_EXACT, &m->sample));
+    CM_TRY(read_text(&m->origin, root, what, "origin"));
     CM_TRY(read_text(&m->fingerprint, root, what, "fingerprint"));
     CM_TRY(read_text(&m->data_fingerprint, root, what, "data_fingerprint"));
     CM_TRY(read_object(&m->config, root, what, "config"));

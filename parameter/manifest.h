@@ -57,6 +57,7 @@ struct ps_manifest {
     char *config;      /* the resolved config: the text of a JSON object; NULL: none */
     char *fingerprint; /* what else the bits depend on, lines "item value" (agree.h); NULL: none */
     char *data_fingerprint; /* the same for the data */
+    char *origin;           /* what the producer made it of, to know it again; NULL: untold */
     char *notes;            /* the producer's own fields: the text of a JSON object; NULL: none */
     struct ps_metric *metrics;
     size_t nmetrics;

@@ -119,6 +119,8 @@ static cm_status fill_manifest(const struct tr_publisher *self, const struct tr_
     m->sample = what->sample;
     snprintf(m->producer, sizeof m->producer, "%s", what->producer);
     snprintf(m->run, sizeof m->run, "%s", self->run);
+    if (what->origin)
+        CM_TRY(cm_strdup(&m->origin, what->origin));
     CM_TRY(cm_strdup(&m->config, s->config_text));
     CM_TRY(cm_strdup(&m->fingerprint, s->fingerprint));
     CM_TRY(cm_strdup(&m->data_fingerprint, s->data.set.fingerprint));

@@ -32,13 +32,14 @@ struct tr_publication {
 };
 
 /* One version from state. scores: NULL or the last ones, by name ("test_accuracy"). parent 0: none.
- * producer "train" or "online". Old versions go as the config's retention says. */
+ * producer "train" or "online"; origin: NULL, or what else it is known by (manifest.h). Old
+ * versions go as the config's retention says. */
 struct tr_publish {
     const struct tr_state *state;
     const struct ps_metric *metrics;
     size_t nmetrics;
     int64_t epoch, sample, parent;
-    const char *producer;
+    const char *producer, *origin;
 };
 CM_MUST_CHECK cm_status tr_publisher_commit(struct tr_publisher *p, const struct tr_publish *what,
                                             struct tr_publication *out);

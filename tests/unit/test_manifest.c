@@ -23,6 +23,7 @@ static void fill(struct ps_manifest *m)
     snprintf(m->run, sizeof m->run, "00000000-0000-4000-8000-000000000001");
     assert_ok(cm_strdup(&m->config, "{\"schema\":1,\"train\":{\"lr\":0.1}}"));
     assert_ok(cm_strdup(&m->fingerprint, "compiler gcc-12\nisa avx2\n"));
+    assert_ok(cm_strdup(&m->origin, "batch 45"));
     assert_ok(cm_strdup(&m->notes, "{\"offset\":\"1-0\"}"));
     assert_ok(ps_manifest_set_metric(m, "loss", 0.1));
     assert_ok(ps_manifest_set_metric(m, "accuracy", 0.5));
@@ -56,6 +57,7 @@ static void survives_a_round_trip(void **state)
     assert_true(isnan(ps_manifest_metric(&back, "none")));
     assert_string_equal(back.fingerprint, m.fingerprint);
     assert_null(back.data_fingerprint);
+    assert_string_equal(back.origin, m.origin);
     assert_string_equal(back.config, m.config);
     assert_true(ps_manifest_file(&back, "model.safetensors")->hash == UINT64_MAX);
     assert_true(ps_manifest_check(&back, "model.safetensors", "conv \"1\".weight")->abs_max == 0.1);
@@ -163,6 +165,7 @@ static void refuses_bad_members(void **state)
         ",\"files\":[],\"tensors\":[1]",
         ",\"files\":[],\"tensors\":[],\"config\":1",
         ",\"files\":[],\"tensors\":[],\"notes\":[]",
+        ",\"files\":[],\"tensors\":[],\"origin\":1",
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct ps_manifest m;
