@@ -1,5 +1,6 @@
 # For tests that go on after a failure, sourced: each check says ok or not, and the script ends by "verdict". $work is the
 # test's folder.
+. "$(dirname "${BASH_SOURCE[0]}")/await.bash"
 failures=0
 
 check() # WHAT COMMAND...: counts its failure, and shows what it said
@@ -24,16 +25,6 @@ verdict()
 same() # GOT WANTED
 {
     [ "$1" = "$2" ] || { echo "got '$1', wanted '$2'"; return 1; }
-}
-
-await() # SECONDS COMMAND...: until it succeeds
-{
-    local until=$((SECONDS + $1))
-    shift
-    until "$@"; do
-        [ "$SECONDS" -lt "$until" ] || return 1
-        sleep 0.05
-    done
 }
 
 code_of() # COMMAND...: prints its exit code

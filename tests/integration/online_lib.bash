@@ -18,17 +18,6 @@ cleanup() {
 }
 trap cleanup EXIT
 
-# await WHAT COMMAND...: until it succeeds, for at most 60 s.
-await() {
-    local what=$1 i
-    shift
-    for ((i = 0; i < 600; i++)); do
-        ! "$@" >/dev/null 2>&1 || return 0
-        sleep 0.1
-    done
-    fail "waited in vain for $what"
-}
-
 cli() {
     redis-cli -s "$socket" "$@"
 }
@@ -38,7 +27,7 @@ start_redis() { # DIR: its data, made when missing
     redis-server --port 0 --unixsocket "$socket" --dir "$1" --appendonly yes --appendfsync always --save "" \
         >"$work/redis.log" 2>&1 &
     redis_pid=$!
-    await "Redis" cli ping
+    await cli ping
 }
 
 stop_redis() { # [SIGNAL]
@@ -51,7 +40,7 @@ version_of() { # RUN ALIAS
     "$store" alias "$1" get "$2" --json | grep -o '"version":[0-9]*' | cut -d: -f2
 }
 
-sha_of() { # RUN ALIAS: of its weights
+weights_of() { # RUN ALIAS: of its weights
     sha256sum "$1/checkpoints/$(printf 'v%06d' "$(version_of "$1" "$2")")/model.safetensors" | cut -c1-64
 }
 
@@ -102,7 +91,7 @@ world() { # NAME: its run is $run
 }
 
 ends_right() {
-    [ "$(sha_of "$run" champion)" = "$want_sha" ] || fail "$1: other bits than undisturbed"
+    [ "$(weights_of "$run" champion)" = "$want_sha" ] || fail "$1: other bits than undisturbed"
     [ "$("$store" ls "$run" --json | grep -o '"version"' | wc -l)" = "$want_versions" ] ||
         fail "$1: other versions than undisturbed"
     ledger_closes "$run"
@@ -135,7 +124,7 @@ make_worlds() {
 
     world plain
     want 0 "$online" online "$config" --run "$run" --drain
-    want_sha=$(sha_of "$run" champion)
+    want_sha=$(weights_of "$run" champion)
     want_versions=$("$store" ls "$run" --json | grep -o '"version"' | wc -l)
     for fate in trained rejected dead duplicate; do
         eval "want_$fate=$(stat_of "$run" $fate)"
@@ -145,11 +134,11 @@ make_worlds() {
     echo "ok: undisturbed: ${want_sha:0:16}, $want_trained trained, $want_duplicate duplicate, $want_dead dead"
 }
 
-# hold POINT: the loop in the background, until it has stopped itself there; release: it goes on.
-hold() {
+# stop_at POINT: the loop in the background, until it has stopped itself there; release: it goes on.
+stop_at() {
     FLYWHEEL_INJECT=$1=stop "$online" online "$config" --run "$run" --drain >"$work/loop.log" 2>&1 &
     loop_pid=$!
-    await "$1" grep -q "^State:.*stopped" "/proc/$loop_pid/status"
+    await is_stopped "$loop_pid"
 }
 release() { # CODE: that it ends with
     kill -CONT "$loop_pid"

@@ -2,7 +2,9 @@
 set -euo pipefail
 
 bin=$FLYWHEEL_BIN
-work=$(mktemp -d)
+. "$(dirname "${BASH_SOURCE[0]}")/fail.bash"
+log=$work/out.log
+logs() { ls "$work"/*.log; }
 run=$work/run
 config=$work/serve.json
 declare -A pids=()
@@ -16,36 +18,6 @@ cleanup() {
     rm -rf "$work"
 }
 trap cleanup EXIT
-
-fail() {
-    echo "FAILED: $*"
-    for log in "$work"/*.log; do
-        echo "--- $(basename "$log")"
-        tail -n 25 "$log"
-    done
-    exit 1
-}
-
-# want CODE COMMAND...: runs it into out.log.
-want() {
-    local code=$1 got=0
-    shift
-    "$@" >"$work/out.log" 2>&1 || got=$?
-    [ "$got" = "$code" ] || fail "exit code $got instead of $code: $*"
-}
-
-says() {
-    grep -qF -- "$1" "$work/out.log" || fail "does not say: $1"
-}
-
-# await COMMAND...: until it succeeds. Only a hang takes a minute, on however busy a machine.
-await() {
-    local end=$((SECONDS + 60))
-    until "$@" >/dev/null 2>&1; do
-        [ $SECONDS -lt $end ] || fail "waited in vain for: $*"
-        sleep 0.02
-    done
-}
 
 # start NAME COMMAND...: in the background, with a log of its own.
 start() {
@@ -63,12 +35,7 @@ stop() {
     unset "pids[$1]"
 }
 
-# hold: whoever comes to a fault point "hold" stays there; let_go: they go on.
-export FLYWHEEL_HOLD=$work/hold
-hold() { : >"$FLYWHEEL_HOLD"; }
-let_go() { rm "$FLYWHEEL_HOLD"; }
-# stopped NAME: a process that has stopped itself at its fault point.
-stopped() { grep -q '^State:.T' "/proc/${pids[$1]}/status"; }
+stopped() { is_stopped "${pids[$1]}"; } # NAME
 
 store() { "$bin/fixture_serve" "$run" "$@"; }
 gateway() { start gateway "$bin/flywheel-gateway" "$config" "$@"; }

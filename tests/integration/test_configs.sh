@@ -63,7 +63,7 @@ pong() { [ "$(redis-cli -s "$work/redis.sock" PING 2>/dev/null)" = PONG ]; }
 sed -E "s|^(dir) .*|\\1 $work|; s|^(unixsocket) .*|\\1 $work/redis.sock|" "$configs/redis.conf" >"$work/redis.conf"
 redis-server "$work/redis.conf" >"$work/redis.log" 2>&1 &
 redis=$!
-check "redis.conf starts" await 60 pong
+check "redis.conf starts" await pong
 for pair in appendonly=yes appendfsync=everysec maxmemory-policy=noeviction port=0 save=; do
     check "redis.conf: $pair" is "${pair%%=*}" "${pair#*=}"
 done

@@ -91,7 +91,7 @@ says "injected at store.rename"
 run=$work/preempted
 FLYWHEEL_INJECT=store.manifest=delay:1000,train.step=stop@15 "$train" train "$config" --run "$run" -q >"$work/log" 2>&1 &
 pid=$!
-await_stop $pid
+await is_stopped $pid
 kill -USR1 $pid
 kill -CONT $pid
 ends 75
@@ -156,7 +156,7 @@ done
 # Where it goes back to is the plan's to say: not a preemption's version, nor one that a slow disk would have left out.
 FLYWHEEL_INJECT=train.step=stop@$((step - 2)) "$train" train "$config" --run "$run-preempted" "${spiky[@]}" >"$work/log" 2>&1 &
 pid=$!
-await_stop $pid
+await is_stopped $pid
 kill -USR1 $pid
 kill -CONT $pid
 ends 75

@@ -82,7 +82,7 @@ echo 'trap "echo \$OMPI_COMM_WORLD_RANK >>'"$work"'/saved; exit 75" USR1; echo u
 rm -f ready
 env "$token" "$fw" train c.json --ranks 2 >/dev/null 2>&1 &
 supervisor=$!
-await 60 has_lines ready 2
+await has_lines ready 2
 kill -TERM "$supervisor"
 code=0; wait "$supervisor" || code=$?
 check "TERM is USR1 for the ranks, and 75 comes back" same "$code" 75
@@ -91,12 +91,12 @@ check "both ranks saved" same "$(sort saved | paste -sd,)" "0,1"
 rm -f ready
 env "$token" "$fw" train c.json --ranks 2 >/dev/null 2>&1 &
 supervisor=$!
-await 60 has_lines ready 2
+await has_lines ready 2
 kill -9 "$supervisor"
 wait "$supervisor" 2>/dev/null || true
-check "kill -9 of the supervisor leaves no rank" await 60 none_marked
+check "kill -9 of the supervisor leaves no rank" await none_marked
 check "mpirun's temporary folder is known" ls "$work"/scratch-*
-check "and no temporary folder" await 60 no_scratch
+check "and no temporary folder" await no_scratch
 
 rm -f calls-train
 echo '[ "$(wc -l <'"$work"'/calls-train)" -ge 3 ] || exit 9' >do-train
@@ -177,7 +177,7 @@ check "section cluster is read with --set" same \
 echo 'exit 9' >do-train
 env "$token" "$fw" train c.json --restarts 5 --set cluster.restart_ms=600000 --set cluster.restart_max_ms=600000 2>backoff.log &
 supervisor=$!
-check "it backs off" await 60 grep -q "restart 1 in 600000 ms" backoff.log
+check "it backs off" await grep -q "restart 1 in 600000 ms" backoff.log
 kill -TERM "$supervisor"
 code=0; wait "$supervisor" || code=$?
 check "told to stop between two lives, it ends with 75" same "$code" 75
@@ -192,11 +192,11 @@ echo 'trap : TERM; trap "echo online >>'"$work"'/stopped; exit 75" USR1; echo on
 env "$token" "$fw" up c.json 2>up.log &
 up=$!
 for role in gateway worker-0 worker-1 online; do
-    check "$role runs" await 60 running "$role"
+    check "$role runs" await running "$role"
 done
 check "all is well" same "$(code_of run status c.json)" 0
 check "the table shows the roles" grep -qE '^worker-1 +[0-9]+ +running +0 ' <<<"$(run status c.json)"
-check "each role has a log" await 60 grep -q "hello from gateway" run/logs/gateway.log
+check "each role has a log" await grep -q "hello from gateway" run/logs/gateway.log
 check "workers know their numbers" grep -q ' c.json --id 1' calls-worker
 second=$(run up c.json 2>&1) && code=0 || code=$?
 check "a second up is refused" same "$code" 1
@@ -205,13 +205,13 @@ check "it names the first" grep -q "pid $up " <<<"$second"
 old=$(role_pid gateway)
 kill -9 "$old"
 restarted() { local pid; pid=$(role_pid gateway); [ -n "$pid" ] && [ "$pid" != "$old" ]; }
-check "a killed role is restarted" await 60 restarted
+check "a killed role is restarted" await restarted
 old=$(role_pid gateway)
 guardian=$(awk '$1 == "PPid:" { print $2 }' "/proc/$old/status")
 kill -9 "$guardian"
-check "a killed guardian's role is restarted" await 60 restarted
-check "its old process is gone" await 60 test ! -e "/proc/$old"
-check "all can be told: five, and two that were restarted" await 60 has_lines staying 7
+check "a killed guardian's role is restarted" await restarted
+check "its old process is gone" await test ! -e "/proc/$old"
+check "all can be told: five, and two that were restarted" await has_lines staying 7
 
 rm -f stopped
 check "down succeeds" run down c.json 2>/dev/null
@@ -228,13 +228,13 @@ echo "== kill -9 of up"
 env "$token" "$fw" up c.json 2>up.log &
 up=$!
 for role in gateway worker-0 worker-1 online; do
-    await 60 running "$role"
+    await running "$role"
 done
 check "there are grandchildren" test "$(marked "$token" | wc -l)" -gt 12
 kill -9 "$up"
 wait "$up" 2>/dev/null || true
-check "nothing is left" await 60 none_marked
-check "no temporary folder is left" await 60 no_scratch
+check "nothing is left" await none_marked
+check "no temporary folder is left" await no_scratch
 check "status says not running" grep -q "^not running" <<<"$(run status c.json || true)"
 
 echo "== stubborn roles"
@@ -244,7 +244,7 @@ echo 'trap "" TERM; echo up >>'"$work"'/ready; while :; do sleep 1000; done' >do
 rm -f ready
 env "$token" "$fw" up c.json 2>up.log &
 up=$!
-await 60 has_lines ready 1
+await has_lines ready 1
 kill -INT "$up"
 code=0; wait "$up" || code=$?
 check "a role that ignores TERM is killed in time" same "$code" 0
@@ -255,9 +255,9 @@ config ', "workers": 1, "gateway": false'
 echo 'date +%s%N >>'"$work"'/lives; exit 1' >do-worker
 env "$token" "$fw" up c.json 2>up.log &
 up=$!
-check "a crashing role is tried again" await 60 has_lines lives 6
+check "a crashing role is tried again" await has_lines lives 6
 backing_off() { [ "$(role_state worker-0)" = backoff ] && [ "$(code_of run status c.json)" = 1 ]; }
-check "status is not well" await 60 backing_off
+check "status is not well" await backing_off
 kill -TERM "$up"
 wait "$up" || true
 # 50, 100, 200, 400, 400 ms at least, measured between the starts.
@@ -269,7 +269,7 @@ mkdir -p run/online
 echo 'printf "{\"failure\": {\"step\": 4, \"what\": \"disk full\"}}" >run/o; mv run/o run/online/summary.json; exit 1' >do-online
 env "$token" "$fw" up c.json 2>up.log &
 up=$!
-check "a loop that fails in one batch is tried for ever" await 60 has_lines calls-online 5
+check "a loop that fails in one batch is tried for ever" await has_lines calls-online 5
 kill -TERM "$up"
 wait "$up" || true
 check "and each end is told of" grep -q '"event":"restart","rank":-1,"life":4,.*"what":"disk full"' run/events.jsonl
@@ -291,7 +291,7 @@ echo "$stay" >do-worker
 env "$token" "$fw" up c.json 2>up.log &
 up=$!
 pong() { [ "$(redis-cli -s "$work/redis.sock" PING 2>/dev/null)" = PONG ]; }
-check "a private Redis answers" await 60 pong
+check "a private Redis answers" await pong
 redis-cli -s "$work/redis.sock" SET key kept >/dev/null
 config ', "workers": 1, "gateway": false, "redis": "unix:'"$work"'/redis.sock"'
 sed -i 's|/run"|/run2"|' c.json
@@ -303,8 +303,8 @@ redis=$(role_pid redis)
 kill -9 "$redis"
 gone() { ! pong; }
 kept() { [ "$(redis-cli -s "$work/redis.sock" GET key 2>/dev/null)" = kept ]; }
-await 60 test ! -e "/proc/$redis"
-check "Redis comes back with what it knew" await 60 kept
+await test ! -e "/proc/$redis"
+check "Redis comes back with what it knew" await kept
 run down c.json 2>/dev/null
 wait "$up"
 check "Redis is down" gone

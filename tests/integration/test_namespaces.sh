@@ -18,29 +18,19 @@ if [ -n "${ENDS:-}" ]; then
 fi
 
 why=$(hosts_possible) || { echo "skip: $why"; exit 77; }
-dir=$(mktemp -d "${TMPDIR:-/tmp}/fwm.XXXXXX")
-export TMPDIR=$dir/tmp UP=
+work=$(mktemp -d "${TMPDIR:-/tmp}/fwm.XXXXXX")
+export TMPDIR=$work/tmp UP=
 mkdir "$TMPDIR"
+. "$here/fail.bash"
 copies=()
-trap 'kill -KILL "${copies[@]}" 2>/dev/null || true; rm -rf "$dir"' EXIT
+trap 'kill -KILL "${copies[@]}" 2>/dev/null || true; rm -rf "$work"' EXIT
 trap 'exit 143' INT TERM HUP
-fail() { echo "FAILED: $*"; exit 1; }
-marked() { grep -lsF "UP=$dir/" /proc/[0-9]*/environ; }
-await() # WHAT COMMAND...: for at most 20 s
-{
-    local what=$1 i
-    shift
-    for ((i = 0; i < 400; i++)); do
-        ! "$@" >/dev/null || return 0
-        sleep 0.05
-    done
-    fail "$what"
-}
-outside() { ip netns list; ip -br link | cut -d' ' -f1 | grep -E '^(br0|p[12])' || true; grep -F "$dir" /proc/self/mounts || true; }
+marked() { grep -lsF "UP=$work/" /proc/[0-9]*/environ; }
+outside() { ip netns list; ip -br link | cut -d' ' -f1 | grep -E '^(br0|p[12])' || true; grep -F "$work" /proc/self/mounts || true; }
 none_marked() { ! marked; }
 begin() # NAME ENDS
 {
-    UP=$dir/$1 ENDS=$2 bash "$here/test_namespaces.sh" &
+    UP=$work/$1 ENDS=$2 bash "$here/test_namespaces.sh" &
     copies+=($!)
 }
 before=$(outside)
@@ -56,8 +46,8 @@ for copy in "${copies[@]:0:2}"; do
     codes+=("$code")
 done
 [ "${codes[*]}" = "3 0" ] || fail "exit codes ${codes[*]}, not 3 and 0"
-await "the third comes up" test -e "$dir/term"
-await "the fourth comes up" test -e "$dir/kill"
+await test -e "$work/term"
+await test -e "$work/kill"
 [ "$(outside)" = "$before" ] || fail "seen outside while two tests run: $(outside)"
 kill -TERM "${copies[2]}"
 code=0
@@ -65,11 +55,12 @@ wait "${copies[2]}" || code=$?
 [ "$code" = 143 ] || fail "TERM ends it with $code"
 [ "$(find "$TMPDIR" -maxdepth 1 -name 'fwn.*' | wc -l)" = 1 ] || fail "a folder is left, besides the one of the test that runs"
 { kill -KILL "${copies[3]}" && wait "${copies[3]}"; } 2>/dev/null || true
-await "a process is left: $(marked)" none_marked
+await none_marked
 [ "$(outside)" = "$before" ] || fail "left: $(outside)"
 echo "ok: four at once, ended in four ways: nothing is left"
 
-says() { grep -qF "$1" <<<"$2" || fail "'$2' does not say: $1"; }
-says "needs root" "$(setpriv --reuid 65534 --clear-groups bash -c '. "$0"; hosts_possible' "$here/namespaces.bash" || true)"
-says "CAP_NET_ADMIN" "$(setpriv --bounding-set -net_admin bash -c '. "$0"; hosts_possible' "$here/namespaces.bash" || true)"
+setpriv --reuid 65534 --clear-groups bash -c '. "$0"; hosts_possible' "$here/namespaces.bash" >"$log" || true
+says "needs root"
+setpriv --bounding-set -net_admin bash -c '. "$0"; hosts_possible' "$here/namespaces.bash" >"$log" || true
+says "CAP_NET_ADMIN"
 echo "ok: who may not is told why"

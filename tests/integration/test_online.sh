@@ -125,7 +125,7 @@ echo "ok: an answer is corrected by its id, and judges the version that gave it"
 # ---- another lease, and being told to stop ----
 "$online" online "$config" >"$work/loop.log" 2>&1 &
 loop_pid=$!
-await "the loop" grep -q "is next" "$work/loop.log"
+await grep -q "is next" "$work/loop.log"
 want 1 "$train" train "$config" -q
 says "process $loop_pid"
 kill -TERM "$loop_pid"

@@ -58,7 +58,7 @@ echo "ok: rank 1 killed"
 
 # ---- told to stop in the middle of a batch ----
 world told
-hold online.letters
+stop_at online.letters
 kill -USR1 "$loop_pid"
 release 75
 want 0 "$online" online "$config" --run "$run" --drain
@@ -85,12 +85,12 @@ hold_waiting() { # how often it was told
 }
 FLYWHEEL_INJECT=online.tidied=stop "$online" online "$config" --run "$run" --drain >"$work/loop.log" 2>&1 &
 loop_pid=$!
-await "being told" hold_waiting 1
+await hold_waiting 1
 start_redis "$work/redis"
-await "a first batch" grep -q "^State:.*stopped" "/proc/$loop_pid/status"
+await is_stopped "$loop_pid"
 stop_redis KILL
 kill -CONT "$loop_pid"
-await "being told again" hold_waiting 2
+await hold_waiting 2
 start_redis "$work/redis"
 release 0
 says "Redis answers again"

@@ -19,7 +19,7 @@ gpu=(online "$config" --drain --set model.device=cuda)
 world gpu
 want 0 "$online" "${gpu[@]}" --run "$run"
 says "new champion"
-want_sha=$(sha_of "$run" champion)
+want_sha=$(weights_of "$run" champion)
 want_versions=$("$store" ls "$run" --json | grep -o '"version"' | wc -l)
 [ "$want_sha" != "$cpu_sha" ] || fail "a GPU with the CPU's bits: it computed nothing"
 champion=$run/checkpoints/$(printf 'v%06d' "$(version_of "$run" champion)")

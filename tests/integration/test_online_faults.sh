@@ -21,16 +21,16 @@ echo "ok: a full disk ends the loop, and the next start ends in the same bits"
 
 # ---- another loop takes over: the first one writes neither log nor alias any more ----
 world fenced
-hold online.log
+stop_at online.log
 want 0 "$online" online "$config" --run "$run" --drain --steal-lease
-log=$(stat -c %i "$run/online/log/b000001.safetensors")
+inode=$(stat -c %i "$run/online/log/b000001.safetensors")
 release 1
 says "has taken over"
-[ "$(stat -c %i "$run/online/log/b000001.safetensors")" = "$log" ] || fail "the successor's log was written over"
+[ "$(stat -c %i "$run/online/log/b000001.safetensors")" = "$inode" ] || fail "the successor's log was written over"
 ends_right "taken over before the log"
 world fenced2
 champion=$(version_of "$run" champion)
-hold online.published
+stop_at online.published
 want 0 "$online" online "$config" --run "$run" --drain --steal-lease
 want 0 "$store" alias "$run" set champion "$champion" --who alice --why "a test" # as the first loop expects it
 release 1

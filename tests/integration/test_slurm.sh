@@ -10,35 +10,17 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 why=$(slurm_possible) || { echo "skip: $why"; exit 77; }
 hosts_contain fws
 
-fail()
-{
-    echo "FAILED: $*"
-    for log in "$work"/log "$work"/*/logs/slurm-*.log; do
-        [ ! -e "$log" ] || { echo "  $log:"; tail -20 "$log" | sed 's/^/    /'; }
-    done
-    on 1 scontrol show job | sed 's/^/    /' || true
-    exit 1
-}
-says() { grep -qsE -- "$2" "$1" || fail "$1 does not say: $2"; }
-await() # SECONDS COMMAND...
-{
-    local until=$((SECONDS + $1))
-    shift
-    until "$@"; do
-        [ $SECONDS -lt $until ] || fail "not within the time: $*"
-        sleep 0.1
-    done
-}
-sha_of()
-{
-    sha256sum "$(find "$1/checkpoints" -maxdepth 1 -name 'v*' | sort | tail -1)/model.safetensors" | cut -c1-64
-}
+. "$here/fail.bash"
+logs() { on 1 scontrol show job >"$work/jobs"; ls "$work/jobs" "$log" "$work"/*/logs/slurm-*.log; }
+
 state_of() { on 1 scontrol show job "$1" -o | sed 's/.*JobState=\([A-Z_]*\).*/\1/'; }
 is_over() { case "$(state_of "$1")" in COMPLETED | FAILED | CANCELLED | TIMEOUT) ;; *) false ;; esac; }
-# Ranks that come to a fault point "hold" wait there until let_go.
-export FLYWHEEL_HOLD=$work/hold
-hold() { : >"$FLYWHEEL_HOLD"; }
-let_go() { rm "$FLYWHEEL_HOLD"; }
+ends_as() # JOB STATE
+{
+    await is_over "$1"
+    [ "$(state_of "$1")" = "$2" ] || fail "job $1 ended as $(state_of "$1"), not as $2"
+}
+log_of() { echo "$work/$1/logs/slurm-${!1}.log"; } # RUN, whose job's number is in the variable of its name
 told() # RUN: USR1 has come to a rank of it
 {
     local rank
@@ -61,14 +43,14 @@ JSON
 config=$work/config.json
 fw=$FLYWHEEL_BIN/flywheel
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-"$FLYWHEEL_BIN/flywheel-train" train "$config" --run "$work/alone" -q >"$work/log" 2>&1 || fail "one rank"
+want 0 "$FLYWHEEL_BIN/flywheel-train" train "$config" --run "$work/alone" -q
 wanted=$(sha_of "$work/alone")
 
 slurm_up
 submit() # RUN CONFIG: prints the job's number
 {
-    on 1 "$fw" submit "$2" --run "$work/$1" >"$work/log" 2>&1 || fail "submit"
-    sed -n 's/Submitted batch job //p' "$work/log"
+    on 1 "$fw" submit "$2" --run "$work/$1" >"$log" 2>&1 || fail "submit"
+    sed -n 's/Submitted batch job //p' "$log"
 }
 
 # ---- two jobs: one stops itself on the way, the other is preempted and queued again ----
@@ -76,12 +58,12 @@ sed 's/"nodes": 2/"nodes": 1, "partition": "spare"/' "$config" >"$work/single.js
 stopped() { stranded=$(grep -ls "^State:.*stopped" /proc/[0-9]*/status) && stranded=${stranded//[^0-9]/}; }
 # More steps than are left for its next life, which therefore passes.
 cut=$(FLYWHEEL_INJECT=train.step=stop@30 submit cut "$work/single.json")
-await 60 stopped
+await stopped
 hold
 job=$(FLYWHEEL_INJECT=train.step=hold@15 submit job "$config")
-await 60 has_version job 2
+await has_version job 2
 on 1 scancel --batch --signal=USR1 "$job"
-await 60 told job
+await told job
 let_go
 
 # ---- the node of the first is cut off, and Slurm starts its job elsewhere ----
@@ -92,30 +74,28 @@ on 1 scontrol update NodeName="$node" State=DOWN Reason=cut # what slurmctld doe
 # ---- and meanwhile: mpirun inside an allocation, and allocations that do not fit ----
 on 1 sbatch --wait -N 1 -n 2 --output="$work/mpirun.log" --wrap \
     "$fw train $config --ranks 2 --run $work/mpirun -q && $fw train $config --ranks 4 --run $work/small" \
-    >"$work/log" 2>&1 && fail "an allocation for 2 runs 4 ranks"
-says "$work/mpirun.log" "--ranks 4, but Slurm job [0-9]+ has room for 2 tasks on 1 nodes"
+    >"$log" 2>&1 && fail "an allocation for 2 runs 4 ranks"
+matches "--ranks 4, but Slurm job [0-9]+ has room for 2 tasks on 1 nodes" 1 "$work/mpirun.log"
 [ "$(sha_of "$work/mpirun")" = "$wanted" ] || fail "mpirun in an allocation: other bits"
-on 1 srun --mpi=pmix -N 1 -n 2 "$fw" train "$config" --run "$work/small" >"$work/log" 2>&1 && fail "1 node of 2 is enough"
-says "$work/log" "asks for 2 nodes with 1 ranks each, but Slurm job [0-9]+ runs 2 ranks on 1 nodes"
-on 1 srun -N 2 -n 2 "$fw" train "$config" --run "$work/small" >"$work/log" 2>&1 && fail "srun without PMIx trains"
-says "$work/log" "use srun --mpi=pmix"
+on 1 srun --mpi=pmix -N 1 -n 2 "$fw" train "$config" --run "$work/small" >"$log" 2>&1 && fail "1 node of 2 is enough"
+matches "asks for 2 nodes with 1 ranks each, but Slurm job [0-9]+ runs 2 ranks on 1 nodes"
+on 1 srun -N 2 -n 2 "$fw" train "$config" --run "$work/small" >"$log" 2>&1 && fail "srun without PMIx trains"
+says "use srun --mpi=pmix"
 echo "ok: mpirun in an allocation gives the same bits; what does not fit is refused"
 
-await 60 is_over "$job"
-[ "$(state_of "$job")" = COMPLETED ] || fail "the job ended as $(state_of "$job")"
-says "$work/job/logs/slurm-$job.log" "preempted after step"
-says "$work/job/logs/slurm-$job.log" "resuming from version"
+ends_as "$job" COMPLETED
+says "preempted after step" "$(log_of job)"
+says "resuming from version" "$(log_of job)"
 [ "$(sha_of "$work/job")" = "$wanted" ] || fail "the preempted job has other bits"
 echo "ok: submitted, preempted, queued again, resumed: the same bits"
 
 # ---- the rank on the node that is cut off goes on: it cannot publish ----
 generations() { [ -d "$work/cut/gen-000002" ]; }
-await 60 generations
+await generations
 kill -CONT "$stranded"
-await 60 grep -qs "has taken over" "$work/cut/logs/slurm-$cut.log"
-await 60 is_over "$cut"
-[ "$(state_of "$cut")" = COMPLETED ] || fail "the job that lost its node ended as $(state_of "$cut")"
-says "$work/cut/logs/slurm-$cut.log" "generation 2 .* has taken over from this process, generation 1"
+await grep -qs "has taken over" "$(log_of cut)"
+ends_as "$cut" COMPLETED
+matches "generation 2 .* has taken over from this process, generation 1" 1 "$(log_of cut)"
 [ "$(sha_of "$work/cut")" = "$wanted" ] || fail "the job that lost its node has other bits"
 [ "$(jq -r .failure "$work/cut/summary.json")" = null ] || fail "the stranded rank wrote the summary"
 echo "ok: a rank on a node that is cut off cannot publish; the job goes on elsewhere to the same bits"
@@ -125,7 +105,7 @@ sed 's/"collective_timeout_ms": 5000/"collective_timeout_ms": 2000, "late_ms": 1
     s/"nodes": 2/"nodes": 2, "partition": "all"/' "$config" >"$work/quick.json"
 hold
 lost=$(FLYWHEEL_INJECT=train.step=hold@15 submit lost "$work/quick.json")
-await 60 has_version lost 2
+await has_version lost 2
 batch=$(on 1 scontrol show job "$lost" -o | sed 's/.* BatchHost=\(node-[0-9]\).*/\1/')
 node=$(on 1 squeue -h -j "$lost" -o %N | xargs -n1 scontrol show hostnames | grep -v "$batch")
 link "${node#node-}" down
@@ -134,26 +114,23 @@ let_go
 # ---- told to stop as soon as it runs, most likely before its ranks do: queued again, not failed ----
 is_running() { [ "$(state_of "$1")" = RUNNING ]; }
 early=$(FLYWHEEL_INJECT=train.step=delay:100@* submit early "$work/single.json")
-await 60 is_running "$early"
+await is_running "$early"
 while is_running "$early"; do on 1 scancel --batch --signal=USR1 "$early" 2>/dev/null || true; done
-await 60 is_over "$early"
-[ "$(state_of "$early")" = COMPLETED ] || fail "the job that was told to stop early ended as $(state_of "$early")"
+ends_as "$early" COMPLETED
 [ "$(sha_of "$work/early")" = "$wanted" ] || fail "the job that was told to stop early has other bits"
 on 1 scontrol show job "$early" -o | grep -q " Restarts=[1-9]" || fail "the job that was told to stop early was not queued again"
 echo "ok: a signal before the first rank is kept"
 
 # ---- cancelled: its ranks save, as at any signal, but the job is not queued again ----
 gone=$(FLYWHEEL_INJECT=train.step=delay:300@* submit gone "$work/single.json")
-await 60 has_version gone 1
+await has_version gone 1
 on 1 scancel "$gone"
-await 60 is_over "$gone"
-[ "$(state_of "$gone")" = CANCELLED ] || fail "the job that was cancelled ended as $(state_of "$gone")"
-says "$work/gone/logs/slurm-$gone.log" "the job was cancelled: it is not queued again"
+ends_as "$gone" CANCELLED
+says "the job was cancelled: it is not queued again" "$(log_of gone)"
 echo "ok: a job that is cancelled stays so"
 
-await 90 is_over "$lost"
-[ "$(state_of "$lost")" = COMPLETED ] || fail "the job that lost a node early ended as $(state_of "$lost")"
-says "$work/lost/logs/slurm-$lost.log" "leaving: .* for rank 1 on $node: silent"
-says "$work/lost/logs/slurm-$lost.log" "resuming from version"
+ends_as "$lost" COMPLETED
+matches "leaving: .* for rank 1 on $node: silent" 1 "$(log_of lost)"
+says "resuming from version" "$(log_of lost)"
 [ "$(sha_of "$work/lost")" = "$wanted" ] || fail "the job that lost a node early has other bits"
 echo "ok: a job that loses a node before Slurm knows is queued again: the same bits"

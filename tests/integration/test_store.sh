@@ -84,7 +84,7 @@ done
 want 0 "$fixture" "$run" 0.1
 FLYWHEEL_INJECT=store.alias=stop "$store" alias "$run" set champion 6 >"$work/setter" 2>&1 &
 setter=$!
-await_stop $setter
+await is_stopped $setter
 want 0 "$store" gc "$run" --keep-last 1 --keep-best 0 --trash-minutes 0
 says "removed v000006"
 kill -CONT "$setter"
@@ -124,7 +124,7 @@ done
 before=$("$store" ls "$run" --json | grep -o '"version"' | wc -l)
 FLYWHEEL_INJECT=store.rename=stop "$fixture" "$run" 0.5 >"$work/frozen" 2>&1 &
 owner=$!
-await_stop $owner
+await is_stopped $owner
 want 1 "$store" gc "$run"
 says "process $owner"
 want 0 "$store" gc "$run" --force --keep-last 100

@@ -89,7 +89,7 @@ for point in train.step=stop@12:USR1:12 train.evaluate=stop@2:TERM:38; do
     run=$work/preempted-$signal
     FLYWHEEL_INJECT=$inject "$train" train "$config" --run "$run" -q >"$work/log" 2>&1 &
     pid=$!
-    await_stop $pid
+    await is_stopped $pid
     kill "-$signal" $pid
     kill -CONT $pid
     ends 75
@@ -151,7 +151,7 @@ same "$run"
 run=$work/second
 FLYWHEEL_INJECT=train.step=stop@5 "$train" train "$config" --run "$run" -q >"$work/first" 2>&1 &
 pid=$!
-await_stop $pid
+await is_stopped $pid
 want 1 "$train" train "$config" --run "$run" -q
 says "$pid"
 kill -CONT $pid

@@ -9,12 +9,6 @@ cleanup() {
 }
 trap cleanup EXIT
 
-sha_of() { # RUN: of its newest version's weights
-    local last
-    last=$(find "$1/checkpoints" -maxdepth 1 -name 'v*' | sort | tail -1)
-    sha256sum "$last/model.safetensors" | cut -c1-64
-}
-
 # ends CODE: pid does, with this exit code.
 ends() {
     local got=0
