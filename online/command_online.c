@@ -12,7 +12,7 @@ struct values {
 static const struct cm_opt opts[] = {
     TR_COMMON_OPTS(struct values, common),
     {"drain", 0, CM_OPT_FLAG, offsetof(struct values, drain), NULL,
-     "end once all feedback that is there was decided, instead of waiting for more"},
+     "end once all feedback that is there was decided, or is too little (min_entries)"},
     {"steal-lease", 0, CM_OPT_FLAG, offsetof(struct values, steal), NULL,
      "take the run directory over from a process that you know is gone"},
 };

@@ -5,10 +5,11 @@
 #include <string.h>
 
 static const char *const reason_name[OL_GATE_REASONS] = {
-    [OL_GATE_PASSED] = "passed",         [OL_GATE_NOTHING] = "nothing",
-    [OL_GATE_NOT_FINITE] = "not finite", [OL_GATE_UPDATE] = "update",
-    [OL_GATE_ACCURACY] = "accuracy",     [OL_GATE_RECALL] = "recall",
-    [OL_GATE_FEEDBACK] = "feedback",     [OL_GATE_ANCHOR] = "anchor",
+    [OL_GATE_PASSED] = "passed", [OL_GATE_NOTHING] = "nothing",
+    [OL_GATE_FEW] = "few",       [OL_GATE_NOT_FINITE] = "not finite",
+    [OL_GATE_UPDATE] = "update", [OL_GATE_ACCURACY] = "accuracy",
+    [OL_GATE_RECALL] = "recall", [OL_GATE_FEEDBACK] = "feedback",
+    [OL_GATE_ANCHOR] = "anchor",
 };
 
 const char *ol_gate_reason_name(enum ol_gate_reason reason)

@@ -46,6 +46,7 @@ struct ol_gate_case { /* borrowed: n images with what they are and what the two 
 enum ol_gate_reason {
     OL_GATE_PASSED,
     OL_GATE_NOTHING,    /* no entry to train on */
+    OL_GATE_FEW,        /* fewer than show anything */
     OL_GATE_NOT_FINITE, /* a loss, gradient or weight */
     OL_GATE_UPDATE,
     OL_GATE_ACCURACY,

@@ -254,6 +254,14 @@ static bool is_due(const struct ol_intake *self)
     return self->cfg->max_wait_s > 0 && waited >= self->cfg->max_wait_s;
 }
 
+/* Too few good entries decide nothing (gate.h), so they wait for others. Without any, the dead and
+ * the duplicates are accounted for; and who is at its quota can give no more. */
+static bool is_enough(const struct ol_intake *self)
+{
+    size_t good = self->batch.nimages;
+    return good == 0 || good >= (size_t)self->cfg->min_entries || is_held_back(self);
+}
+
 /* One turn against a Redis that is there. */
 static cm_status turn(struct ol_intake *self, bool drain, enum ol_intake_said *said)
 {
@@ -279,7 +287,13 @@ static cm_status turn(struct ol_intake *self, bool drain, enum ol_intake_said *s
     /* Without a time limit, a batch that quotas keep from filling up would be waited for for ever.
      */
     bool vain = dry && (drain || (self->cfg->max_wait_s <= 0 && is_held_back(self)));
-    *said = is_full(self) || is_due(self) || vain ? OL_INTAKE_FULL : OL_INTAKE_MORE;
+    if (is_full(self) || (is_enough(self) && (is_due(self) || vain))) {
+        *said = OL_INTAKE_FULL;
+    } else if (drain && dry) {
+        *said = OL_INTAKE_DRY;
+        cm_log_info("%zu good entries wait for others (online.min_entries %lld)",
+                    self->batch.nimages, (long long)self->cfg->min_entries);
+    }
     return CM_OK;
 }
 

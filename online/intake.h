@@ -36,7 +36,8 @@ cm_status ol_intake_begin(struct ol_intake *in, const struct ol_state *state);
 enum ol_intake_said {
     OL_INTAKE_MORE, /* call again */
     OL_INTAKE_FULL, /* take the batch */
-    OL_INTAKE_DRY,  /* drain only: nothing is left to read, and the batch is empty */
+    OL_INTAKE_DRY,  /* drain only: nothing is left to read, and the batch is empty, or has too few
+                       good entries (online.min_entries), which stay in Redis */
 };
 /* One turn: at most about three times poll_ms, a time-out of Redis, and the decoding of an image.
  * drain: close the batch once nothing is left, and fail when Redis is away for longer than

@@ -28,7 +28,10 @@ static const struct cm_key keys[] = {
     {"entries", CM_KEY_INT, AT(entries), "256", 1, 65536, NULL, "entries",
      "a batch is closed when it has so many good entries"},
     {"max_wait_s", CM_KEY_FLOAT, AT(max_wait_s), "60", 0, 1e7, NULL, "s",
-     "or so long after its first entry came; 0: only when it is full"},
+     "or so long after its first entry came, with min_entries or none; 0: only when it is full"},
+    {"min_entries", CM_KEY_INT, AT(min_entries), "5", 1, 65536, NULL, "entries",
+     "gate: fewer good entries make no champion and wait for others; 5 images of 5 put right "
+     "show something at one-sided 95 %, 4 of 4 do not"},
     {"drain_wait_s", CM_KEY_FLOAT, AT(drain_wait_s), "60", 0, 1e7, NULL, "s",
      "with --drain: how long Redis may be away before the program gives up"},
     {"quota", CM_KEY_INT, AT(quota), "0", 0, 65536, NULL, "entries",
@@ -103,6 +106,12 @@ cm_status ol_config_check(const struct ol_config *cfg, int64_t nholdout, int64_t
                        "Redis; keep at least %lld, or 0 for all",
                        (long long)cfg->keep_logs, (long long)cfg->keep_states,
                        (long long)cfg->keep_states - 1);
+    if (cfg->min_entries > cfg->entries || (cfg->quota && cfg->min_entries > cfg->quota))
+        return CM_FAIL(
+            CM_ECONFIG,
+            "online.min_entries: %lld, but a batch is full with %lld (online.entries) and "
+            "an operator gives it %lld (online.quota; 0: all)",
+            (long long)cfg->min_entries, (long long)cfg->entries, (long long)cfg->quota);
     int64_t least = ol_gate_least_holdout(cfg->margin);
     if (nholdout < least)
         return CM_FAIL(CM_ECONFIG,

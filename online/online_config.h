@@ -18,7 +18,7 @@ struct ol_config {
     int64_t redis_timeout_ms;
     int64_t poll_ms, scan_ms, retry_max_ms;
 
-    int64_t entries;
+    int64_t entries, min_entries;
     double max_wait_s, drain_wait_s;
     int64_t quota;
     int64_t max_image_kib, max_image_side;

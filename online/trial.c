@@ -180,6 +180,10 @@ cm_status ol_trial_run(struct ol_trial *t, const struct ol_batch *b, bool (*stop
         ol_gate_refuse(&t->verdict, OL_GATE_NOTHING, "no entry to train on");
         return CM_OK;
     }
+    if (b->nimages < (size_t)t->cfg->min_entries) {
+        ol_gate_refuse(&t->verdict, OL_GATE_FEW, "fewer good entries than online.min_entries");
+        return CM_OK;
+    }
     CM_TRY(ol_tuner_open(&t->tuner, t->session, t->cfg, &t->replay, b, t->champion));
     CM_TRY(ol_tuner_run(&t->tuner, stop, &finite));
     CM_TRY(cm_fault("online.trained"));

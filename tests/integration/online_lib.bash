@@ -75,7 +75,7 @@ cat >"$config" <<JSON
  "data": {"dataset": "synthetic:10:3000:32x32x3", "holdout": 400},
  "train": {"epochs": 6, "batch": 50, "lr": 0.02, "momentum": 0.9, "threads": 1, "eval_epochs": 0},
  "store": {"keep_last": 100},
- "online": {"redis": "unix:$socket", "entries": 64, "batch": 64, "epochs": 10, "lr": 0.01, "margin": 0.05,
+ "online": {"redis": "unix:$socket", "entries": 64, "min_entries": 1, "batch": 64, "epochs": 10, "lr": 0.01, "margin": 0.05,
             "recall_drop": 0.2, "poll_ms": 50, "retry_max_ms": 200}}
 JSON
 

@@ -23,6 +23,10 @@ for how in --drain --check; do # what start refuses, a check refuses
     says "hold out"
     want 2 "$online" online "$config" $how --set online.keep_logs=3
     says "at least 19, or 0"
+    want 2 "$online" online "$config" $how --set online.min_entries=65
+    says "a batch is full with 64"
+    want 2 "$online" online "$config" $how --set online.min_entries=9 --set online.quota=8
+    says "gives it 8"
     want 2 "$online" online "$config" $how --set online.redis=nowhere
     says "online.redis"
     want 2 "$online" online "$config" $how --set online.alias=latest
@@ -121,6 +125,20 @@ grep '"event":"prequential"' "$work/run/events.jsonl" | tail -1 | grep -q '"vers
     fail "the answer of version 5 was not judged"
 ledger_closes "$work/run"
 echo "ok: an answer is corrected by its id, and judges the version that gave it"
+
+# ---- too few entries ----
+champion=$("$store" alias "$work/run" get champion --json)
+want 0 "$online" feedback push --label 3 --operator dan "$work/images/plain000172.png" "$work/images/plain000173.png"
+want 0 "$online" online "$config" --drain --set online.min_entries=3
+says "2 good entries wait for others"
+[ $(($(stat_of "$work/run" added) - $(stat_of "$work/run" read))) = 2 ] || fail "entries that wait were accounted for"
+bad label nosuch image abc
+cli XADD fw:feedback:dan '*' label nosuch image abc >/dev/null
+want 0 "$online" online "$config" --drain --set online.min_entries=3 --set online.quota=3
+says "refused: fewer good entries than online.min_entries"
+[ "$champion" = "$("$store" alias "$work/run" get champion --json)" ] || fail "two entries made a champion"
+ledger_closes "$work/run"
+echo "ok: two entries wait, and make no champion"
 
 # ---- another lease, and being told to stop ----
 "$online" online "$config" >"$work/loop.log" 2>&1 &

@@ -40,6 +40,7 @@ static int setup(void **state)
     read_config(&w->cfg);
     snprintf(w->cfg.redis, sizeof w->cfg.redis, "%s", w->redis->address);
     w->cfg.entries = 64;
+    w->cfg.min_entries = 1;
     w->cfg.poll_ms = 20;
     w->cfg.retry_max_ms = 100;
     expect_ok(nn_spec_load(&w->spec, "zoo:lenet"));
@@ -252,6 +253,55 @@ static void test_time_closes_a_batch(void **state)
     expect_ok(ol_intake_begin(w->in, &w->state));
     assert_int_equal(turn(w, false, 500), OL_INTAKE_FULL);
     assert_int_equal(ol_intake_pending(w->in), 3);
+}
+
+static void push_garbage(struct world *w, const char *who)
+{
+    char key[WI_KEY];
+    const struct cm_redis_value *v;
+    assert_true(wi_key_feedback(key, who));
+    expect_ok(
+        cm_redis_call(w->redis->redis, &v, "XADD", key, "*", "label", "3", "image", "x", NULL));
+}
+
+/* Neither time nor draining closes a batch that could show nothing; without a good entry there is
+ * nothing to wait for. */
+static void test_few_good_entries_wait(void **state)
+{
+    struct world *w = *state;
+    struct ol_batch b;
+    w->cfg.min_entries = 3;
+    w->cfg.max_wait_s = 1e-9;
+    push_garbage(w, "ann");
+    drain_batch(w, &b);
+    assert_int_equal(count_of(&b, "ann", OL_DEAD), 1);
+    commit(w, &b);
+    push(w, "ann", 0, 2);
+    push_garbage(w, "ann");
+    expect_ok(ol_intake_begin(w->in, &w->state));
+    turn_until_pending(w, 3);
+    assert_int_equal(turn(w, true, 500), OL_INTAKE_DRY);
+    expect_ok(ol_intake_begin(w->in, &w->state)); /* they are read again */
+    push(w, "bob", 2, 1);
+    assert_int_equal(turn(w, false, 500), OL_INTAKE_FULL);
+    ol_intake_take(w->in, &b);
+    assert_int_equal(count_of(&b, "ann", OL_TRAINED), 2);
+    assert_int_equal(count_of(&b, "bob", OL_TRAINED), 1);
+    ol_batch_release(&b);
+}
+
+/* An operator at its quota with garbage among it cannot bring what is missing. */
+static void test_a_quota_does_not_wait_for_ever(void **state)
+{
+    struct world *w = *state;
+    struct ol_batch b;
+    w->cfg.min_entries = w->cfg.quota = 3;
+    push(w, "ann", 0, 2);
+    push_garbage(w, "ann");
+    push(w, "ann", 2, 5);
+    drain_batch(w, &b);
+    assert_int_equal(b.nimages, 2);
+    ol_batch_release(&b);
 }
 
 /* What judges candidates is not trained on, however it is labelled. */
@@ -727,6 +777,8 @@ int main(void)
         WORLD(test_slices_change_nothing),
         WORLD(test_quota),
         WORLD(test_time_closes_a_batch),
+        WORLD(test_few_good_entries_wait),
+        WORLD(test_a_quota_does_not_wait_for_ever),
         WORLD(test_holdout_is_barred),
         WORLD(test_refused_may_be_said_again),
         WORLD(test_trims_behind_a_commit),
