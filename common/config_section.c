@@ -253,19 +253,14 @@ cm_status cm_config_print(const struct cm_config *cfg, const struct cm_section *
                           size_t n)
 {
     cm_status st;
-    char *text = NULL;
-    size_t length;
     struct cm_jw w = {.indent = 2};
     cm_jw_begin(&w, NULL, '{');
     cm_jw_i64(&w, "schema", 1);
     for (size_t i = 0; i < n; i++)
         CM_GOTO(st, write_resolved(&w, cfg, sections[i]), out);
     cm_jw_end(&w);
-    CM_GOTO(st, cm_jw_take(&w, &text, &length), out);
-    if (puts(text) == EOF || fflush(stdout) != 0)
-        st = CM_FAIL_ERRNO("cannot write to stdout");
+    st = cm_jw_print(&w);
 out:
-    cm_free(&text);
     cm_jw_release(&w);
     return st;
 }

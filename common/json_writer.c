@@ -257,9 +257,10 @@ cm_status cm_jw_print(struct cm_jw *w)
     char *text;
     size_t n;
     CM_TRY(cm_jw_take(w, &text, &n));
-    puts(text);
+    bool written = puts(text) != EOF && fflush(stdout) == 0;
+    cm_status st = written ? CM_OK : CM_FAIL_ERRNO("standard output");
     cm_free(&text);
-    return CM_OK;
+    return st;
 }
 
 void cm_jw_release(struct cm_jw *w)
