@@ -59,6 +59,9 @@ int nn_device_driver_version(const struct nn_device *device);
 /* urgent: its work goes before that of other lanes (communication). The name is for messages. */
 CM_MUST_CHECK cm_status nn_device_lane_open(struct nn_device *device, struct ln_lane **out,
                                             const char *name, bool urgent);
+/* The first fault of its tasks since the last question, or sync: without waiting for the work that
+ * they enqueued. */
+CM_MUST_CHECK cm_status nn_device_lane_fault(struct ln_lane *lane);
 CM_MUST_CHECK cm_status nn_device_event_open(struct nn_device *device, struct ln_event **out);
 /* An event that can also be asked for the seconds between it and another, once both happened. */
 CM_MUST_CHECK cm_status nn_device_timer_open(struct nn_device *device, struct ln_event **out);

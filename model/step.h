@@ -1,7 +1,8 @@
 /* The values of one training step, in one struct that lives where the step computes. On a device
  * the host only copies `in` before the step and fetches `out` when it has time: learning rates,
  * loss scale, the verdict on NaN and the factor on the gradient never wait for it, and a captured
- * step can be launched again, since the struct's address is all that it knows.
+ * step can be launched again, since the struct's address is all that it knows. Once stopped, steps
+ * that were begun meanwhile change nothing: the one that stopped can be computed again.
  *
  *   in (host) ─► input … backward ─► sums over ranks ─► nn_step_decide ─► update ─► out (host) */
 #ifndef MODEL_STEP_H
@@ -102,7 +103,8 @@ CM_HD void nn_step_decide(struct nn_step_values *v, const struct nn_step_rule *r
     if (!finite && (!isfinite(sum[0]) || nn_step_loss_scale(v) <= 1))
         v->state.stopped = 1;
     v->out.skip = !finite || v->state.stopped;
-    nn_step_adapt_scale(&v->state, finite);
+    if (!v->state.stopped)
+        nn_step_adapt_scale(&v->state, finite);
 }
 
 #endif

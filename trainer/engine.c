@@ -340,15 +340,20 @@ static void enqueue_update(struct tr_engine *self)
         ln_lane_run(self->lanes[op % self->nlanes].run, task_prepare, self, op, 0);
 }
 
-static cm_status step_on_host(struct tr_engine *e, double lr, uint32_t raise,
-                              struct tr_outcome *outcome)
+static void begin_on_host(struct tr_engine *e, int turn)
 {
+    ar_step_begin(e->cfg.group, e->begun[turn].step);
     tr_engine_enqueue_forward(e);
     tr_engine_enqueue_backward(e);
+}
+
+static cm_status end_on_host(struct tr_engine *e, int turn, struct tr_outcome *outcome)
+{
+    const struct tr_begun *b = &e->begun[turn];
     cm_status own = tr_engine_sync_lanes(e);
     if (own == CM_ETIMEDOUT)
         return own; /* lanes still write what would be summed: only leaving is left */
-    struct ar_tail tail = local_tail(e, own == CM_OK ? raise : raise | TR_BIT_FAILED);
+    struct ar_tail tail = local_tail(e, own == CM_OK ? b->raise : b->raise | TR_BIT_FAILED);
     CM_TRY(ar_step_end(e->cfg.group, &tail));
     if (tail.bits & TR_BIT_FAILED)
         return ar_group_agree(e->cfg.group, own, "computing a step");
@@ -358,13 +363,13 @@ static cm_status step_on_host(struct tr_engine *e, double lr, uint32_t raise,
                                    .correct = (int64_t)tail.sum[SUM_CORRECT],
                                    .count = (int64_t)count,
                                    .bits = tail.bits,
-                                   .lr = lr};
-    CM_TRY(tr_gradient_check(e, outcome->loss));
+                                   .lr = b->lr};
+    CM_TRY(tr_gradient_check(e, b->step, outcome->loss));
     e->update = (struct tr_update){
-        .lr = lr,
+        .lr = b->lr,
         .scale = tr_gradient_scale(e, count, &outcome->grad_norm),
-        .epoch = (double)e->step / (double)tr_order_steps_per_epoch(&e->order),
-        .step = e->step,
+        .epoch = (double)b->step / (double)tr_order_steps_per_epoch(&e->order),
+        .step = b->step,
     };
     tr_gradient_statistics(e, count);
     enqueue_update(e);
@@ -379,23 +384,60 @@ const struct tr_engine_place tr_engine_host = {.lane_open = open_thread,
                                                .fill = fill_on_host,
                                                .add = add_on_host,
                                                .bucket = sum_bucket,
-                                               .step = step_on_host,
+                                               .begin = begin_on_host,
+                                               .end = end_on_host,
                                                .look_ahead = look_ahead_on_host,
                                                .prepare = prepare_all,
                                                .fetch = fetch_nothing};
 
 /* ---- anywhere ---- */
 
+int tr_engine_ahead(const struct tr_engine *e)
+{
+    return e->timing ? 1 : e->ahead;
+}
+
+int tr_engine_begun(const struct tr_engine *e)
+{
+    return e->nbegun;
+}
+
+void tr_engine_enqueue(struct tr_engine *e, int turn)
+{
+    e->step = e->begun[turn].step;
+    e->slice = tr_order_slice(&e->order, e->step);
+    e->place->begin(e, turn);
+}
+
+void tr_engine_begin(struct tr_engine *e, int64_t step, double lr, uint32_t raise)
+{
+    int turn = (e->oldest + e->nbegun++) % TR_AHEAD;
+    e->begun[turn] =
+        (struct tr_begun){.step = step, .lr = lr, .raise = raise, .began_ns = cm_now_ns()};
+    if (e->timing)
+        memset(e->times, 0, ((size_t)nn_plan_nops(e->plan) + TR_TIMES_EXTRA) * sizeof *e->times);
+    tr_engine_enqueue(e, turn);
+}
+
+cm_status tr_engine_end(struct tr_engine *e, struct tr_outcome *outcome)
+{
+    const struct tr_begun *b = &e->begun[e->oldest];
+    cm_status st = e->place->end(e, e->oldest, outcome);
+    int64_t now_ns = cm_now_ns(), from_ns = b->began_ns > e->ended_ns ? b->began_ns : e->ended_ns;
+    if (st != CM_OK) {
+        e->nbegun = 0;
+        return st;
+    }
+    outcome->seconds = (double)(now_ns - from_ns) * 1e-9;
+    e->ended_ns = now_ns;
+    e->oldest = (e->oldest + 1) % TR_AHEAD;
+    e->nbegun--;
+    return CM_OK;
+}
+
 cm_status tr_engine_step(struct tr_engine *e, int64_t step, double lr, uint32_t raise,
                          struct tr_outcome *outcome)
 {
-    int64_t began = cm_now_ns();
-    e->step = step;
-    e->slice = tr_order_slice(&e->order, step);
-    if (e->timing)
-        memset(e->times, 0, ((size_t)nn_plan_nops(e->plan) + TR_TIMES_EXTRA) * sizeof *e->times);
-    ar_step_begin(e->cfg.group, step);
-    CM_TRY(e->place->step(e, lr, raise, outcome));
-    outcome->seconds = (double)(cm_now_ns() - began) * 1e-9;
-    return CM_OK;
+    tr_engine_begin(e, step, lr, raise);
+    return tr_engine_end(e, outcome);
 }

@@ -10,7 +10,10 @@
  * over all V shards, so neither the number of ranks nor that of lanes changes a bit.
  *
  * On a device (engine_device.c) the lanes are streams, the arenas lie there, and the host's copies
- * of weights and optimiser are those of the last tr_engine_fetch or tr_engine_prepare. */
+ * of weights and optimiser are those of the last tr_engine_fetch or tr_engine_prepare. A device
+ * that computes without the host is given its next step while it is at one:
+ *
+ *   begin 0  begin 1  end 0  begin 2  end 1  begin 3  end 2 …      never idle; the same bits */
 #ifndef TRAINER_ENGINE_H
 #define TRAINER_ENGINE_H
 
@@ -73,6 +76,7 @@ struct tr_engine; /* one thread at a time */
  * is collective, and fails on all ranks or on none: rank 0 chooses the library's engines for all.
  */
 CM_MUST_CHECK cm_status tr_engine_open(struct tr_engine **out, const struct tr_engine_config *cfg);
+/* Ends what is under way. NULL is fine. */
 void tr_engine_close(struct tr_engine **e);
 
 float *tr_engine_weights(struct tr_engine *e); /* layout->ntotal floats */
@@ -111,16 +115,30 @@ struct tr_outcome {
         grad_norm; /* of the gradient that was applied, before clipping; NaN when clipping is off */
     uint32_t bits; /* control word: what any rank raised */
     double lr;
-    double seconds;               /* of this rank */
+    double seconds; /* of this rank: from its begin, or the end of the step before, to its end */
     struct nn_step_state scaling; /* zeros without fp16 */
 };
 
-/* Runs step number `step` (0-based, of the whole run) at learning rate lr. raise: control bits of
- * this rank. Collective. A loss or gradient that is not finite: CM_ENUMERIC on all ranks in the
- * same step; it names the tensor where it began: a weight, else a batch statistic, as forward meets
- * them; else a gradient, as backward does. A rank that cannot do its part: its own fault there,
- * CM_EPEER on the others. Weights and optimiser are then as before the step. After CM_ETIMEDOUT and
- * faults of the group the job can only be left. */
+/* Steps that may be under way at once, at most TR_AHEAD, the same on all ranks: on a device with
+ * one rank as many as model.ahead says; elsewhere 1, for the host has a part in the step. */
+int tr_engine_ahead(const struct tr_engine *e);
+int tr_engine_begun(const struct tr_engine *e); /* of them are under way */
+
+/* Begins step number `step` (0-based, of the whole run) at learning rate lr: enqueues it, and never
+ * waits; fewer than tr_engine_ahead are under way. raise: control bits of this rank. What fails,
+ * its end tells. As long as a step is under way, the state may not be read or written: only
+ * begin, end and close. All ranks begin and end the same steps in the same order. */
+void tr_engine_begin(struct tr_engine *e, int64_t step, double lr, uint32_t raise);
+
+/* Waits for the oldest step that is under way. Collective. A loss or gradient that is not finite:
+ * CM_ENUMERIC on all ranks in the same step; it names the tensor where it began: a weight, else a
+ * batch statistic, as forward meets them; else a gradient, as backward does. A rank that cannot do
+ * its part: its own fault there, CM_EPEER on the others. Weights and optimiser are then as before
+ * the step, and the one begun behind it is forgotten: it has updated nothing. After CM_ETIMEDOUT
+ * and faults of the group the job can only be left. */
+CM_MUST_CHECK cm_status tr_engine_end(struct tr_engine *e, struct tr_outcome *outcome);
+
+/* The two in a row, for who looks at each step; none is under way. */
 CM_MUST_CHECK cm_status tr_engine_step(struct tr_engine *e, int64_t step, double lr, uint32_t raise,
                                        struct tr_outcome *outcome);
 
@@ -132,16 +150,17 @@ CM_MUST_CHECK cm_status tr_engine_look_ahead(struct tr_engine *e, double keep);
  * where to look when a finite loss jumps. */
 const char *tr_engine_steepest(struct tr_engine *e);
 
-/* Seconds of the last step that its sums over ranks took on this rank, whatever made them: moving
- * and adding (NCCL's with its wait for ranks that come later), and how long the step waited for
- * that after its own work. */
+/* Seconds of the step ended last that its sums over ranks took on this rank, whatever made them:
+ * moving and adding (NCCL's with its wait for ranks that come later), and how long the step waited
+ * for that after its own work. */
 struct tr_sum_times {
     double busy_s, exposed_s;
 };
 struct tr_sum_times tr_engine_sum_times(const struct tr_engine *e);
 
 /* Seconds of the last step by op, summed over this rank's shards, when timing is on (flywheel bench
- * train) and there is one lane. On a device each is waited for, which takes longer than a step. */
+ * train) and there is one lane. On a device each is waited for, which takes longer than a step: one
+ * step at a time. */
 struct tr_op_time {
     double forward_s, backward_s;
 };

@@ -1,12 +1,16 @@
-/* A step on a device. The host copies the step's numbers in, enqueues everything behind them and
- * waits once, for the numbers that come out: whether the sums are finite, how far they carry and
- * the update are the device's (step.h).
+/* A step on a device. The host copies the step's numbers in, enqueues everything behind them, and
+ * waits for the event at its end: whether the sums are finite, how far they carry and the update
+ * are the device's (step.h).
  *
- *   one rank       in ─► [draw … backward ─► results ─► decide ─► update ─► prepare] ─► out
+ *   one rank       in ─► [draw … backward ─► results ─► decide ─► update ─► prepare] ─► out, ended
  *                         captured at the second step of its size, then launched as one graph
  *   several        in ─► draw … backward ─► results ──┐            ┌─► decide … prepare ─► out
  *   down                 buckets, pinned ─► reducer   │            │
  *   up                                      └► uploaded, one by one┘
+ *
+ * With one rank the host enqueues the next step before it waits for this one's end. What the two
+ * exchange with the host lies apart (turns); all else on the device they use one after the other,
+ * for each begins and ends on lane 0.
  *
  * Between ranks buckets go from GPU to GPU (transport "nccl", engine_nccl.h), and the host waits in
  * the middle for the word of all that each did its part. With "cuda+mpi" they go through pinned
@@ -129,25 +133,23 @@ static cm_status send(struct tr_engine *self, void *dst, const void *src, size_t
 /* Where the caller draws: rows by the caller, looks and labels by the host. */
 static cm_status send_drawn(struct tr_engine *self, int shard)
 {
-    struct tr_device_part *part = self->part;
+    const struct tr_device_turn *t = self->part->now;
     const struct tr_shard *s = &self->shards[shard];
     uint32_t first, count;
-    size_t at = (size_t)shard * part->largest;
+    size_t at = (size_t)shard * self->part->largest;
     tr_shard_range(self->slice.n, self->all_shards, (uint32_t)(self->first_shard + shard), &first,
                    &count);
-    self->cfg.draw(self->cfg.draw_ctx, self->step, self->slice.first + first, count,
-                   part->rows + at);
+    self->cfg.draw(self->cfg.draw_ctx, self->step, self->slice.first + first, count, t->rows + at);
     for (size_t i = at; i < at + count; i++) {
-        if (part->rows[i] >= self->cfg.samples.nrows)
-            return CM_FAIL(CM_EINVAL, "drawn: image %u of %u", part->rows[i],
-                           self->cfg.samples.nrows);
-        part->row_labels[i] = self->cfg.samples.labels[part->rows[i]];
-        part->augment[i] =
-            tr_augment(self->cfg.train, self->slice.epoch, part->rows[i], self->cfg.spec->input.h);
+        if (t->rows[i] >= self->cfg.samples.nrows)
+            return CM_FAIL(CM_EINVAL, "drawn: image %u of %u", t->rows[i], self->cfg.samples.nrows);
+        t->row_labels[i] = self->cfg.samples.labels[t->rows[i]];
+        t->augment[i] =
+            tr_augment(self->cfg.train, self->slice.epoch, t->rows[i], self->cfg.spec->input.h);
     }
-    CM_TRY(send(self, s->rows, part->rows + at, count * sizeof *s->rows));
-    CM_TRY(send(self, s->labels, part->row_labels + at, count * sizeof *s->labels));
-    return send(self, s->augment, part->augment + at, count * sizeof *s->augment);
+    CM_TRY(send(self, s->rows, t->rows + at, count * sizeof *s->rows));
+    CM_TRY(send(self, s->labels, t->row_labels + at, count * sizeof *s->labels));
+    return send(self, s->augment, t->augment + at, count * sizeof *s->augment);
 }
 
 static cm_status task_send(void *ctx, int64_t unused, int64_t unused_too)
@@ -156,14 +158,14 @@ static cm_status task_send(void *ctx, int64_t unused, int64_t unused_too)
     (void)unused_too;
     struct tr_engine *self = ctx;
     struct tr_device_part *part = self->part;
-    struct nn_step_in *in = &part->exchange->values.in;
+    const struct tr_device_turn *t = part->now;
+    struct nn_step_in *in = &t->exchange->values.in;
     *in = (struct nn_step_in){
         .step = self->step, .epoch = self->slice.epoch, .first = self->slice.first};
     for (int i = 0; i < part->nspans; i++)
-        part->host_coefficients[i] =
-            tr_optimizer_coefficients(self->optimizer, (size_t)i, &self->update);
+        t->coefficients[i] = tr_optimizer_coefficients(self->optimizer, (size_t)i, &self->update);
     CM_TRY(send(self, &part->values->in, in, sizeof *in));
-    CM_TRY(send(self, part->coefficients, part->host_coefficients,
+    CM_TRY(send(self, part->coefficients, t->coefficients,
                 (size_t)part->nspans * sizeof *part->coefficients));
     for (int s = 0; s < self->nshards && self->cfg.draw; s++)
         CM_TRY(send_drawn(self, s));
@@ -252,9 +254,27 @@ static cm_status task_end(void *ctx, int64_t unused, int64_t unused_too)
         CM_TRY(nn_device_statistics(device, lane, &statistics));
     for (int op = 0; op < nn_plan_nops(self->plan); op++)
         CM_TRY(nn_plan_prepare(self->plan, op, lane, self->lane_weights));
-    CM_TRY(
-        nn_device_copy(device, lane, &part->exchange->values, part->values, sizeof *part->values));
     return tr_engine_note_time(self, lane, nn_plan_nops(self->plan) + 3, true, began);
+}
+
+static cm_status task_out(void *ctx, int64_t unused, int64_t unused_too)
+{
+    (void)unused;
+    (void)unused_too;
+    struct tr_engine *self = ctx;
+    const struct tr_device_part *part = self->part;
+    return send(self, &part->now->exchange->values, part->values, sizeof *part->values);
+}
+
+/* What could not be enqueued, on any lane. */
+static cm_status take_fault(struct tr_engine *self)
+{
+    cm_status st = CM_OK;
+    for (int i = 0; i < self->nlanes; i++) {
+        cm_status lane = nn_device_lane_fault(self->lanes[i].run);
+        st = st == CM_OK ? lane : st;
+    }
+    return st;
 }
 
 /* ---- several ranks ---- */
@@ -264,7 +284,7 @@ static cm_status task_sums_to_host(void *ctx, int64_t unused, int64_t unused_too
     (void)unused;
     (void)unused_too;
     struct tr_engine *self = ctx;
-    struct tr_exchange *exchange = self->part->exchange;
+    struct tr_exchange *exchange = self->part->now->exchange;
     return send(self, exchange->sum, self->part->sum, sizeof exchange->sum);
 }
 
@@ -273,7 +293,7 @@ static cm_status task_sums_back(void *ctx, int64_t unused, int64_t unused_too)
     (void)unused;
     (void)unused_too;
     struct tr_engine *self = ctx;
-    const struct tr_exchange *exchange = self->part->exchange;
+    const struct tr_exchange *exchange = self->part->now->exchange;
     return send(self, self->part->sum, exchange->sum, sizeof exchange->sum);
 }
 
@@ -288,7 +308,7 @@ static cm_status await_sums(struct tr_engine *self)
 /* own: what this rank's lanes say. */
 static cm_status sum_over_ranks(struct tr_engine *self, cm_status own, uint32_t *bits)
 {
-    struct tr_exchange *exchange = self->part->exchange;
+    struct tr_exchange *exchange = self->part->now->exchange;
     struct ar_tail tail = {.bits = own == CM_OK ? *bits : *bits | TR_BIT_FAILED};
     memcpy(tail.sum, exchange->sum, sizeof exchange->sum);
     CM_TRY(ar_step_end(self->cfg.group, &tail));
@@ -301,27 +321,40 @@ static cm_status sum_over_ranks(struct tr_engine *self, cm_status own, uint32_t 
     return CM_OK;
 }
 
-/* ---- a step ---- */
+static void begin_with_host(struct tr_engine *self)
+{
+    enqueue_sums(self);
+    ln_lane_run(self->lanes[0].run, task_sums_to_host, self, 0, 0);
+}
 
-/* Nothing is updated before every lane has said that it did its part. */
-static cm_status run_enqueued(struct tr_engine *self, uint32_t *bits)
+/* Nothing is updated before every lane of every rank has said that it did its part. */
+static cm_status end_with_host(struct tr_engine *self, uint32_t *bits)
 {
     struct ln_lane *lane0 = self->lanes[0].run;
-    enqueue_sums(self);
-    if (!alone(self))
-        ln_lane_run(lane0, task_sums_to_host, self, 0, 0);
     cm_status own = tr_engine_sync_lanes(self);
     if (self->part->nccl)
         own = own == CM_OK ? tr_nccl_enqueued(self->part->nccl) : own;
-    else if (!alone(self)) {
+    else {
         cm_status down = ln_lane_sync(self->part->down, cm_deadline_in_ms(STEP_TIMEOUT_MS));
         own = own == CM_OK ? down : own;
     }
     if (own == CM_ETIMEDOUT)
         return own;
-    CM_TRY(alone(self) ? own : sum_over_ranks(self, own, bits));
+    CM_TRY(sum_over_ranks(self, own, bits));
     ln_lane_run(lane0, task_end, self, 0, 0);
+    ln_lane_run(lane0, task_out, self, 0, 0);
     return tr_engine_sync_lanes(self);
+}
+
+/* ---- one rank ---- */
+
+/* Nothing is updated unless all before it could be enqueued. */
+static cm_status enqueue_plain(struct tr_engine *self)
+{
+    enqueue_sums(self);
+    CM_TRY(take_fault(self));
+    ln_lane_run(self->lanes[0].run, task_end, self, 0, 0);
+    return CM_OK;
 }
 
 /* What is enqueued in between is not run. A fault in it drops the capture. */
@@ -333,7 +366,7 @@ static cm_status capture(struct tr_engine *self, struct nn_graph **out)
     enqueue_sums(self);
     ln_lane_run(lane0, task_end, self, 0, 0);
     cm_status end = nn_device_capture_end(device, lane0, out);
-    cm_status lanes = tr_engine_sync_lanes(self);
+    cm_status lanes = take_fault(self);
     if (lanes != CM_OK || end != CM_OK)
         nn_device_graph_close(device, out);
     return lanes != CM_OK ? lanes : end;
@@ -362,22 +395,68 @@ static bool have_graph(struct tr_engine *self, struct tr_captured *c)
 }
 
 /* The first step of a size runs as it is enqueued: libraries may load what a capture forbids. */
-static cm_status run_alone(struct tr_engine *self)
+static cm_status enqueue_alone(struct tr_engine *self)
 {
     struct tr_device_part *part = self->part;
     struct tr_captured *c = part->captured;
-    uint32_t unused = 0;
     while (c < part->captured + TR_CAPTURED - 1 && c->n != 0 && c->n != self->slice.n)
         c++;
     if (part->graphs == TR_GRAPHS_ON && !self->timing && c->n == self->slice.n &&
         have_graph(self, c)) {
         ln_lane_run(self->lanes[0].run, task_launch, self, c - part->captured, 0);
-        return tr_engine_sync_lanes(self);
+        return CM_OK;
     }
-    CM_TRY(run_enqueued(self, &unused));
+    CM_TRY(enqueue_plain(self));
     if (c->n == 0)
         c->n = self->slice.n;
     return CM_OK;
+}
+
+static cm_status enqueue_without_host(struct tr_engine *self)
+{
+    struct ln_lane *lane0 = self->lanes[0].run;
+    CM_TRY(take_fault(self)); /* of sending the step's numbers in */
+    CM_TRY(enqueue_alone(self));
+    ln_lane_run(lane0, task_out, self, 0, 0);
+    ln_lane_record(lane0, self->part->now->ended);
+    return take_fault(self);
+}
+
+/* Until the step is through; one that could not be enqueued has updated nothing. */
+static cm_status await_end(struct tr_engine *self, const struct tr_device_turn *t)
+{
+    if (t->failed == CM_OK)
+        return ln_event_sync(t->ended, cm_deadline_in_ms(STEP_TIMEOUT_MS));
+    CM_TRY(tr_engine_sync_lanes(self)); /* what there is of it, and the step before it */
+    cm_error_restore(&t->why);
+    return t->failed;
+}
+
+/* ---- a step ---- */
+
+static void begin(struct tr_engine *self, int turn)
+{
+    struct tr_device_part *part = self->part;
+    struct tr_device_turn *t = &part->turn[turn];
+    const struct tr_device_turn *before = &part->turn[(turn + TR_AHEAD - 1) % TR_AHEAD];
+    if (self->nbegun > 1 && before->failed != CM_OK)
+        return; /* it is forgotten with the step before it */
+    self->update = (struct tr_update){
+        .lr = self->begun[turn].lr,
+        .epoch = (double)self->step / (double)tr_order_steps_per_epoch(&self->order),
+        .step = self->step,
+    };
+    part->now = t;
+    part->fetched = false;
+    t->failed = CM_OK;
+    ar_step_begin(self->cfg.group, self->step);
+    ln_lane_run(self->lanes[0].run, task_send, self, 0, 0);
+    if (!alone(self))
+        begin_with_host(self);
+    else
+        t->failed = enqueue_without_host(self);
+    if (t->failed != CM_OK)
+        cm_error_save(&t->why);
 }
 
 static cm_status fetch(struct tr_engine *self)
@@ -399,39 +478,47 @@ static cm_status fetch(struct tr_engine *self)
     return CM_OK;
 }
 
-/* A step was left out: fp16 does so while its scale is too large, else the run went wrong. */
-static cm_status heed_skip(struct tr_engine *self, double loss)
+/* The step behind the one that stopped has its own gradients where those were: once it is through,
+ * the stopped one is computed again, from the same weights, and again updates nothing. */
+static cm_status compute_again(struct tr_engine *self, int turn)
 {
-    if (!self->scaling.stopped)
-        return CM_OK;
-    CM_TRY(fetch(self));
-    CM_TRY(tr_gradient_check(self, loss));
-    return CM_FAIL(CM_ENUMERIC, "step %lld: a sum is not finite, though each tensor is",
-                   (long long)self->step);
+    for (int i = 1; i < self->nbegun; i++)
+        CM_TRY(await_end(self, &self->part->turn[(turn + i) % TR_AHEAD]));
+    tr_engine_enqueue(self, turn);
+    return await_end(self, &self->part->turn[turn]);
 }
 
-static cm_status step_on_device(struct tr_engine *self, double lr, uint32_t raise,
-                                struct tr_outcome *outcome)
+/* A step was left out: fp16 does so while its scale is too large, else the run went wrong. */
+static cm_status heed_skip(struct tr_engine *self, int turn, double loss)
 {
-    const struct nn_step_values *values = &self->part->exchange->values;
-    self->update = (struct tr_update){
-        .lr = lr,
-        .epoch = (double)self->step / (double)tr_order_steps_per_epoch(&self->order),
-        .step = self->step,
-    };
-    ln_lane_run(self->lanes[0].run, task_send, self, 0, 0);
-    self->part->fetched = false;
-    CM_TRY(alone(self) ? run_alone(self) : run_enqueued(self, &raise));
+    int64_t step = self->begun[turn].step;
+    if (!self->scaling.stopped)
+        return CM_OK;
+    if (self->nbegun > 1)
+        CM_TRY(compute_again(self, turn));
+    CM_TRY(fetch(self));
+    CM_TRY(tr_gradient_check(self, step, loss));
+    return CM_FAIL(CM_ENUMERIC, "step %lld: a sum is not finite, though each tensor is",
+                   (long long)step);
+}
+
+static cm_status end(struct tr_engine *self, int turn, struct tr_outcome *outcome)
+{
+    const struct tr_begun *b = &self->begun[turn];
+    const struct tr_device_turn *t = &self->part->turn[turn];
+    const struct nn_step_values *values = &t->exchange->values;
+    uint32_t bits = b->raise;
+    CM_TRY(alone(self) ? await_end(self, t) : end_with_host(self, &bits));
     self->scaling = values->state;
     *outcome = (struct tr_outcome){.loss = values->out.loss,
                                    .correct = values->out.correct,
                                    .count = values->out.count,
                                    .grad_norm = self->cfg.train->clip_norm > 0 ? values->out.norm
                                                                                : (double)NAN,
-                                   .bits = raise,
-                                   .lr = lr,
+                                   .bits = bits,
+                                   .lr = b->lr,
                                    .scaling = values->state};
-    return values->out.skip ? heed_skip(self, values->out.loss) : CM_OK;
+    return values->out.skip ? heed_skip(self, turn, values->out.loss) : CM_OK;
 }
 
 static cm_status prepare(struct tr_engine *self)
@@ -440,7 +527,7 @@ static cm_status prepare(struct tr_engine *self)
     struct nn_device *device = self->cfg.device;
     const struct nn_layout *layout = self->cfg.layout;
     bool scaled = nn_plan_dtype(self->plan) == NN_F16;
-    struct nn_step_values *values = &part->exchange->values;
+    struct nn_step_values *values = &part->turn[0].exchange->values;
     self->scaling.stopped = 0;
     if (!scaled)
         self->scaling = (struct nn_step_state){0};
@@ -479,7 +566,8 @@ const struct tr_engine_place tr_engine_device = {.lane_open = open_lane,
                                                  .fill = fill,
                                                  .add = add,
                                                  .bucket = bucket,
-                                                 .step = step_on_device,
+                                                 .begin = begin,
+                                                 .end = end,
                                                  .look_ahead = look_ahead,
                                                  .prepare = prepare,
                                                  .fetch = fetch};

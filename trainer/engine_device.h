@@ -8,11 +8,24 @@
 #include "trainer/engine_nccl.h"
 #include "trainer/engine_private.h"
 
-/* What a step exchanges with the host; pinned. Written by the host while the lanes are idle, and by
- * a lane's copies, which the host waits for. */
+/* What a step exchanges with the host. */
 struct tr_exchange {
     struct nn_step_values values; /* in: to the device; all of it: back */
     double sum[3];                /* loss, correct, images: of this rank, then of all */
+};
+
+/* What a step under way has of its own. Pinned: the host writes it before the step begins, and
+ * reads it when `ended` has happened. */
+struct tr_device_turn {
+    struct tr_exchange *exchange;
+    struct nn_coefficients *coefficients; /* by span */
+    /* where the caller draws: the rank's samples, a shard's at multiples of `largest` */
+    uint32_t *rows;
+    int32_t *row_labels;
+    struct nn_augment *augment;
+    struct ln_event *ended;
+    cm_status failed; /* to be enqueued, and why */
+    struct cm_error why;
 };
 
 /* A step that was captured, for slices of n images. */
@@ -41,14 +54,8 @@ struct tr_device_part {
     struct nn_muon_work *muon; /* NULL: no span is Muon's */
     float *average;            /* look-ahead: layout->ntotal floats; NULL: none */
 
-    /* pinned */
-    struct tr_exchange *exchange;
-    struct nn_coefficients *host_coefficients;
-    /* where the caller draws: the rank's samples, a shard's at multiples of `largest` */
-    uint32_t *rows;
-    int32_t *row_labels;
-    struct nn_augment *augment;
-    size_t largest; /* images of a shard */
+    struct tr_device_turn turn[TR_AHEAD], *now; /* now: that is being enqueued */
+    size_t largest;                             /* images of a shard */
 
     struct tr_nccl *nccl;      /* sums between ranks; NULL: one rank, or through the host … */
     struct ln_lane *down, *up; /* … to which gradients go beside backward, and sums come back */

@@ -44,14 +44,35 @@ static cm_status put_samples(struct tr_engine *self)
     CM_TRY(put(self, &part->images, samples->images, samples->nrows * pixels, "the data set"));
     CM_TRY(put(self, &part->labels, samples->labels, samples->nrows * sizeof *samples->labels,
                "the data set's labels"));
-    if (!self->cfg.draw)
-        return put(self, &part->id, samples->id, samples->n * sizeof *samples->id,
-                   "the data set's order");
-    size_t n = (size_t)self->nshards * part->largest;
+    return self->cfg.draw ? CM_OK
+                          : put(self, &part->id, samples->id, samples->n * sizeof *samples->id,
+                                "the data set's order");
+}
+
+static cm_status open_turn(struct tr_engine *self, struct tr_device_turn *t)
+{
     struct nn_device *device = self->cfg.device;
-    CM_TRY(nn_device_pin(device, &part->rows, n * sizeof *part->rows, "drawn samples"));
-    CM_TRY(nn_device_pin(device, &part->row_labels, n * sizeof *part->row_labels, "drawn labels"));
-    return nn_device_pin(device, &part->augment, n * sizeof *part->augment, "drawn augmentation");
+    const struct tr_device_part *part = self->part;
+    size_t n = (size_t)self->nshards * part->largest, nspans = (size_t)part->nspans;
+    CM_TRY(nn_device_event_open(device, &t->ended));
+    CM_TRY(nn_device_pin(device, &t->exchange, sizeof *t->exchange, "a step's values"));
+    CM_TRY(
+        nn_device_pin(device, &t->coefficients, nspans * sizeof *t->coefficients, "coefficients"));
+    if (!self->cfg.draw)
+        return CM_OK;
+    CM_TRY(nn_device_pin(device, &t->rows, n * sizeof *t->rows, "drawn samples"));
+    CM_TRY(nn_device_pin(device, &t->row_labels, n * sizeof *t->row_labels, "drawn labels"));
+    return nn_device_pin(device, &t->augment, n * sizeof *t->augment, "drawn augmentation");
+}
+
+static void close_turn(struct nn_device *device, struct tr_device_turn *t)
+{
+    ln_event_close(&t->ended);
+    nn_device_unpin(device, &t->exchange);
+    nn_device_unpin(device, &t->coefficients);
+    nn_device_unpin(device, &t->rows);
+    nn_device_unpin(device, &t->row_labels);
+    nn_device_unpin(device, &t->augment);
 }
 
 static cm_status open_spans(struct tr_engine *self)
@@ -70,8 +91,7 @@ static cm_status open_spans(struct tr_engine *self)
     const struct nn_muon_matrix *matrices = tr_optimizer_matrices(self->optimizer, &nmatrices);
     if (nmatrices > 0)
         CM_TRY(nn_device_muon_open(self->cfg.device, &part->muon, matrices, nmatrices));
-    CM_TRY(take(self, &part->coefficients, nbytes, "coefficients"));
-    return nn_device_pin(self->cfg.device, &part->host_coefficients, nbytes, "coefficients");
+    return take(self, &part->coefficients, nbytes, "coefficients");
 }
 
 static cm_status open_statistics(struct tr_engine *self)
@@ -115,8 +135,7 @@ static cm_status open_arenas(struct tr_engine *self)
     CM_TRY(take(self, &part->values, sizeof *part->values, "a step's values"));
     CM_TRY(take(self, &part->sum, 3 * (size_t)self->nshards * sizeof *part->sum, "sums"));
     CM_TRY(take(self, &part->squares, 2 * sizeof *part->squares, "sums of squares"));
-    CM_TRY(take(self, &part->space, blocks * sizeof *part->space, "sums of squares"));
-    return nn_device_pin(device, &part->exchange, sizeof *part->exchange, "a step's values");
+    return take(self, &part->space, blocks * sizeof *part->space, "sums of squares");
 }
 
 /* How gradients get to the other ranks. */
@@ -138,11 +157,14 @@ static cm_status open_part(struct tr_engine *self)
     self->part = part;
     part->graphs =
         self->cfg.no_graphs || ar_group_size(self->cfg.group) > 1 ? TR_GRAPHS_OFF : TR_GRAPHS_ON;
+    self->ahead = ar_group_size(self->cfg.group) > 1 ? 1 : (int)self->cfg.model->ahead;
     part->largest = (self->order.batch + self->all_shards - 1) / self->all_shards;
     CM_TRY(open_arenas(self));
     CM_TRY(open_spans(self));
     CM_TRY(open_statistics(self));
     CM_TRY(put_samples(self));
+    for (int i = 0; i < TR_AHEAD; i++)
+        CM_TRY(open_turn(self, &part->turn[i]));
     CM_TRY(open_sums(self));
     return nn_device_event_open(self->cfg.device, &part->begun);
 }
@@ -165,18 +187,17 @@ void tr_device_close(struct tr_engine *self)
     ln_lane_close(&part->down);
     ln_lane_close(&part->up);
     ln_event_close(&part->begun);
+    for (int i = 0; i < TR_AHEAD; i++)
+        close_turn(device, &part->turn[i]);
     nn_device_muon_close(&part->muon);
     void *on_device[] = {
         &self->lane_weights, &self->lane_gradients, &part->images,   &part->labels,
         &part->id,           &part->values,         &part->sum,      &part->squares,
         &part->space,        &part->slot[0],        &part->slot[1],  &part->spans,
         &part->statistics,   &part->coefficients,   &part->momentum, &part->average};
-    void *pinned[] = {&self->gradients, &part->exchange,   &part->host_coefficients,
-                      &part->rows,      &part->row_labels, &part->augment};
     for (size_t i = 0; i < sizeof on_device / sizeof *on_device; i++)
         backend->release(backend, on_device[i]);
-    for (size_t i = 0; i < sizeof pinned / sizeof *pinned; i++)
-        nn_device_unpin(device, pinned[i]);
+    nn_device_unpin(device, &self->gradients);
     cm_free(&self->part);
 }
 

@@ -149,6 +149,7 @@ static cm_status make(struct tr_engine **out, const struct tr_engine_config *cfg
                                     .n = cfg->samples.n,
                                     .batch = (uint32_t)cfg->train->batch,
                                     .drop_last = cfg->train->drop_last};
+    self->ahead = 1;
     self->all_shards = shards;
     self->nshards = (int)shards / ranks;
     self->first_shard = ar_group_rank(cfg->group) * self->nshards;
@@ -215,9 +216,12 @@ static void close_lane(const struct nn_backend *backend, struct tr_lane *lane)
 void tr_engine_close(struct tr_engine **e)
 {
     struct tr_engine *self = *e;
+    struct tr_outcome unwanted;
     if (!self)
         return;
     const struct nn_backend *backend = self->backend;
+    while (self->nbegun > 0 && tr_engine_end(self, &unwanted) == CM_OK)
+        ;
     /* All lanes before any event: a lane that still runs may wait for another one's. */
     for (int i = 0; self->lanes && i < self->nlanes; i++)
         ln_lane_close(&self->lanes[i].run);

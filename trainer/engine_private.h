@@ -37,6 +37,14 @@ struct tr_bucket {
     struct ln_event *ready;
 };
 
+/* A step that was begun. */
+struct tr_begun {
+    int64_t step;
+    double lr;
+    uint32_t raise;
+    int64_t began_ns;
+};
+
 /* What differs between places to compute: chosen at open. Lanes and events are of one kind. */
 struct tr_engine_place {
     cm_status (*lane_open)(struct tr_engine *e, struct ln_lane **out, const char *name);
@@ -54,7 +62,9 @@ struct tr_engine_place {
     /* Floats [first, first + n) of the gradients, which are summed over the ranks from when lane 0
      * gets here. */
     void (*bucket)(struct tr_engine *e, size_t first, size_t n, struct ln_event *ready);
-    cm_status (*step)(struct tr_engine *e, double lr, uint32_t raise, struct tr_outcome *outcome);
+    /* engine.h's, of the step in that place of `begun`. */
+    void (*begin)(struct tr_engine *e, int turn);
+    cm_status (*end)(struct tr_engine *e, int turn, struct tr_outcome *outcome);
     cm_status (*look_ahead)(struct tr_engine *e, double keep);
     cm_status (*prepare)(struct tr_engine *e);
     cm_status (*fetch)(struct tr_engine *e); /* gradients too */
@@ -83,7 +93,11 @@ struct tr_engine {
     size_t bucket_limit; /* floats after which one closes; 0: as the config says */
     struct tr_bucket *buckets;
     struct ln_event *statistics_ready;
-    /* The step that runs; written while the lanes are idle. */
+    /* Steps under way, which take turns: number i is in (oldest + i) % TR_AHEAD. */
+    struct tr_begun begun[TR_AHEAD];
+    int oldest, nbegun, ahead;
+    int64_t ended_ns; /* the last one */
+    /* The step that is enqueued; on the host, whose lanes read it, that runs. */
     int64_t step;
     struct tr_slice slice;
     struct tr_update update;
@@ -92,7 +106,9 @@ struct tr_engine {
     struct tr_op_time *times; /* written by lanes; with one lane only */
 };
 
-/* The parts of a step that only enqueue, on lanes that are idle. */
+/* Enqueues the step of that turn. */
+void tr_engine_enqueue(struct tr_engine *e, int turn);
+/* The parts of it that only enqueue. */
 void tr_engine_enqueue_forward(struct tr_engine *e);
 void tr_engine_enqueue_backward(struct tr_engine *e);
 /* Waits for all lanes; the first fault. */
@@ -103,9 +119,9 @@ CM_MUST_CHECK cm_status tr_engine_sync_lanes(struct tr_engine *e);
 CM_MUST_CHECK cm_status tr_engine_note_time(struct tr_engine *e, struct ln_lane *lane, int row,
                                             bool backward, int64_t since_ns);
 
-/* CM_ENUMERIC, on all ranks alike for they hold the same sums: loss or a gradient is not finite;
- * names the tensor where it began. */
-CM_MUST_CHECK cm_status tr_gradient_check(const struct tr_engine *e, double loss);
+/* CM_ENUMERIC, on all ranks alike for they hold the same sums: loss or a gradient of that step is
+ * not finite; names the tensor where it began. */
+CM_MUST_CHECK cm_status tr_gradient_check(const struct tr_engine *e, int64_t step, double loss);
 /* The factor on the gradients of count images, by train.reduction and train.clip_norm. *norm: of
  * the whole gradient before clipping; NaN when clipping is off. */
 double tr_gradient_scale(const struct tr_engine *e, double count, double *norm);

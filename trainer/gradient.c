@@ -39,7 +39,7 @@ static const char *first_backward(const struct nn_layout *layout, const float *g
 
 /* A bad weight spoils every activation behind it, those the loss, and the loss every gradient: so
  * the cause is looked for in that order. */
-cm_status tr_gradient_check(const struct tr_engine *e, double loss)
+cm_status tr_gradient_check(const struct tr_engine *e, int64_t step, double loss)
 {
     const struct nn_layout *layout = e->cfg.layout;
     if (isfinite(loss) && cm_vec_finite(e->gradients, layout->ntotal))
@@ -56,7 +56,7 @@ cm_status tr_gradient_check(const struct tr_engine *e, double loss)
     return CM_FAIL(CM_ENUMERIC,
                    "step %lld: loss %g, first %s that is not finite: %s; lower train.lr or set "
                    "train.clip_norm",
-                   (long long)e->step, loss, kind, where ? where : "none");
+                   (long long)step, loss, kind, where ? where : "none");
 }
 
 const char *tr_engine_steepest(struct tr_engine *e)

@@ -8,11 +8,14 @@
 
 #include "common/config.h"
 
+#define TR_AHEAD 2 /* steps under way at once, at most */
+
 struct tr_model_config {
     char network[CM_CONFIG_STRING]; /* "zoo:speednet" or a path */
     char device[CM_CONFIG_STRING];  /* rank_device.h */
     int precision;                  /* enum nn_precision */
     bool graphs;                    /* on a GPU: a step is captured and launched as one */
+    int64_t ahead;                  /* on a GPU: steps under way at once */
     int64_t engine_search_s;        /* on a GPU, allreduce.order fast; 0: none */
 };
 extern const struct cm_section tr_model_section;

@@ -166,17 +166,22 @@ static void lane_wait(struct ln_lane *lane, struct ln_event *e)
     keep_fault(self, nn_gpu_check(self->gpu, code, "waiting for an event"));
 }
 
+cm_status nn_device_lane_fault(struct ln_lane *lane)
+{
+    struct stream_lane *self = lane_of(lane);
+    cm_status st = self->fault;
+    if (st != CM_OK)
+        cm_error_restore(&self->record);
+    self->fault = CM_OK;
+    return st;
+}
+
 static cm_status lane_sync(struct ln_lane *lane, struct cm_deadline deadline)
 {
     struct stream_lane *self = lane_of(lane);
     cm_status st =
         ask_until(self->gpu, self->gpu->driver->stream_idle, self->stream, self->name, deadline);
-    if (st == CM_ETIMEDOUT || self->fault == CM_OK)
-        return st;
-    st = self->fault;
-    self->fault = CM_OK;
-    cm_error_restore(&self->record);
-    return st;
+    return st == CM_ETIMEDOUT || self->fault == CM_OK ? st : nn_device_lane_fault(lane);
 }
 
 static void lane_close(struct ln_lane *lane)

@@ -101,8 +101,13 @@ void steps_close(struct steps **s)
 struct tr_outcome steps_run(struct steps *s, int64_t from, int64_t to)
 {
     struct tr_outcome outcome = {0};
-    for (int64_t step = from; step < to; step++)
-        expect_ok(tr_engine_step(s->engine, step, s->train.lr, 0, &outcome));
+    int ahead = tr_engine_ahead(s->engine);
+    for (int64_t step = from, next = from; step < to; step++) {
+        for (; next < to && tr_engine_begun(s->engine) < ahead; next++)
+            tr_engine_begin(s->engine, next, s->train.lr, 0);
+        expect_ok(tr_engine_end(s->engine, &outcome));
+    }
+    assert_int_equal(tr_engine_begun(s->engine), 0);
     return outcome;
 }
 
@@ -311,6 +316,85 @@ void test_graphs_change_no_bit(void **state)
         assert_true(steps_same(plain, graphs));
         steps_close(&plain);
         steps_close(&graphs);
+    }
+}
+
+/* Against an engine that waits for each step: enqueued and captured, whole epochs and fp16's scale
+ * that is far too large, so that steps are left out while the next one is under way. */
+void test_steps_ahead_change_no_bit(void **state)
+{
+    static const char *const precisions[] = {"model.precision=fp32", "model.precision=fp16"};
+    for (int i = 0; i < 4; i++) {
+        const char *const sets[] = {"train.batch=16", "train.shards=4", precisions[i / 2],
+                                    "train.lr=0.05",  "model.ahead=2",  ""};
+        const char *const waiting[] = {"train.batch=16", "train.shards=4", precisions[i / 2],
+                                       "train.lr=0.05",  "model.ahead=1",  ""};
+        struct nn_step_state scaling = {.loss_scale = i / 2 ? NN_SCALE_MOST : 0};
+        struct steps *both[2] = {steps_prepare(*state, waiting), steps_prepare(*state, sets)};
+        struct tr_outcome end[2];
+        for (int k = 0; k < 2; k++) {
+            both[k]->cfg.no_graphs = i % 2;
+            expect_ok(steps_start(both[k]));
+            assert_int_equal(tr_engine_ahead(both[k]->engine), 1 + k);
+            tr_engine_set_scaling(both[k]->engine, &scaling);
+            expect_ok(tr_engine_prepare(both[k]->engine));
+            steps_run(both[k], 0, 5);
+            end[k] = steps_run(both[k], 5, 31);
+        }
+        assert_memory_equal(&end[0].loss, &end[1].loss, sizeof end[0].loss);
+        assert_memory_equal(&end[0].scaling, &end[1].scaling, sizeof end[0].scaling);
+        assert_true((end[0].scaling.skipped > 0) == (i / 2 == 1));
+        assert_true(steps_same(both[0], both[1]));
+        steps_close(&both[0]);
+        steps_close(&both[1]);
+    }
+}
+
+/* Bright images in step 2, in all others grey ones. */
+static void one_bright_step(void *ctx, int64_t step, uint32_t first, uint32_t n, uint32_t *rows)
+{
+    (void)ctx;
+    for (uint32_t i = 0; i < n; i++)
+        rows[i] = (first + i) % (STEPS_IMAGES / 2) + (step == 2 ? 0 : STEPS_IMAGES / 2);
+}
+
+/* A first layer so large that a batch's variance overflows, if its images are bright: the step
+ * behind has finite gradients and statistics where the bad ones were. */
+void test_what_stopped_is_named_with_a_step_behind_it(void **state)
+{
+    static const char *const precisions[] = {"model.precision=fp32", "model.precision=bf16"};
+    for (int i = 0; i < 2; i++) {
+        const char *const sets[] = {"train.batch=16", "train.shards=4", precisions[i],
+                                    "train.lr=1e-3", ""};
+        struct steps *s = steps_prepare(*state, sets), *twin = steps_prepare(*state, sets);
+        struct steps *both[2] = {s, twin};
+        struct tr_outcome outcome;
+        for (int k = 0; k < 2; k++) {
+            uint8_t *grey = both[k]->images + STEPS_IMAGES / 2 * PIXELS;
+            for (size_t p = 0; p < sizeof s->images - STEPS_IMAGES / 2 * PIXELS; p++)
+                grey[p] = (uint8_t)(127 + grey[p] % 2);
+            both[k]->cfg.draw = one_bright_step;
+            expect_ok(steps_start(both[k]));
+            const struct nn_tensor *t = nn_layout_find(both[k]->layout, "conv1.weight");
+            for (size_t j = 0; j < t->n; j++)
+                tr_engine_weights(both[k]->engine)[t->offset + j] *= 1e20f;
+            expect_ok(tr_engine_prepare(both[k]->engine));
+            steps_run(both[k], 0, 2);
+        }
+        tr_engine_begin(s->engine, 2, 1e-3, 0);
+        tr_engine_begin(s->engine, 3, 1e-3, 0);
+        expect_fault(CM_ENUMERIC, "batch statistic that is not finite: norm1.running_var",
+                     tr_engine_end(s->engine, &outcome));
+        assert_non_null(strstr(cm_error_text(), "step 2"));
+        assert_int_equal(tr_engine_begun(s->engine), 0);
+        assert_true(steps_same(s, twin));
+        expect_ok(tr_engine_prepare(s->engine));
+        expect_ok(tr_engine_prepare(twin->engine));
+        steps_run(s, 3, 6);
+        steps_run(twin, 3, 6);
+        assert_true(steps_same(s, twin));
+        steps_close(&s);
+        steps_close(&twin);
     }
 }
 

@@ -31,7 +31,8 @@ cm_status steps_start(struct steps *s);
 struct steps *steps_open(struct nn_device *device, const char *const *sets);
 void steps_close(struct steps **s);
 
-struct tr_outcome steps_run(struct steps *s, int64_t from, int64_t to); /* the last one's */
+/* As many steps ahead as the engine can. Returns the last one's outcome. */
+struct tr_outcome steps_run(struct steps *s, int64_t from, int64_t to);
 /* Fetched: weights, statistics and optimiser. */
 bool steps_same(struct steps *a, struct steps *b);
 /* Largest difference as a share of the tensor's largest number; fills where with its name. */
@@ -43,6 +44,8 @@ void test_updates_are_the_cpus(void **state);
 void test_look_aheads_are_the_cpus(void **state);
 void test_weights_are_scored_in_place(void **state);
 void test_graphs_change_no_bit(void **state);
+void test_steps_ahead_change_no_bit(void **state);
+void test_what_stopped_is_named_with_a_step_behind_it(void **state);
 void test_reruns_and_resumes_change_no_bit(void **state);
 void test_fp16_skips_and_grows(void **state);
 void test_a_bad_weight_is_named(void **state);

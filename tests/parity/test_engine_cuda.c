@@ -18,6 +18,8 @@ int main(void)
         cmocka_unit_test_prestate(test_look_aheads_are_the_cpus, device),
         cmocka_unit_test_prestate(test_weights_are_scored_in_place, device),
         cmocka_unit_test_prestate(test_graphs_change_no_bit, device),
+        cmocka_unit_test_prestate(test_steps_ahead_change_no_bit, device),
+        cmocka_unit_test_prestate(test_what_stopped_is_named_with_a_step_behind_it, device),
         cmocka_unit_test_prestate(test_reruns_and_resumes_change_no_bit, device),
         cmocka_unit_test_prestate(test_fp16_skips_and_grows, device),
         cmocka_unit_test_prestate(test_a_bad_weight_is_named, device),

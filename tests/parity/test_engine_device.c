@@ -196,6 +196,106 @@ static void a_launch_that_fails_changes_nothing(void **state)
     nn_device_close(&device);
 }
 
+/* The step before it ends well, the one behind it is never begun, and both can be run again. */
+static void a_step_ahead_that_fails_is_told_at_its_end(void **state)
+{
+    static const char *const sets[] = {"train.batch=41", "train.shards=4", "model.precision=fp32",
+                                       "train.lr=0.05", ""};
+    struct nn_driver driver = driver_host;
+    struct nn_device *device;
+    struct tr_outcome outcome;
+    (void)state;
+    driver.launch = failing_launch;
+    script.left = 1 << 30;
+    expect_ok(nn_gpu_open(&device, &driver, 0));
+    struct steps *s = steps_prepare(device, sets), *twin = steps_open(device, sets);
+    s->cfg.no_graphs = true;
+    expect_ok(steps_start(s));
+    steps_run(twin, 0, 4);
+    tr_engine_begin(s->engine, 0, 0.05, 0);
+    script.left = 20;
+    tr_engine_begin(s->engine, 1, 0.05, 0);
+    script.left = 1 << 30;
+    expect_ok(tr_engine_end(s->engine, &outcome));
+    tr_engine_begin(s->engine, 2, 0.05, 0);
+    expect_fault(CM_ENOMEM, "cuda:0", tr_engine_end(s->engine, &outcome));
+    assert_int_equal(tr_engine_begun(s->engine), 0);
+    steps_run(s, 1, 4);
+    assert_true(steps_same(s, twin));
+    tr_engine_begin(s->engine, 4, 0.05, 0); /* close ends them */
+    tr_engine_begin(s->engine, 5, 0.05, 0);
+    steps_close(&s);
+    steps_close(&twin);
+    nn_device_close(&device);
+}
+
+/* ---- who waits for whom ---- */
+
+static struct {
+    int steps; /* enqueued: by kernels, or as a graph */
+    int waits; /* questions of the host whether something is done */
+} seen;
+
+static int watched_launch(void *stream, int kernel, const struct nn_grid *grid, const void *args)
+{
+    seen.steps += kernel == NN_KERNEL_decide && !host_is_capturing();
+    return driver_host.launch(stream, kernel, grid, args);
+}
+
+static int watched_graph(void *graph, void *stream)
+{
+    seen.steps++;
+    return driver_host.graph_launch(graph, stream);
+}
+
+static int watched_idle(void *stream, bool *idle)
+{
+    seen.waits++;
+    return driver_host.stream_idle(stream, idle);
+}
+
+static int watched_event(void *event, bool *happened)
+{
+    seen.waits++;
+    return driver_host.event_happened(event, happened);
+}
+
+/* The host's streams do nothing until somebody waits: so what is there by then was enqueued without
+ * its results. From the first steps on, which run as they are enqueued and are captured. */
+static void the_next_step_is_enqueued_before_anybody_waits(void **state)
+{
+    static const char *const sets[] = {"train.batch=16", "train.shards=4", "model.precision=fp16",
+                                       "train.lr=0.05", ""};
+    struct nn_driver driver = driver_host;
+    struct nn_device *device;
+    (void)state;
+    driver.launch = watched_launch;
+    driver.graph_launch = watched_graph;
+    driver.stream_idle = watched_idle;
+    driver.event_happened = watched_event;
+    expect_ok(nn_gpu_open(&device, &driver, 0));
+    for (int graphs = 0; graphs < 2; graphs++) {
+        struct steps *s = steps_prepare(device, sets);
+        struct tr_outcome outcome;
+        s->cfg.no_graphs = !graphs;
+        expect_ok(steps_start(s));
+        seen.steps = 0;
+        tr_engine_begin(s->engine, 0, s->train.lr, 0);
+        for (int step = 0; step < 9; step++) {
+            seen.waits = 0;
+            tr_engine_begin(s->engine, step + 1, s->train.lr, 0);
+            assert_int_equal(seen.steps, step + 2);
+            assert_int_equal(seen.waits, 0);
+            expect_ok(tr_engine_end(s->engine, &outcome));
+            assert_int_equal(seen.steps, step + 2);
+            assert_true(seen.waits > 0);
+        }
+        assert_int_equal(tr_engine_graphs(s->engine), graphs ? TR_GRAPHS_ON : TR_GRAPHS_OFF);
+        steps_close(&s);
+    }
+    nn_device_close(&device);
+}
+
 /* ---- captures that fail ---- */
 
 static int refuse_capture(void *stream, void **graph)
@@ -275,6 +375,8 @@ int main(void)
         cmocka_unit_test_prestate(test_look_aheads_are_the_cpus, device),
         cmocka_unit_test_prestate(test_weights_are_scored_in_place, device),
         cmocka_unit_test_prestate(test_graphs_change_no_bit, device),
+        cmocka_unit_test_prestate(test_steps_ahead_change_no_bit, device),
+        cmocka_unit_test_prestate(test_what_stopped_is_named_with_a_step_behind_it, device),
         cmocka_unit_test_prestate(test_reruns_and_resumes_change_no_bit, device),
         cmocka_unit_test_prestate(test_fp16_skips_and_grows, device),
         cmocka_unit_test_prestate(test_a_bad_weight_is_named, device),
@@ -284,6 +386,8 @@ int main(void)
         cmocka_unit_test_prestate(a_capture_that_fails_is_left_out, device),
         cmocka_unit_test_prestate(bad_labels_are_refused, device),
         cmocka_unit_test(a_launch_that_fails_changes_nothing),
+        cmocka_unit_test(a_step_ahead_that_fails_is_told_at_its_end),
+        cmocka_unit_test(the_next_step_is_enqueued_before_anybody_waits),
         cmocka_unit_test(no_memory_is_named_and_leaks_nothing),
         cmocka_unit_test(the_batch_that_fits_is_named),
     };

@@ -68,7 +68,9 @@ static void test_scale_has_bounds(void **state)
     assert_true(v.state.loss_scale == 1 && v.out.skip && v.state.stopped);
     v = (struct nn_step_values){.state = {.loss_scale = 64}};
     decide(&v, (double)NAN, 1, 1); /* no scale mends a loss */
+    decide(&v, 1, (double)NAN, 1); /* nor does a step behind it change one */
     assert_true(v.out.skip && v.state.stopped);
+    assert_true(v.state.loss_scale == 64 && v.state.skipped == 0);
     v = (struct nn_step_values){0};
     v.state.loss_scale = NN_SCALE_MOST;
     v.state.clean = NN_SCALE_GROWTH - 1;
