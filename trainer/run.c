@@ -28,15 +28,21 @@ struct tr_state tr_run_state(struct tr_runner *r)
 
 /* ---- the loop ---- */
 
+static bool look_ahead_is_due(const struct tr_runner *r, int64_t step)
+{
+    const struct tr_train_config *train = &r->session.train;
+    return train->average_decay > 0 && (step == r->total || step % train->average_every == 0);
+}
+
 /* airbench's look-ahead: every k steps average = d average + (1 - d) weights, and weights =
  * average, over all tensors and statistics, d = decay^k ((s / total)^3); after the last step
  * weights = average. */
 static cm_status look_ahead(struct tr_runner *r)
 {
     const struct tr_train_config *train = &r->session.train;
-    bool last = r->progress.step == r->total;
-    if (train->average_decay <= 0 || (!last && r->progress.step % train->average_every != 0))
+    if (!look_ahead_is_due(r, r->progress.step))
         return CM_OK;
+    bool last = r->progress.step == r->total;
     double done = (double)r->progress.step / (double)r->total;
     double d = last ? 1 : pow(train->average_decay, (double)train->average_every) * pow(done, 3);
     int64_t began = cm_now_ns();
@@ -78,22 +84,57 @@ static void report_step(struct tr_runner *r, const struct tr_outcome *outcome, i
     tr_report_step(&r->report, outcome, &at);
 }
 
-/* CM_ENUMERIC, on all ranks: the step is not to count; weights may have moved. */
-static cm_status one_step(struct tr_runner *r, struct tr_outcome *outcome)
+static bool audit_is_due(const struct tr_runner *r, int64_t step)
+{
+    int64_t every = r->session.train.audit_every;
+    return every > 0 && step % every == 0;
+}
+
+/* May the step after `step` steps be begun while the one before it is under way? Not where
+ * something reads or writes the state in between, or may: the verdict on a spike. A function of
+ * config and progress, so all ranks begin the same steps; r->bits are the same on all, too. */
+static bool may_go_ahead(const struct tr_runner *r, int64_t step)
+{
+    return step < r->total && r->bits == 0 && r->session.train.spike_mads <= 0 &&
+           !look_ahead_is_due(r, step) && !audit_is_due(r, step) &&
+           !tr_run_evaluation_is_due(r, step) && !tr_run_save_is_due(r, step);
+}
+
+/* The next step, and those ahead of it that the engine takes. */
+static cm_status begin_steps(struct tr_runner *r)
 {
     const struct tr_train_config *train = &r->session.train;
+    int begun;
+    while ((begun = tr_engine_begun(r->engine)) < tr_engine_ahead(r->engine)) {
+        int64_t step = r->progress.step + begun;
+        if (begun > 0 && !may_go_ahead(r, step))
+            break;
+        CM_TRY(cm_fault("train.step"));
+        double lr = train->lr * r->progress.plateau.factor *
+                    tr_schedule_factor(train, step, r->total, (double)r->steps_per_epoch);
+        tr_engine_begin(r->engine, step, lr, tr_run_bits(r));
+        if (begun == r->most_begun)
+            r->most_begun++;
+    }
+    return CM_OK;
+}
+
+/* CM_ENUMERIC, on all ranks: the step is not to count; weights may have moved, and no step is under
+ * way. */
+static cm_status one_step(struct tr_runner *r)
+{
     int64_t step = r->progress.step;
-    CM_TRY(cm_fault("train.step"));
-    double lr = train->lr * r->progress.plateau.factor *
-                tr_schedule_factor(train, step, r->total, (double)r->steps_per_epoch);
-    CM_TRY(tr_engine_step(r->engine, step, lr, tr_run_bits(r), outcome));
-    CM_TRY(check_spike(r, outcome));
+    struct tr_outcome outcome;
+    CM_TRY(begin_steps(r));
+    CM_TRY(tr_engine_end(r->engine, &outcome));
+    CM_TRY(check_spike(r, &outcome));
+    r->bits |= outcome.bits;
     r->progress.step++;
-    r->progress.scaling = outcome->scaling;
+    r->progress.scaling = outcome.scaling;
     CM_TRY(look_ahead(r));
-    r->images += outcome->count;
-    r->seconds += outcome->seconds;
-    report_step(r, outcome, step);
+    r->images += outcome.count;
+    r->seconds += outcome.seconds;
+    report_step(r, &outcome, step);
     return CM_OK;
 }
 
@@ -105,14 +146,14 @@ static cm_status flip(struct tr_runner *r, float *number)
     return tr_engine_prepare(r->engine);
 }
 
+/* Bits are flipped where the state is at rest, too. */
 static cm_status audit_if_due(struct tr_runner *r)
 {
     struct tr_state state = tr_run_state(r);
-    int64_t every = r->session.train.audit_every;
     float *fault = tr_audit_fault(&state);
     if (fault)
         CM_TRY(flip(r, fault));
-    if (every == 0 || r->progress.step % every != 0)
+    if (!audit_is_due(r, r->progress.step))
         return CM_OK;
     CM_TRY(tr_engine_fetch(r->engine));
     return tr_audit_run(r->audit, r->progress.step);
@@ -129,24 +170,33 @@ static cm_status preempt(struct tr_runner *r)
                    (long long)r->progress.step, (long long)r->total);
 }
 
+/* Between two steps, with none under way. */
+static cm_status between_steps(struct tr_runner *r)
+{
+    uint32_t bits = r->bits;
+    r->bits = 0;
+    CM_TRY(audit_if_due(r));
+    if (bits & TR_RUN_STOP)
+        return CM_EPREEMPTED;
+    CM_TRY(tr_run_evaluate_if_due(r));
+    bool save = (bits & TR_RUN_SAVE) || tr_run_save_is_due(r, r->progress.step);
+    return save && !tr_run_is_over(r) ? tr_run_save(r) : CM_OK;
+}
+
 static cm_status loop(struct tr_runner *r)
 {
     cm_status st = tr_run_evaluate_if_due(r); /* left over by a run that was told to stop */
     while (st == CM_OK && !tr_run_is_over(r)) {
-        struct tr_outcome outcome;
-        st = one_step(r, &outcome);
+        st = one_step(r);
         if (st == CM_ENUMERIC) {
+            r->bits = 0; /* who raised one raises it again */
             st = tr_run_rollback(r);
             continue;
         }
         CM_TRY(st);
-        CM_TRY(audit_if_due(r));
         CM_TRY(tr_run_heed_saver(r));
-        if (outcome.bits & TR_RUN_STOP)
-            return preempt(r);
-        st = tr_run_evaluate_if_due(r);
-        if (st == CM_OK && !tr_run_is_over(r) && tr_run_save_is_due(r, outcome.bits))
-            CM_TRY(tr_run_save(r));
+        if (tr_engine_begun(r->engine) == 0)
+            st = between_steps(r);
     }
     if (st == CM_OK)
         st = tr_run_evaluate(r);

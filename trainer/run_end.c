@@ -38,6 +38,7 @@ static void put_summary(struct cm_jw *w, const struct tr_runner *r)
     if (r->session.device) {
         cm_jw_string(w, "device", nn_device_describe(r->session.device));
         cm_jw_string(w, "graphs", graphs[tr_engine_graphs(r->engine)]);
+        cm_jw_i64(w, "steps_ahead", r->most_begun);
         if (ar_group_size(r->session.group) > 1)
             cm_jw_string(w, "transport",
                          ar_transport_name((enum ar_transport_kind)r->session.allreduce.transport));

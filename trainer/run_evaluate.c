@@ -74,17 +74,26 @@ static void heed_holdout(struct tr_runner *r)
                     (long long)p->evaluations_since, 100 * p->best_accuracy);
 }
 
+/* How many belong to so many steps; some are wanted. */
+static int64_t evaluations_by(const struct tr_runner *r, int64_t step)
+{
+    double every = r->session.train.eval_epochs * (double)r->steps_per_epoch;
+    return (int64_t)(((double)step + 1e-6) / every);
+}
+
+bool tr_run_evaluation_is_due(const struct tr_runner *r, int64_t step)
+{
+    return r->session.train.eval_epochs > 0 && step > 0 &&
+           r->progress.next_evaluation <= evaluations_by(r, step);
+}
+
 cm_status tr_run_evaluate_if_due(struct tr_runner *r)
 {
-    double every = r->session.train.eval_epochs;
     struct tr_progress *p = &r->progress;
-    if (every <= 0 || p->step == 0)
-        return CM_OK;
-    int64_t due = (int64_t)(((double)p->step + 1e-6) / (every * (double)r->steps_per_epoch));
-    if (p->next_evaluation > due)
+    if (!tr_run_evaluation_is_due(r, p->step))
         return CM_OK;
     CM_TRY(tr_run_evaluate(r));
-    p->next_evaluation = due + 1;
+    p->next_evaluation = evaluations_by(r, p->step) + 1;
     heed_holdout(r);
     return CM_OK;
 }

@@ -12,7 +12,8 @@
 #include "trainer/run.h"
 #include "trainer/saver.h"
 
-/* The control word: any rank raises, all see it after the same step. */
+/* The control word: any rank raises, all see it after the same step, and heed it once no step is
+ * under way. */
 enum { TR_RUN_STOP = 1, TR_RUN_SAVE = 2 };
 
 /* Versions of this process, as rank 0 knows them. */
@@ -39,7 +40,9 @@ struct tr_runner {
     struct tr_saves saves;
     struct tr_report report;
     struct tr_loss loss;
-    struct tr_progress progress;
+    struct tr_progress progress; /* of the steps that have ended */
+    uint32_t bits;               /* raised, not yet heeded: a step was under way */
+    int most_begun;              /* steps that were under way at once */
     int64_t total, steps_per_epoch;
     struct tr_score test, holdout; /* of the last evaluation; count 0: none yet */
     struct tr_score views;         /* of the final one, with train.eval_views */
@@ -67,10 +70,12 @@ CM_MUST_CHECK cm_status tr_run_share(struct tr_runner *r);
 /* CM_EPREEMPTED, on all ranks: told to stop in the middle; what was measured is forgotten. */
 CM_MUST_CHECK cm_status tr_run_evaluate(struct tr_runner *r);
 CM_MUST_CHECK cm_status tr_run_evaluate_if_due(struct tr_runner *r);
+bool tr_run_evaluation_is_due(const struct tr_runner *r, int64_t step);
 
 /* What this rank raises: clocks and signals may only raise bits. */
 uint32_t tr_run_bits(const struct tr_runner *r);
-bool tr_run_save_is_due(const struct tr_runner *r, uint32_t bits);
+/* By the config, after so many steps. */
+bool tr_run_save_is_due(const struct tr_runner *r, int64_t step);
 /* Is a version of that step one to go back to? Those at the steps that the config names are: a run
  * has them however often it was stopped, while those of a preemption, of the clock and of an end
  * come and go. (Where the clock alone asks for versions, any will do.) That of a rollback is none:

@@ -16,16 +16,11 @@ uint32_t tr_run_bits(const struct tr_runner *r)
     return bits;
 }
 
-static bool is_planned(const struct tr_runner *r, int64_t step)
+bool tr_run_save_is_due(const struct tr_runner *r, int64_t step)
 {
     const struct ps_config *store = &r->session.store;
     return (store->every_steps > 0 && step % store->every_steps == 0) ||
            (store->every_epochs > 0 && step % (store->every_epochs * r->steps_per_epoch) == 0);
-}
-
-bool tr_run_save_is_due(const struct tr_runner *r, uint32_t bits)
-{
-    return (bits & TR_RUN_SAVE) || is_planned(r, r->progress.step);
 }
 
 bool tr_run_is_base(const struct tr_runner *r, int64_t step)
@@ -36,7 +31,7 @@ bool tr_run_is_base(const struct tr_runner *r, int64_t step)
         return false;
     bool clock_alone =
         store->every_minutes > 0 && store->every_steps == 0 && store->every_epochs == 0;
-    return step == 0 || clock_alone || is_planned(r, step);
+    return step == 0 || clock_alone || tr_run_save_is_due(r, step);
 }
 
 /* ---- rank 0 ---- */

@@ -52,6 +52,58 @@ awk -v a="$(accuracy one)" -v b="$(accuracy cpu)" -v c="$(accuracy moved)" \
     fail "accuracies: $(accuracy one) on the GPU, $(accuracy cpu) on the CPU, $(accuracy moved) on both"
 echo "resumed on the GPU, from the CPU and back"
 
+# ---- the same bits, however many steps are under way ----
+ahead() { # RUN STEPS SETTING...
+    local run=$1 steps=$2 sets=()
+    shift 2
+    for s in "$@"; do sets+=(--set "$s"); done
+    want 0 "$train" train "$config" --run "$work/$run" -q --set "model.ahead=$steps" "${sets[@]}"
+}
+alike() { # RUN RUN
+    [ "$(sha_of "$work/$1")" = "$(sha_of "$work/$2")" ] || fail "$1 and $2: other bits"
+    [ "$(jq .steps_ahead "$work/$1/summary.json") $(jq .steps_ahead "$work/$2/summary.json")" = "1 2" ] ||
+        fail "$1 and $2: not 1 and 2 steps under way"
+}
+free=(train.epochs=5 train.eval_epochs=0 train.audit_every=0 store.every_steps=0 store.every_epochs=0)
+quiet=(-q)
+for s in "${free[@]}"; do quiet+=(--set "$s"); done
+wild=("${free[@]}" train.epochs=3 train.lr=1e6 train.reduction=sum train.clip_norm=0 train.on_spike=rollback)
+for steps in 1 2; do
+    ahead "ahead$steps" $steps
+    ahead "free$steps" $steps "${free[@]}"
+    ahead "halves$steps" $steps "${free[@]}" model.precision=fp16 model.graphs=false
+    ahead "wild$steps" $steps "${wild[@]}"
+    says "rolled back to"
+done
+same "$work/ahead2"
+alike ahead1 ahead2
+alike free1 free2
+alike halves1 halves2
+alike wild1 wild2
+rollbacks() { grep '"event":"rollback"' "$work/$1/events.jsonl" | jq -c '[.first_step, .last_step, .why]'; }
+[ "$(rollbacks wild1)" = "$(rollbacks wild2)" ] || fail "other steps are left out: $(rollbacks wild1) and $(rollbacks wild2)"
+ahead spikes 2 "${free[@]}" train.spike_mads=1e6
+jq -e '.steps_ahead == 1' "$work/spikes/summary.json" >/dev/null || fail "a step is begun before the one before it is judged"
+# Preempted in the middle: the step that is under way by then is ended, and saved.
+FLYWHEEL_INJECT=train.step=stop@7 "$train" train "$config" --run "$work/told" "${quiet[@]}" >"$work/log" 2>&1 &
+pid=$!
+await is_stopped $pid
+kill -USR1 $pid
+kill -CONT $pid
+ends 75
+says "preempted after step 8 of 15"
+want 0 "$train" train "$config" --run "$work/told" "${quiet[@]}"
+[ "$(sha_of "$work/told")" = "$(sha_of "$work/free2")" ] || fail "other bits after a preemption"
+FLYWHEEL_INJECT=train.step=kill@13 want 137 "$train" train "$config" --run "$work/cut" "${quiet[@]}" --set store.every_steps=5
+want 0 "$train" train "$config" --run "$work/cut" "${quiet[@]}" --set store.every_steps=5
+says "resuming from version"
+[ "$(sha_of "$work/cut")" = "$(sha_of "$work/free2")" ] || fail "other bits after a kill between two steps"
+# A version by the clock, wanted after each step, is written where none is under way.
+ahead clock 2 "${free[@]}" store.every_minutes=1e-6
+[ "$(sha_of "$work/clock")" = "$(sha_of "$work/free2")" ] || fail "versions by the clock change bits"
+[ "$(find "$work/clock/checkpoints" -maxdepth 1 -name 'v*' | wc -l)" -gt 2 ] || fail "too few versions by the clock"
+echo "steps ahead change no bit"
+
 # ---- a bit that flips on one rank's GPU is found there ----
 for flip in weights optimizer statistics; do
     want 1 mpirun -np 3 "$train" train "$config" --run "$work/flipped" "${staged[@]}" --resume never : \
