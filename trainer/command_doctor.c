@@ -20,10 +20,13 @@
 #include "trainer/fingerprint.h"
 #include "trainer/rank_device.h"
 
-#define GIB          (1024.0 * 1024.0 * 1024.0)
+#define MIB          (1024.0 * 1024.0)
+#define GIB          (1024.0 * MIB)
 #define SUM_NBYTES   ((size_t)16 << 20) /* larger than the caches of a core */
 #define SUM_TIMES    5
 #define CLOCKS_S     2
+#define CLOCK_LOOKS  3 /* a rank that waits for a core looks late; hardly each time */
+#define SHM_MIB      50
 #define SLOW_SYNC_MS 100 /* a version is a handful of these */
 
 /* What a rank says about itself; plain bytes, gathered. */
@@ -31,7 +34,8 @@ struct finding {
     char host[64], cpu[128], slurm[96];
     int64_t pid, cores; /* that it may run on */
     uint64_t fingerprint;
-    double utc_s, shm_free_gib, shm_gib;
+    double shm_free_mib, shm_mib;
+    double ahead_s;    /* of rank 0's clock, at least so far; < 0: behind */
     uint64_t core_set; /* hash of the very cores */
 };
 
@@ -104,8 +108,8 @@ static cm_status look_around(struct doctor *d, struct finding *f)
     }
     struct statvfs shm;
     if (statvfs("/dev/shm", &shm) == 0) {
-        f->shm_gib = (double)shm.f_blocks * (double)shm.f_frsize / GIB;
-        f->shm_free_gib = (double)shm.f_bavail * (double)shm.f_frsize / GIB;
+        f->shm_mib = (double)shm.f_blocks * (double)shm.f_frsize / MIB;
+        f->shm_free_mib = (double)shm.f_bavail * (double)shm.f_frsize / MIB;
     }
     const char *job = getenv("SLURM_JOB_ID"), *node = getenv("SLURMD_NODENAME");
     const char *step = getenv("SLURM_STEP_ID");
@@ -126,11 +130,26 @@ static bool shares_cores(const struct doctor *d, int r)
     return false;
 }
 
+/* All ranks look at their clocks at the same moment, nearly. An error injected at
+ * train.doctor.clock puts one an hour ahead. */
+static cm_status compare_clocks(struct doctor *d, double *ahead_s)
+{
+    double wrong_s = cm_fault("train.doctor.clock") == CM_OK ? 0 : 3600, rank0_s;
+    for (int i = 0; i < CLOCK_LOOKS; i++) {
+        CM_TRY(ar_group_agree(d->group, CM_OK, "looking at clocks"));
+        double mine_s = rank0_s = cm_utc_now() + wrong_s;
+        CM_TRY(ar_group_broadcast(d->group, &rank0_s, sizeof rank0_s, 0));
+        if (i == 0 || fabs(mine_s - rank0_s) < fabs(*ahead_s))
+            *ahead_s = mine_s - rank0_s;
+    }
+    return CM_OK;
+}
+
 static cm_status map_ranks(struct doctor *d)
 {
     struct finding mine = {0};
     CM_TRY(ar_group_agree(d->group, look_around(d, &mine), "looking around"));
-    mine.utc_s = cm_utc_now(); /* all ranks are here at the same moment, nearly */
+    CM_TRY(compare_clocks(d, &mine.ahead_s));
     CM_TRY(ar_group_gather(d->group, &mine, sizeof mine, d->all));
     for (int r = 0; r < d->size; r++) {
         const struct finding *f = &d->all[r];
@@ -138,8 +157,9 @@ static cm_status map_ranks(struct doctor *d)
         say(d, !shared, "rank", "%d: %s, process %lld, %lld cores%s, %s%s%s", r, f->host,
             (long long)f->pid, (long long)f->cores, shared ? " that another rank has too" : "",
             f->cpu, *f->slurm ? ", Slurm " : "", f->slurm);
-        say(d, f->shm_free_gib > 0.05, "shared memory", "rank %d: %.1f of %.1f GiB free", r,
-            f->shm_free_gib, f->shm_gib);
+        say(d, f->shm_free_mib > SHM_MIB, "shared memory",
+            "rank %d on %s: %.0f of %.0f MiB free in /dev/shm", r, f->host, f->shm_free_mib,
+            f->shm_mib);
     }
     return CM_OK;
 }
@@ -198,16 +218,12 @@ static cm_status check_devices(struct doctor *d)
 
 static void compare_findings(struct doctor *d)
 {
-    double worst_s = 0;
-    int odd = 0, late = 0;
+    int odd = 0, off = 0;
     for (int r = 1; r < d->size; r++) {
-        double off_s = fabs(d->all[r].utc_s - d->all[0].utc_s);
         if (d->all[r].fingerprint != d->all[0].fingerprint && !odd)
             odd = r;
-        if (off_s > worst_s) {
-            worst_s = off_s;
-            late = r;
-        }
+        if (fabs(d->all[r].ahead_s) > fabs(d->all[off].ahead_s))
+            off = r;
     }
     if (odd)
         say(d, false, "fingerprint", "rank %d on %s has another than rank 0: other bits", odd,
@@ -215,8 +231,13 @@ static void compare_findings(struct doctor *d)
     else
         say(d, true, "fingerprint", "the same on all ranks: %016llx",
             (unsigned long long)d->all[0].fingerprint);
-    say(d, worst_s < CLOCKS_S, "clocks", "at most %.3f s apart (rank %d on %s)", worst_s, late,
-        d->all[late].host);
+    const struct finding *f = &d->all[off];
+    double off_s = fabs(f->ahead_s);
+    if (off_s < CLOCKS_S)
+        say(d, true, "clocks", "at most %.3f s apart", off_s);
+    else
+        say(d, false, "clocks", "rank %d on %s is %.1f s %s rank 0 on %s", off, f->host, off_s,
+            f->ahead_s < 0 ? "behind" : "ahead of", d->all[0].host);
 }
 
 /* ---- the run directory ---- */

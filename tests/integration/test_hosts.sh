@@ -34,6 +34,20 @@ matches "^ok +all-reduce +every bit is right; 16 MiB between 4 ranks: [0-9.]+ GB
 [ -z "$(find "$work/two" -name '.doctor*')" ] || fail "doctor leaves a folder behind"
 want 1 on 1 "$fw" doctor "$config" --ranks 4 "${small[@]:1}" --run /proc/self/net/none
 says "/proc/self/net/none"
+# A host whose clock is wrong and whose /dev/shm is a container's.
+cat >"$work/cramped" <<CRAMPED
+#!/bin/sh
+export FLYWHEEL_INJECT=train.doctor.clock=eio
+exec unshare -m sh -c 'mount -t tmpfs -o size=30m tmpfs /dev/shm; exec "\$@"' sh "$agent" "\$@"
+CRAMPED
+chmod +x "$work/cramped"
+OMPI_MCA_plm_rsh_agent=$work/cramped want 1 on 1 "$fw" doctor "$config" --ranks 4 "${small[@]:1}" --run "$work/two"
+matches "^ok +shared memory +rank 1 on node-1"
+matches "^BAD +shared memory +rank 2 on node-2: [0-9]+ of 30 MiB free in /dev/shm; MPI needs room there"
+matches "^BAD +clocks +rank [23] on node-2 is 3600\.[0-9] s ahead of rank 0 on node-1; set them by NTP"
+matches "^ok +all-reduce +every bit is right"
+says "3 of the checks failed"
+echo "ok: doctor shows both hosts, and says of a bad one what is wrong and what to do"
 
 # ---- a link is cut ----
 # mpirun may wait for ever for the daemon that was cut off: then the supervisor ends it after stop_timeout_ms.
