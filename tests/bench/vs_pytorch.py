@@ -4,7 +4,8 @@
 The peer is built from the same model file, has the config's optimiser and gets what helps it: channels_last, generated
 images that are in memory already, no augmentation, no metrics. On CPUs it is either one process that uses all cores, or
 two of one core each with DistributedDataParallel over gloo. On a GPU its weights are fp16 too (batch norms' are fp32),
-torch.compile has fused it, and the whole step, update included, is one CUDA graph. Ours is `flywheel-train bench train
+torch.compile has fused it, with --compile max-autotune-no-cudagraphs after timing its kernels' variants, and the whole
+step, update included, is one CUDA graph, which is more than the compiler's own graphs hold. Ours is `flywheel-train bench train
 CONFIG` under mpirun: real data, augmentation, fp32 master weights, the exact reduction. Rounds alternate between the two,
 so that a noisy neighbour is shared; the figures are medians over rounds of the median step. Needs Debian's
 python3-torch, or PyTorch 2 with CUDA. The last line is one JSON object.
@@ -22,6 +23,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RANKS = {"cpu": 2, "cuda": 1}
+RANK = int(os.environ.get("OMPI_COMM_WORLD_RANK", "0"))
 
 
 def layer(node, channels):
@@ -104,7 +106,7 @@ class Muon:
 
         self.weights, self.lr, self.momentum, self.nesterov, self.dtype = weights, lr, momentum, nesterov, dtype
         self.buffers = [torch.zeros_like(w) for w in weights]
-        self.direction = torch.compile(direction) if compiled else direction
+        self.direction = torch.compile(direction, dynamic=False) if compiled else direction
 
     def zero_grad(self, set_to_none):
         del set_to_none
@@ -183,7 +185,7 @@ def seconds_on_gpu(step, optimizers, count):
 
 
 def peer(args):
-    """One measurement of PyTorch, in a process of its own: prints images/s of the median step."""
+    """One measurement of PyTorch, in a process of its own: prints images/s of the median step, as JSON."""
     import torch
 
     work = json.loads(args.peer)
@@ -200,20 +202,21 @@ def peer(args):
     net = net.to(device, memory_format=torch.channels_last)
     if work["processes"] > 1:
         torch.distributed.init_process_group("gloo", init_method="file://" + work["rendezvous"],
-                                             rank=int(os.environ["OMPI_COMM_WORLD_RANK"]), world_size=work["processes"])
+                                             rank=RANK, world_size=work["processes"])
         net = torch.nn.parallel.DistributedDataParallel(net)
     y = torch.randint(classes, (batch,), device=device)
     train = work["train"]
-    loss_of = torch.nn.CrossEntropyLoss(label_smoothing=train["label_smoothing"], reduction=train["reduction"])
-    forward, lr = net, 1e-4
+    forward, lr, reduction = net, 1e-4, train["reduction"]
     if device == "cuda":
-        lr = 0.0  # fp16 without a loss scale may overflow, and the time does not depend on it
+        # The same work, but numbers stay numbers without a loss scale: a GPU is faster on nothing but NaN.
+        lr, reduction = 0.0, "mean"
         dtype = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[precision]
         x, net = x.to(dtype), net.to(dtype)
         for module in net.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.float()
-        forward = torch.compile(net)
+        forward = torch.compile(net, mode=work["compile"], dynamic=False)
+    loss_of = torch.nn.CrossEntropyLoss(label_smoothing=train["label_smoothing"], reduction=reduction)
     optimizers = optimizers_of(net, [node["name"] for node in work["spec"]["nodes"]], train, device, precision, lr)
 
     def step():
@@ -227,24 +230,27 @@ def peer(args):
 
     count = work["warmup"] + work["steps"]
     seconds = seconds_on_gpu(step, optimizers, count) if device == "cuda" else seconds_on_cpu(step, count)
-    if os.environ["OMPI_COMM_WORLD_RANK"] == "0":
-        print(work["batch"] / statistics.median(seconds[work["warmup"]:]))
+    if RANK == 0:
+        rate = work["batch"] / statistics.median(seconds[work["warmup"]:])
+        print(json.dumps({"images_per_s": rate, "pytorch": torch.__version__}))
 
 
 def last_line(command, processes, threads):
-    """Runs the command under mpirun, and gives its last line."""
-    command = ["mpirun", "--quiet", "--oversubscribe", "--bind-to", "none", "-np", str(processes), *command]
+    """Runs the command, under mpirun where it takes several processes, and gives its last line, a JSON object."""
+    program = command[0]
+    if processes > 1:
+        command = ["mpirun", "--quiet", "--oversubscribe", "--bind-to", "none", "-np", str(processes), *command]
     env = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS=str(threads))
     done = subprocess.run(command, env=env, timeout=900, capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(f"vs_pytorch: exit {done.returncode} of {command[7]}\n{done.stderr}")
-    return done.stdout.strip().splitlines()[-1]
+        sys.exit(f"{done.stderr}\nvs_pytorch: exit {done.returncode} of {program}: {(done.stderr.splitlines() or [''])[-1]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def measure_peer(work, processes):
     with tempfile.TemporaryDirectory() as scratch:
         work = dict(work, processes=processes, threads=RANKS["cpu"] // processes, rendezvous=scratch + "/meet")
-        return float(last_line([sys.executable, __file__, "--peer", json.dumps(work), "-"], processes, work["threads"]))
+        return last_line([sys.executable, __file__, "--peer", json.dumps(work), "-"], processes, work["threads"])
 
 
 def overrides(args):
@@ -254,7 +260,7 @@ def overrides(args):
 
 def measure_ours(args, binary):
     command = [binary, "bench", "train", args.config, "--steps", str(args.steps), "--warmup", str(args.warmup)]
-    return json.loads(last_line(command + overrides(args), RANKS[args.device], 1))
+    return last_line(command + overrides(args), RANKS[args.device], 1)
 
 
 def resolved(args, binary):
@@ -273,15 +279,17 @@ def measure(args, binary, config, spec):
     """One round: images/s by name, and what was measured."""
     rates = {}
     work = {"spec": spec, "train": config["train"], "steps": args.steps, "warmup": args.warmup, "device": args.device,
+            "compile": args.compile,
             "batch": config["train"]["batch"], "precision": "fp16" if args.device == "cuda" else "fp32"}
     if not args.peer_only:
         ours = measure_ours(args, binary)
         rates["flywheel"] = ours["images_per_s"]
         work.update(batch=ours["batch"], precision=ours["precision"])
-    rates["pytorch"] = measure_peer(work, 1)
+    alone = measure_peer(work, 1)
+    rates["pytorch"] = alone["images_per_s"]
     if args.device == "cpu":
-        rates["pytorch ddp"] = measure_peer(work, RANKS["cpu"])
-    return rates, work
+        rates["pytorch ddp"] = measure_peer(work, RANKS["cpu"])["images_per_s"]
+    return rates, dict(work, pytorch=alone["pytorch"])
 
 
 def main():
@@ -293,6 +301,7 @@ def main():
     parser.add_argument("--steps", default=3, type=int, help="steps that count, per round")
     parser.add_argument("--warmup", default=1, type=int)
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="overrides the config")
+    parser.add_argument("--compile", default="default", metavar="MODE", help="torch.compile's, on a GPU")
     parser.add_argument("--peer-only", action="store_true", help="measure PyTorch alone")
     parser.add_argument("--peer", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -307,11 +316,9 @@ def main():
         rounds.append(rates)
         print(f"round {number + 1}: " + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items()), flush=True)
 
-    import torch
-
     middle = {name: statistics.median(r[name] for r in rounds) for name in rounds[0]}
     print(f"\n{spec['name']}, {args.device}, {work['precision']}, batch {work['batch']}, images/s of the training step "
-          f"(median of {args.rounds} rounds of {args.steps} steps; PyTorch {torch.__version__})")
+          f"(median of {args.rounds} rounds of {args.steps} steps; PyTorch {work['pytorch']})")
     best = max(rate for name, rate in middle.items() if name != "flywheel")
     for name, rate in middle.items():
         seen = [r[name] for r in rounds]
@@ -320,7 +327,7 @@ def main():
     ratio = {spec["name"]: round(middle["flywheel"] / best, 3)} if "flywheel" in middle else {}
     print(json.dumps({"bench": "vs_pytorch", "network": spec["name"], "device": args.device, "ratio": ratio,
                       "optimizer": config["train"]["optimizer"],
-                      "precision": work["precision"], "batch": work["batch"], "pytorch": torch.__version__,
+                      "precision": work["precision"], "batch": work["batch"], "pytorch": work["pytorch"],
                       "images_per_s": {name: round(rate, 1) for name, rate in middle.items()}}))
     return 0
 
