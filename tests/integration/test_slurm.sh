@@ -2,7 +2,8 @@
 # A real Slurm (munge, slurmctld, four slurmd) over network namespaces: `flywheel submit` runs, is preempted, queued again
 # and resumed to the same bits; mpirun inside an allocation does too; too small an allocation is refused; a node that is cut
 # off keeps computing, but what it computes is fenced off by the job's next life; a job that loses a node before Slurm
-# knows it is queued again, and so is one that is told to stop before its ranks run; one that is cancelled is not.
+# knows it is queued again, and so is one that is told to stop before its ranks run; one that is cancelled is not, nor one
+# that dies in the same step three times, nor one that another try cannot help.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/namespaces.bash"
@@ -134,3 +135,27 @@ matches "leaving: .* for rank 1 on $node: silent" 1 "$(log_of lost)"
 says "resuming from version" "$(log_of lost)"
 [ "$(sha_of "$work/lost")" = "$wanted" ] || fail "the job that lost a node early has other bits"
 echo "ok: a job that loses a node before Slurm knows is queued again: the same bits"
+
+# ---- another network's versions in the run directory: nobody tries that again ----
+sed 's/zoo:lenet/zoo:simplenet/' "$work/single.json" >"$work/other.json"
+other=$(submit early "$work/other.json")
+ends_as "$other" FAILED
+on 1 scontrol show job "$other" -o | grep -q " Restarts=0 .* ExitCode=78:0 " || fail "not ended at once with 78"
+says "choose another --run" "$work/early/logs/slurm-$other.log"
+
+# ---- rank 1 dies in the same step, each time: queued again twice, not a third time ----
+mkdir "$work/bin"
+cp "$fw" "$work/bin"
+cat >"$work/bin/flywheel-train" <<TRAIN
+#!/bin/sh
+[ "\${PMIX_RANK:-1}" = 1 ] || unset FLYWHEEL_INJECT
+exec "$FLYWHEEL_BIN/flywheel-train" "\$@"
+TRAIN
+chmod +x "$work/bin/flywheel-train"
+sed 's/"every_steps": 5/"every_steps": 1000/' "$work/quick.json" >"$work/crash.json" # each life begins at step 0
+crash=$(fw=$work/bin/flywheel FLYWHEEL_INJECT=train.step=kill@12 submit crash "$work/crash.json")
+ends_as "$crash" FAILED
+on 1 scontrol show job "$crash" -o | grep -q " Restarts=2 .* ExitCode=137:0 " || fail "not given up after three lives with rank 1's code"
+says "giving up: step 11 failed 3 times in a row, the last time because of rank 1 on node-" "$(log_of crash)"
+[ "$(jq -r 'select(.event == "gave_up") | "\(.step) \(.times)"' "$work/crash/events.jsonl")" = "11 3" ] || fail "events.jsonl"
+echo "ok: what no restart mends is not queued again, nor what dies in the same step for the third time"
