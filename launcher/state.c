@@ -9,9 +9,11 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/log.h"
 #include "common/mem.h"
 
 #define STATE_MAX_NBYTES (1 << 20)
+#define LOCK_POLL_US     20000
 
 static cm_status this_host(char host[256])
 {
@@ -23,22 +25,41 @@ static cm_status this_host(char host[256])
 
 /* ---- the lock ---- */
 
-static cm_status busy(const char *run_dir)
+/* The lock is held. CM_OK: by guardians of an `up` that is gone, which end soon. */
+static cm_status who_holds_it(const char *run_dir)
 {
     struct la_state_view view = {0};
-    cm_status st = la_state_read(&view, run_dir);
-    if (st != CM_OK || !view.running)
-        st = CM_FAIL(CM_EBUSY,
-                     "%s: what an earlier 'flywheel up' started is still being ended; try again",
-                     run_dir);
-    else
+    char host[256];
+    CM_TRY(this_host(host));
+    cm_status st = CM_OK;
+    if (la_state_read(&view, run_dir) == CM_OK && (view.running || strcmp(host, view.host) != 0))
         st = CM_FAIL(CM_EBUSY, "%s: 'flywheel up' already runs there, pid %lld on %s with %s",
                      run_dir, (long long)view.pid, view.host, view.config);
     la_state_release(&view);
     return st;
 }
 
-cm_status la_state_lock(int *fd, const char *run_dir)
+static cm_status await_lock(int lock, const char *run_dir, struct cm_deadline deadline)
+{
+    bool told = false;
+    while (flock(lock, LOCK_EX | LOCK_NB)) {
+        if (errno != EWOULDBLOCK)
+            return CM_FAIL_ERRNO("%s/up.lock: flock", run_dir);
+        CM_TRY(who_holds_it(run_dir));
+        if (!told)
+            cm_log_info("%s: waiting for what an earlier 'flywheel up' started to end", run_dir);
+        told = true;
+        if (cm_deadline_passed(deadline))
+            return CM_FAIL(CM_EBUSY,
+                           "%s: what an earlier 'flywheel up' started has still not ended; "
+                           "'flywheel status' names it",
+                           run_dir);
+        cm_sleep_us(LOCK_POLL_US);
+    }
+    return CM_OK;
+}
+
+cm_status la_state_lock(int *fd, const char *run_dir, int64_t wait_ms)
 {
     char path[CM_PATH];
     *fd = -1;
@@ -46,13 +67,10 @@ cm_status la_state_lock(int *fd, const char *run_dir)
     int lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (lock < 0)
         return CM_FAIL_ERRNO("%s", path);
-    if (flock(lock, LOCK_EX | LOCK_NB)) {
-        int err = errno;
+    cm_status st = await_lock(lock, run_dir, cm_deadline_in_ms(wait_ms));
+    if (st != CM_OK) {
         close(lock);
-        if (err == EWOULDBLOCK)
-            return busy(run_dir);
-        errno = err;
-        return CM_FAIL_ERRNO("%s: flock", path);
+        return st;
     }
     *fd = lock;
     return CM_OK;
@@ -120,20 +138,11 @@ cm_status la_state_write(const char *run_dir, const char *config, const struct l
 
 /* ---- reading ---- */
 
-cm_status la_state_check_format(const struct cm_json *v, const char *path)
-{
-    const char *format;
-    CM_TRY(cm_json_need_string(v, path, "format", &format));
-    if (strncmp(format, "1.", 2) != 0)
-        return CM_FAIL(CM_EVERSION, "%s: format %s; this build reads 1.x", path, format);
-    return CM_OK;
-}
-
 static cm_status read_view(struct la_state_view *view, const char *path)
 {
     int64_t ticks = 0;
     const struct cm_json *v = view->root;
-    CM_TRY(la_state_check_format(v, path));
+    CM_TRY(cm_json_need_format(v, path, 1, NULL));
     CM_TRY(cm_json_need_i64(v, path, "pid", 1, INT32_MAX, &view->pid));
     CM_TRY(cm_json_need_i64(v, path, "ticks", 0, INT64_MAX, &ticks));
     CM_TRY(cm_json_need_string(v, path, "host", &view->host));

@@ -13,15 +13,12 @@
 #include "common/status.h"
 #include "launcher/supervise.h"
 
-/* CM_EBUSY: another holds it; the message names who. *fd is closed by the caller. */
+/* CM_EBUSY: another `up` holds it, whom the message names; or what one that was killed had started
+ * has not ended within wait_ms. *fd is closed by the caller. */
 CM_MUST_CHECK
-cm_status la_state_lock(int *fd, const char *run_dir);
+cm_status la_state_lock(int *fd, const char *run_dir, int64_t wait_ms);
 /* True when nobody holds the lock of run_dir, or nobody ever did. */
 bool la_state_is_free(const char *run_dir);
-
-/* "format" of a file that the launcher keeps in the run directory, at path. */
-CM_MUST_CHECK
-cm_status la_state_check_format(const struct cm_json *v, const char *path);
 
 CM_MUST_CHECK
 cm_status la_state_write(const char *run_dir, const char *config, const struct la_supervisor *s,

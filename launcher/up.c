@@ -18,7 +18,8 @@
 #include "launcher/roles.h"
 #include "launcher/state.h"
 
-#define COUNT(array) (sizeof(array) / sizeof *(array))
+#define LOCK_SLACK_MS 5000
+#define COUNT(array)  (sizeof(array) / sizeof *(array))
 
 struct options {
     const char *run;
@@ -227,7 +228,8 @@ static cm_status up(const struct setup *s)
     size_t n = 0;
     int lock = -1;
     CM_TRY(cm_dir_make(s->run_dir));
-    CM_TRY(la_state_lock(&lock, s->run_dir));
+    /* Guardians of an `up` that was killed give their commands so long, too. */
+    CM_TRY(la_state_lock(&lock, s->run_dir, s->cluster.stop_timeout_ms + LOCK_SLACK_MS));
     cm_status st = supervise_all(s, roles, &n, lock);
     for (size_t i = 0; i < n; i++)
         la_role_release(&roles[i]);

@@ -249,6 +249,18 @@ kill -INT "$up"
 code=0; wait "$up" || code=$?
 check "a role that ignores TERM is killed in time" same "$code" 0
 check "nothing is left" none_marked
+rm ready
+env "$token" "$fw" up c.json 2>up.log &
+up=$!
+await has_lines ready 1
+kill -9 "$up"
+wait "$up" 2>/dev/null || true
+env "$token" "$fw" up c.json 2>up.log & # at once, as a service manager would: the old worker has not ended yet
+up=$!
+check "the next up waits for what a killed one left" await has_lines ready 2
+kill -INT "$up"
+code=0; wait "$up" || code=$?
+check "and is well" same "$code" 0
 
 echo "== crash loop"
 config ', "workers": 1, "gateway": false'
