@@ -181,8 +181,11 @@ cm_status cm_log_detach(struct cm_lines **out)
 void cm_error_report(enum cm_log_level level, cm_status st, const char *what)
 {
     const char *text = cm_error_text();
-    cm_log_line(level, "%s%s%s (%s at %s)", what ? what : "", what ? ": " : "",
-                *text ? text : cm_status_text(st), cm_status_name(st), cm_error_where());
+    cm_log_line(cm_error_is_told() ? CM_LOG_DEBUG : level, "%s%s%s (%s at %s)", what ? what : "",
+                what ? ": " : "", *text ? text : cm_status_text(st), cm_status_name(st),
+                cm_error_where());
+    if (level == CM_LOG_ERROR)
+        cm_error_set_told();
 }
 
 /* By one more thread: what hangs may be the log itself. */

@@ -36,11 +36,12 @@ void cm_log_line(enum cm_log_level level, const char *fmt, ...) CM_PRINTF(2, 3);
 CM_MUST_CHECK cm_status cm_log_detach(struct cm_lines **out);
 
 /* Logs this thread's recorded fault at the given level: "what: message (CM_EIO at file.c:12)". what
- * may be NULL. */
+ * may be NULL. At debug level if it has been reported as an error, or another process does so
+ * (status.h). */
 void cm_error_report(enum cm_log_level level, cm_status st, const char *what);
 
-/* The end of main (before any _exit, too): reports st if it is a failure (not CM_EPREEMPTED) and
- * returns the exit code. */
+/* The end of main (before any _exit, too): reports st if it is a failure (not CM_EPREEMPTED) that
+ * has not been reported, and returns the exit code. */
 int cm_main_end(cm_status st);
 
 #endif

@@ -66,6 +66,7 @@ static cm_status keep(cm_status code, const char *file, int line, const char *te
     const char *slash = strrchr(file, '/');
     snprintf(fault.where, sizeof fault.where, "%s:%d", slash ? slash + 1 : file, line);
     snprintf(fault.text, sizeof fault.text, "%s", text);
+    fault.shared = fault.told = false;
     cm_log_debug("%s (%s at %s)", fault.text, cm_status_name(code), fault.where);
     return code;
 }
@@ -143,6 +144,7 @@ cm_status cm_error_adopt(cm_status st, const char *where, const char *text)
 {
     snprintf(fault.where, sizeof fault.where, "%s", where);
     snprintf(fault.text, sizeof fault.text, "%s", text);
+    fault.shared = fault.told = false;
     return st;
 }
 
@@ -154,4 +156,25 @@ void cm_error_save(struct cm_error *saved)
 void cm_error_restore(const struct cm_error *saved)
 {
     fault = *saved;
+}
+
+void cm_error_share(bool ours)
+{
+    fault.shared = true;
+    fault.told = !ours;
+}
+
+bool cm_error_is_shared(void)
+{
+    return fault.shared;
+}
+
+bool cm_error_is_told(void)
+{
+    return fault.told;
+}
+
+void cm_error_set_told(void)
+{
+    fault.told = true;
 }

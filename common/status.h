@@ -5,9 +5,12 @@
  * To say what was going on: return CM_CONTEXT(st, "loading version %d", v);
  *
  * The last puts "loading version 3: " in front of the message. Whoever ends the propagation reports
- * it once: cm_error_report() (log.h) or cm_error_text(). */
+ * it once: cm_error_report() (log.h) or cm_error_text(). Where many processes have one fault, one
+ * of them does: cm_error_share(). */
 #ifndef COMMON_STATUS_H
 #define COMMON_STATUS_H
+
+#include <stdbool.h>
 
 #define CM_MUST_CHECK        __attribute__((warn_unused_result))
 #define CM_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
@@ -82,9 +85,19 @@ cm_status cm_error_adopt(cm_status st, const char *where, const char *text);
  * message that their caller is about to report), or until another thread takes it over. */
 struct cm_error {
     char text[1024], where[64];
+    bool shared; /* all processes of the job know of it: they can leave together */
+    bool told;   /* reported, by this process or by the one that does so for all */
 };
 void cm_error_save(struct cm_error *saved);
 void cm_error_restore(const struct cm_error *saved);
+
+/* The processes of a job have agreed on this thread's fault (group.h): each of them ends with it,
+ * and one reports it. ours: this one; in the others cm_error_report shows it at debug level. */
+void cm_error_share(bool ours);
+bool cm_error_is_shared(void);
+/* Whether nobody needs to report it any more. */
+bool cm_error_is_told(void);
+void cm_error_set_told(void);
 
 #define CM_TRY(call)                                                                               \
     do {                                                                                           \

@@ -113,6 +113,34 @@ static void test_main_ends_with_one_report(void **state)
     cm_free(&text);
 }
 
+static int occurrences(const char *text, const char *what)
+{
+    int n = 0;
+    for (; (text = strstr(text, what)); text++)
+        n++;
+    return n;
+}
+
+/* By main, by a library before it, or by another process. */
+static void test_a_fault_is_reported_once(void **state)
+{
+    (void)state;
+    begin();
+    cm_status st = CM_FAIL(CM_EIO, "first");
+    cm_error_report(CM_LOG_WARN, st, "before");
+    cm_error_report(CM_LOG_ERROR, st, "then");
+    assert_int_equal(cm_main_end(st), 1);
+    st = CM_FAIL(CM_ECONFIG, "second");
+    cm_error_share(false);
+    assert_int_equal(cm_main_end(st), 2);
+    char *text = end();
+    assert_non_null(strstr(text, "before: first"));
+    assert_non_null(strstr(text, "then: first"));
+    assert_int_equal(occurrences(text, "first"), 2);
+    assert_null(strstr(text, "second"));
+    cm_free(&text);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -135,6 +163,7 @@ int main(void)
         cmocka_unit_test(test_text_from_outside_can_not_forge_lines),
         cmocka_unit_test(test_a_long_line_is_cut_and_says_so),
         cmocka_unit_test(test_main_ends_with_one_report),
+        cmocka_unit_test(test_a_fault_is_reported_once),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -127,6 +127,29 @@ static void test_a_record_survives_clean_up(void **state)
     assert_null(strstr(cm_error_text(), "clean-up"));
 }
 
+/* What the ranks agreed on is one rank's to tell; a new fault is this process's again. */
+static void test_a_shared_fault_is_told_once(void **state)
+{
+    (void)state;
+    struct cm_error saved;
+    cm_status st = CM_FAIL(CM_ECONFIG, "3 ranks");
+    assert_false(cm_error_is_shared() || cm_error_is_told());
+    cm_error_share(true);
+    assert_true(cm_error_is_shared() && !cm_error_is_told());
+    cm_error_share(false);
+    expect_fault(CM_ECONFIG, "start: 3 ranks", CM_CONTEXT(st, "start"));
+    assert_true(cm_error_is_shared() && cm_error_is_told());
+    cm_error_save(&saved);
+    (void)CM_FAIL(CM_EIO, "so did the clean-up");
+    assert_false(cm_error_is_shared() || cm_error_is_told());
+    cm_error_restore(&saved);
+    assert_true(cm_error_is_shared() && cm_error_is_told());
+    (void)cm_error_adopt(CM_EIO, "lane.c:7", "a lane's");
+    assert_false(cm_error_is_shared() || cm_error_is_told());
+    cm_error_set_told();
+    assert_true(cm_error_is_told() && !cm_error_is_shared());
+}
+
 static cm_status tries(cm_status inner)
 {
     CM_TRY(inner);
@@ -166,6 +189,7 @@ int main(void)
         cmocka_unit_test(test_long_messages_are_cut),
         cmocka_unit_test(test_records_belong_to_threads),
         cmocka_unit_test(test_a_record_survives_clean_up),
+        cmocka_unit_test(test_a_shared_fault_is_told_once),
         cmocka_unit_test(test_propagation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
