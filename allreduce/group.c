@@ -16,13 +16,20 @@
 #define CLOCKS_S 2   /* further apart is worth a warning */
 #define MESSAGE  256 /* bytes of a rank's fault or text that others get to see */
 
+/* Did a rank succeed, and if not, why? */
+struct verdict {
+    int32_t st; /* cm_status */
+    char text[MESSAGE];
+};
+
 struct ar_group {
     struct ar_config cfg;
     struct ar_reducer *reducer;
     struct ar_watch *watch;
     bool met; /* the ranks have exchanged greetings: they part together, too */
     int rank, size, local_rank, local_size;
-    void *board; /* (size): what agree and same gather, allocated at open */
+    char host[64];
+    struct verdict *board; /* (size): what agree and same gather, allocated at open */
 
     struct ar_tail tail; /* of the step that runs */
     struct ar_step_times times;
@@ -33,15 +40,9 @@ struct ar_group {
 /* What every rank says about itself at the start. Bytes on the wire between equal builds. */
 struct greeting {
     uint64_t key;
-    int32_t st; /* cm_status: could this rank get ready? */
     int32_t order, compress;
-    char text[MESSAGE];
+    struct verdict ready;
     struct ar_place place;
-};
-
-struct verdict {
-    int32_t st;
-    char text[MESSAGE];
 };
 
 /* After the start the watchdog holds the deadline of every collective. */
@@ -51,22 +52,75 @@ static cm_status run(struct ar_group *g, const struct ar_job *job)
     return ar_reducer_wait(g->reducer, cm_deadline_in_ms(-1));
 }
 
+/* ---- verdicts ---- */
+
+static struct verdict verdict_of(cm_status st)
+{
+    struct verdict v = {.st = (int32_t)st};
+    if (st != CM_OK)
+        snprintf(v.text, sizeof v.text, "%s", cm_error_text());
+    return v;
+}
+
+cm_status ar_group_alike(const struct ar_group *g, cm_status st)
+{
+    if (g->size > 1)
+        cm_error_share(g->rank == 0);
+    return st;
+}
+
+/* This rank has failed, for the reason in its record: who tells of it, in whose name? */
+static void share_own(const struct ar_group *g, cm_status st)
+{
+    const struct verdict *all = g->board, *mine = &all[g->rank];
+    int teller = -1, nalike = 0;
+    if (cm_error_is_shared())
+        return; /* agreed on before, inside of what is agreed on now */
+    for (int r = 0; r < g->size; r++)
+        if (all[r].st == mine->st && strcmp(all[r].text, mine->text) == 0) {
+            teller = teller < 0 ? r : teller;
+            nalike++;
+        }
+    if (nalike == 1)
+        (void)CM_CONTEXT(st, "rank %d on %s", g->rank, g->host);
+    else if (nalike < g->size)
+        (void)CM_CONTEXT(st, "%d ranks, the first is rank %d on %s", nalike, teller, g->host);
+    cm_error_share(teller == g->rank);
+}
+
+/* Every rank's verdict is on the board. */
+static cm_status settle(struct ar_group *g, const char *doing)
+{
+    const struct verdict *all = g->board;
+    int first = 0;
+    while (first < g->size && all[first].st == CM_OK)
+        first++;
+    if (first == g->size)
+        return CM_OK;
+    cm_status st = (cm_status)all[first].st;
+    if (all[g->rank].st == CM_OK) {
+        (void)CM_FAIL(st, "%s: rank %d: %s (%s)", doing, first, all[first].text,
+                      cm_status_name(st));
+        cm_error_share(false);
+    } else if (g->size > 1) {
+        share_own(g, st);
+    }
+    return st;
+}
+
 /* ---- start ---- */
 
 static cm_status compare_greetings(const struct ar_group *g, const struct greeting *all)
 {
-    for (int r = 0; r < g->size; r++) {
+    for (int r = 1; r < g->size; r++) {
         const struct greeting *them = &all[r];
-        if (them->st != CM_OK)
-            return r == g->rank
-                       ? cm_error_adopt((cm_status)them->st, "", them->text)
-                       : CM_FAIL(CM_EPEER, "rank %d on %s: %s", r, them->place.host, them->text);
         if (them->order != all[0].order || them->compress != all[0].compress)
-            return CM_FAIL(CM_EMISMATCH,
+            return ar_group_alike(
+                g, CM_FAIL(CM_EMISMATCH,
                            "rank %d on %s has allreduce.order %d and compress %d, rank 0 on %s "
                            "has %d and %d: give all ranks the same config",
                            r, them->place.host, them->order, them->compress, all[0].place.host,
-                           all[0].order, all[0].compress);
+                           all[0].order, all[0].compress));
     }
     return CM_OK;
 }
@@ -112,15 +166,19 @@ static cm_status compare_builds(struct ar_group *g, struct cm_deadline deadline)
 {
     struct build mine = {0}, *all;
     snprintf(mine.version, sizeof mine.version, "%s", cm_version());
-    (void)gethostname(mine.host, sizeof mine.host - 1);
+    memcpy(mine.host, g->host, sizeof mine.host);
     CM_TRY(cm_alloc(&all, (size_t)g->size, sizeof *all, "ranks' builds"));
     cm_status st = gather_by(g, &mine, sizeof mine, all, deadline);
-    for (int r = 1; r < g->size && st == CM_OK; r++)
-        if (strcmp(all[r].version, all[0].version) != 0)
-            st = CM_FAIL(CM_EMISMATCH,
-                         "rank %d on %s runs flywheel %s, rank 0 on %s runs %s: install the same "
-                         "build on all hosts",
-                         r, all[r].host, all[r].version, all[0].host, all[0].version);
+    for (int r = 1; r < g->size && st == CM_OK; r++) {
+        if (strcmp(all[r].version, all[0].version) == 0)
+            continue;
+        st = CM_FAIL(CM_EMISMATCH,
+                     "rank %d on %s runs flywheel %s, rank 0 on %s runs %s: install the same build "
+                     "on all hosts",
+                     r, all[r].host, all[r].version, all[0].host, all[0].version);
+        st = ar_group_alike(g, st);
+        g->met = true;
+    }
     cm_free(&all);
     return st;
 }
@@ -143,23 +201,27 @@ static cm_status compare_clocks(struct ar_group *g, const struct greeting *hosts
     return st;
 }
 
-/* Ranks tell each other where they are and whether they could get ready. */
-static cm_status meet(struct ar_group *g, struct cm_deadline deadline)
+/* Ranks tell each other where they are and whether they could get ready; ready: could this one, and
+ * if not, why? */
+static cm_status meet(struct ar_group *g, cm_status ready, const struct cm_error *why,
+                      struct cm_deadline deadline)
 {
     struct cm_uuid id = cm_uuid_make();
     struct greeting mine = {.order = g->cfg.order, .compress = g->cfg.compress}, *all = NULL;
-    memcpy(&mine.key, id.byte, sizeof mine.key);
-    mine.st = ar_watch_open(&g->watch, &mine.place);
-    if (mine.st == CM_OK)
-        mine.st = cm_alloc(&g->board, (size_t)g->size, sizeof(struct verdict), "ranks' verdicts");
-    if (mine.st != CM_OK)
-        snprintf(mine.text, sizeof mine.text, "%s", cm_error_text());
-
     cm_status st;
-    CM_GOTO(st, cm_alloc(&all, (size_t)g->size, sizeof *all, "ranks' greetings"), out);
+    memcpy(&mine.key, id.byte, sizeof mine.key);
+    CM_TRY(cm_alloc(&g->board, (size_t)g->size, sizeof *g->board, "ranks' verdicts"));
+    CM_TRY(cm_alloc(&all, (size_t)g->size, sizeof *all, "ranks' greetings"));
     CM_GOTO(st, compare_builds(g, deadline), out);
+    st = ar_watch_open(&g->watch, &mine.place);
+    if (ready != CM_OK)
+        cm_error_restore(why);
+    mine.ready = verdict_of(ready != CM_OK ? ready : st);
     CM_GOTO(st, gather_by(g, &mine, sizeof mine, all, deadline), out);
     g->met = true;
+    for (int r = 0; r < g->size; r++)
+        g->board[r] = all[r].ready;
+    CM_GOTO(st, settle(g, "start"), out);
     CM_GOTO(st, compare_greetings(g, all), out);
     /* Without a watchdog nobody would notice how long the others take to part. */
     st = start_watch(g, all);
@@ -185,27 +247,32 @@ static cm_status check_config(const struct ar_config *cfg)
     return CM_OK;
 }
 
-cm_status ar_group_open(struct ar_group **out, const struct ar_config *cfg)
+/* ready: whether this rank could get as far as this; the reason is in its record. It meets the
+ * others all the same. */
+static cm_status open_group(struct ar_group **out, const struct ar_config *cfg, cm_status ready)
 {
     *out = NULL;
     cm_status st;
+    struct cm_error why;
     struct ar_group *g = NULL;
     struct cm_deadline deadline = cm_deadline_in_ms(cfg->start_timeout_ms);
-    CM_TRY(check_config(cfg));
+    cm_error_save(&why);
     CM_TRY(cm_alloc(&g, 1, sizeof *g, "group"));
     g->cfg = *cfg;
+    (void)gethostname(g->host, sizeof g->host - 1);
     bool fast = cfg->order == AR_ORDER_FAST;
     CM_GOTO(st, ar_reducer_open(&g->reducer, fast, cfg->compress, cfg->collective_timeout_ms), out);
     ar_reducer_push(g->reducer, &(struct ar_job){.kind = AR_JOB_START});
     CM_GOTO(st, ar_reducer_wait(g->reducer, deadline), out);
     g->rank = ar_reducer_rank(g->reducer);
     g->size = ar_reducer_size(g->reducer);
-    CM_GOTO(st, meet(g, deadline), out);
+    CM_GOTO(st, meet(g, ready, &why, deadline), out);
     if (!fast && !ar_is_power_of_two(g->size)) {
         st = CM_FAIL(CM_ECONFIG,
                      "%d ranks: allreduce.order \"fixed\" needs a power of two (or set "
                      "allreduce.order to \"fast\": the same bits for reruns only)",
                      g->size);
+        st = ar_group_alike(g, st);
         goto out;
     }
     *out = g;
@@ -216,8 +283,33 @@ out:
                         "start of the ranks within %lld ms (did one fail before it got here? see "
                         "its log; allreduce.start_timeout_ms is the deadline)",
                         (long long)cfg->start_timeout_ms);
+    if (ready != CM_OK && !cm_error_is_shared()) {
+        cm_error_restore(&why);
+        st = ready;
+    }
+    if (st != CM_OK && cm_error_is_shared())
+        cm_error_report(CM_LOG_ERROR, st, NULL);
     ar_group_close(&g);
     return st;
+}
+
+cm_status ar_group_open(struct ar_group **out, const struct ar_config *cfg)
+{
+    return open_group(out, cfg, check_config(cfg));
+}
+
+cm_status ar_group_decline(cm_status st)
+{
+    struct cm_error why;
+    struct cm_config *none = NULL;
+    struct ar_config defaults;
+    struct ar_group *g;
+    cm_error_save(&why);
+    bool have = cm_config_open(&none, NULL, NULL, 0) == CM_OK &&
+                cm_config_read(none, &ar_config_section, &defaults) == CM_OK;
+    cm_config_close(&none);
+    cm_error_restore(&why);
+    return have ? open_group(&g, &defaults, st) : st;
 }
 
 void ar_group_close(struct ar_group **group)
@@ -230,9 +322,12 @@ void ar_group_close(struct ar_group **group)
          * a watchdog. */
         int64_t timeout_ms = g->cfg.collective_timeout_ms + 2 * g->cfg.heartbeat_ms;
         ar_reducer_push(g->reducer, &(struct ar_job){.kind = AR_JOB_FINISH});
+        struct cm_error why;
+        cm_error_save(&why);
         cm_status st = ar_reducer_wait(g->reducer, cm_deadline_in_ms(timeout_ms));
         if (st != CM_OK)
             cm_error_report(CM_LOG_WARN, st, "end of the job");
+        cm_error_restore(&why);
     }
     ar_reducer_close(&g->reducer);
     ar_watch_close(&g->watch);
@@ -240,18 +335,25 @@ void ar_group_close(struct ar_group **group)
     cm_free(group);
 }
 
-/* How long a rank that failed because of another leaves it to the watchdog to say which. */
+/* How long a rank that failed because of another leaves it to the watchdog to say which, and to end
+ * the process. */
 static int64_t leave_it_ms(const struct ar_group *g, cm_status st)
 {
     int64_t ms = 3 * g->cfg.heartbeat_ms;
-    return st != CM_EPEER || g->size == 1 ? 0 : ms < 1000 ? ms : 1000;
+    bool for_another = st == CM_EPEER || cm_error_is_told();
+    return !for_another || g->size == 1 ? 0 : ms < 1000 ? ms : 1000;
 }
 
 _Noreturn void ar_group_abort(struct ar_group *g, cm_status st, const char *doing)
 {
-    cm_error_report(CM_LOG_ERROR, st, doing);
-    if (g) {
+    char what[MESSAGE];
+    snprintf(what, sizeof what, "%s", doing);
+    if (g && g->size > 1) {
         cm_sleep_us(1000 * leave_it_ms(g, st));
+        snprintf(what, sizeof what, "rank %d on %s: %s", g->rank, g->host, doing);
+    }
+    cm_error_report(CM_LOG_ERROR, st, what);
+    if (g) {
         char why[MESSAGE];
         snprintf(why, sizeof why, "%s: %s", doing, cm_error_text());
         ar_watch_last_words(g->watch, why);
@@ -329,20 +431,16 @@ cm_status ar_group_gather(struct ar_group *g, const void *mine, size_t nbytes, v
 
 cm_status ar_group_agree(struct ar_group *g, cm_status mine, const char *doing)
 {
-    struct verdict verdict = {.st = (int32_t)mine}, *all = g->board;
-    char where[64] = "";
-    if (mine != CM_OK) {
-        snprintf(verdict.text, sizeof verdict.text, "%s", cm_error_text());
-        snprintf(where, sizeof where, "%s", cm_error_where());
-    }
-    CM_TRY(ar_group_gather(g, &verdict, sizeof verdict, all));
-    if (mine != CM_OK)
-        return cm_error_adopt(mine, where, verdict.text);
-    for (int r = 0; r < g->size; r++)
-        if (all[r].st != CM_OK)
-            return CM_FAIL(CM_EPEER, "%s: rank %d: %s (%s)", doing, r, all[r].text,
-                           cm_status_name((cm_status)all[r].st));
-    return CM_OK;
+    struct verdict verdict = verdict_of(mine);
+    struct cm_error why;
+    cm_error_save(&why);
+    cm_status st = ar_group_gather(g, &verdict, sizeof verdict, g->board);
+    if (st == CM_OK)
+        return settle(g, doing);
+    if (mine == CM_OK)
+        return st;
+    cm_error_restore(&why); /* nobody else can tell that */
+    return mine;
 }
 
 /* The line of text around byte `at`, at most MESSAGE - 1 bytes of it. */
@@ -398,22 +496,25 @@ cm_status ar_group_same(struct ar_group *g, const char *what, const char *text, 
 {
     struct difference d = {0};
     CM_TRY(compare_to_rank0(g, text, &d));
-    struct verdict mine = {.st = d.differs ? CM_EMISMATCH : CM_OK}, *all = g->board;
-    CM_TRY(ar_group_gather(g, &mine, sizeof mine, all));
+    struct verdict mine = {.st = d.differs ? CM_EMISMATCH : CM_OK};
+    CM_TRY(ar_group_gather(g, &mine, sizeof mine, g->board));
     int odd = 0;
-    while (odd < g->size && all[odd].st == CM_OK)
+    while (odd < g->size && g->board[odd].st == CM_OK)
         odd++;
     if (odd == g->size)
         return CM_OK;
 
     CM_TRY(ar_group_broadcast(g, &d, sizeof d, odd));
-    if (odd == g->rank)
-        return CM_FAIL(CM_EMISMATCH, "%s differs: rank %d (this one) has '%s', rank 0 has '%s': %s",
-                       what, odd, d.mine, d.rank0, advice);
     char ours[MESSAGE];
     line_around(ours, text, d.at);
-    return CM_FAIL(CM_EMISMATCH, "%s differs: rank %d has '%s', rank %d (this one) has '%s': %s",
-                   what, odd, d.mine, g->rank, ours, advice);
+    cm_status st =
+        odd == g->rank
+            ? CM_FAIL(CM_EMISMATCH, "%s differs: rank %d on %s has '%s', rank 0 has '%s': %s", what,
+                      odd, g->host, d.mine, d.rank0, advice)
+            : CM_FAIL(CM_EMISMATCH, "%s differs: rank %d has '%s', rank %d (this one) has '%s': %s",
+                      what, odd, d.mine, g->rank, ours, advice);
+    cm_error_share(odd == g->rank);
+    return st;
 }
 
 cm_status ar_group_sum_f32(struct ar_group *g, float *buf, size_t n)

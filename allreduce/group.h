@@ -52,8 +52,12 @@ struct ar_group; /* opaque; one caller thread at a time */
 
 /* Collective. A process that no launcher started (no OMPI_*, PMIX_* or Slurm variables) is a group
  * of one without MPI. W must be a power of two under AR_ORDER_FIXED: CM_ECONFIG otherwise, on every
- * rank. On failure *out is NULL. */
+ * rank. On failure *out is NULL; what the ranks could agree on has been reported, by one. */
 CM_MUST_CHECK cm_status ar_group_open(struct ar_group **out, const struct ar_config *cfg);
+/* Instead, on a rank that failed before (a bad command line or config): meets the others, so that
+ * all fail at once, and one of those that fail alike says so. Returns st, or the status that the
+ * ranks agreed on. */
+CM_MUST_CHECK cm_status ar_group_decline(cm_status st);
 /* Collective in good times; after a failure leaves without waiting for peers. NULL is fine. */
 void ar_group_close(struct ar_group **g);
 
@@ -64,7 +68,9 @@ int ar_group_local_size(const struct ar_group *g);
 
 /* The one way out of a job for a rank that cannot go on while others may be waiting for it: reports
  * st, tells the peers as far as they can be told, ends this process with st's exit code. Never
- * returns, never waits longer than 3 s. */
+ * returns, never waits longer than 3 s. Not for a fault that the ranks share: with that they part
+ * by ar_group_close, once the rank that tells it has (cm_error_report), since a launcher ends all
+ * when the first has gone. */
 _Noreturn void ar_group_abort(struct ar_group *g, cm_status st, const char *doing);
 
 /* fn is told of a loss by the rank that speaks for all (the lowest that is well, or the one that
@@ -86,16 +92,20 @@ void ar_group_wait_end(struct ar_group *g);
 /* ---- collectives at start-up and between steps; every rank calls the same ones in the same order
  * ---- */
 
-/* All ranks learn the worst status: CM_OK only if all passed CM_OK. A rank that passed CM_OK while
- * another failed gets CM_EPEER with that rank's number and message. The way for ranks to fail
- * together. */
+/* The way for ranks to fail together: CM_OK only if all passed CM_OK, else, on every rank, the
+ * status of the lowest that failed. The fault is shared then (status.h): ranks that failed in the
+ * same words leave it to the lowest of them to tell; a rank that passed CM_OK has the lowest one's
+ * message in its record, and tells nothing. */
 CM_MUST_CHECK cm_status ar_group_agree(struct ar_group *g, cm_status mine, const char *doing);
+/* For a fault that every rank finds in what all of them have (a sum that is no number): shared, and
+ * rank 0's to tell. No collective. Returns st. */
+cm_status ar_group_alike(const struct ar_group *g, cm_status st);
 CM_MUST_CHECK cm_status ar_group_broadcast(struct ar_group *g, void *buf, size_t nbytes, int root);
 /* all: W * nbytes on every rank, in rank order. */
 CM_MUST_CHECK cm_status ar_group_gather(struct ar_group *g, const void *mine, size_t nbytes,
                                         void *all);
 /* Checks that text is the same on all ranks; CM_EMISMATCH names the first rank that differs, its
- * text and ours, and ends in the advice. */
+ * text and ours, and ends in the advice. That rank tells it. */
 CM_MUST_CHECK cm_status ar_group_same(struct ar_group *g, const char *what, const char *text,
                                       const char *advice);
 

@@ -258,30 +258,39 @@ out:
     return st;
 }
 
+static cm_status check_options(const struct options *o, const char *what)
+{
+    if (strcmp(what, "bench") != 0 && strcmp(what, "check") != 0)
+        return CM_FAIL(CM_EUSAGE, "'%s' is neither bench nor check", what);
+    if (o->max_kib < 4 || o->max_kib > 1 << 22 || !(o->seconds > 0))
+        return CM_FAIL(CM_EUSAGE, "--max-kib is 4 to 4194304, --seconds more than 0");
+    return CM_OK;
+}
+
 static cm_status start(int argc, char **argv)
 {
     struct options o = {.max_kib = 65536, .seconds = 0.3};
     char **operands;
     int noperands;
     bool helped;
-    CM_TRY(cm_args_parse(&command, argc, argv, &o, &operands, &noperands, &helped));
-    if (helped)
-        return CM_OK;
-    if (strcmp(operands[0], "bench") != 0 && strcmp(operands[0], "check") != 0)
-        return CM_FAIL(CM_EUSAGE, "'%s' is neither bench nor check", operands[0]);
-    if (o.max_kib < 4 || o.max_kib > 1 << 22 || !(o.seconds > 0))
-        return CM_FAIL(CM_EUSAGE, "--max-kib is 4 to 4194304, --seconds more than 0");
-
-    cm_status st;
     struct cm_config *file = NULL;
     struct ar_group *g = NULL;
     struct ar_config cfg;
-    CM_GOTO(st, cm_config_open(&file, NULL, o.sets.item, o.sets.n), out);
-    CM_GOTO(st, cm_config_read(file, &ar_config_section, &cfg), out);
-    CM_GOTO(st, ar_group_open(&g, &cfg), out);
+    cm_status st = cm_args_parse(&command, argc, argv, &o, &operands, &noperands, &helped);
+    if (st == CM_OK && helped)
+        return CM_OK;
+    if (st == CM_OK)
+        st = check_options(&o, operands[0]);
+    if (st == CM_OK)
+        st = cm_config_open(&file, NULL, o.sets.item, o.sets.n);
+    if (st == CM_OK)
+        st = cm_config_read(file, &ar_config_section, &cfg);
+    CM_GOTO(st, st == CM_OK ? ar_group_open(&g, &cfg) : ar_group_decline(st), out);
     cm_log_set_rank(ar_group_rank(g));
     ar_group_set_phase(g, operands[0], 0);
     st = run(g, &cfg, &o, operands[0]);
+    if (st != CM_OK)
+        cm_error_report(CM_LOG_ERROR, st, NULL); /* before the first rank goes */
 out:
     ar_group_close(&g);
     cm_config_close(&file);

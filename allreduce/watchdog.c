@@ -363,8 +363,9 @@ static void take_news(struct ar_watch *w)
     int r = ar_beacon_receive(&w->beacon);
     if (r < 0)
         return;
-    cm_log_error("leaving: rank %d on %s left: %s", r, w->beacon.peers[r].host,
-                 w->beacon.peers[r].beat.text);
+    /* It has said so itself; rank 0's log, which people read, may be another one. */
+    cm_log_line(w->beacon.rank == 0 ? CM_LOG_ERROR : CM_LOG_INFO, "leaving: rank %d on %s left: %s",
+                r, w->beacon.peers[r].host, w->beacon.peers[r].beat.text);
     prepare_to_leave(w);
     _exit(cm_status_exit_code(CM_EPEER));
 }

@@ -45,7 +45,9 @@ cm_status ol_command_online(int argc, char **argv)
     char **operands;
     int noperands;
     bool helped;
-    CM_TRY(cm_args_parse(&command, argc, argv, &v, &operands, &noperands, &helped));
+    cm_status st = cm_args_parse(&command, argc, argv, &v, &operands, &noperands, &helped);
+    if (st != CM_OK)
+        return ar_group_decline(st);
     if (helped)
         return CM_OK;
     struct ol_run_options run = {.session = tr_session_options_of(&v.common, operands[0]),

@@ -476,17 +476,20 @@ cm_status ol_run(const struct ol_run_options *options)
     tr_stop_block();
     CM_TRY(tr_session_open(&r.session, &session));
     cm_status st = ol_config_check(&r.cfg, r.session.data_config.holdout, r.session.train.shards);
+    st = ar_group_agree(r.session.group, st, "the config");
     if (st == CM_OK)
         st = start(&r);
-    bool agreed = st == CM_OK; /* before: all ranks fail together; after: one may fail alone */
+    bool started = st == CM_OK; /* before: all ranks fail together; after: one may fail alone */
     if (st == CM_OK)
         st = loop(&r);
-    bool failed = agreed && st != CM_OK && st != CM_EPREEMPTED;
-    if (failed && ar_group_size(r.session.group) == 1)
-        tr_loss_write_alone(&r.loss, "online", r.root.state.batch + 1);
-    else if (failed)
+    bool failed = started && st != CM_OK && st != CM_EPREEMPTED;
+    if (failed && ar_group_size(r.session.group) > 1 && !cm_error_is_shared())
         ar_group_abort(r.session.group, st, "online");
-    tr_session_leave_stuck(&r.session, st, "online");
+    if (failed)
+        ar_group_on_loss(r.session.group, NULL, NULL);
+    if (failed && !cm_error_is_told())
+        tr_loss_write_here(&r.loss, "online", r.root.state.batch + 1);
+    tr_session_fail(&r.session, st, "online");
     release(&r);
     return st;
 }

@@ -156,6 +156,7 @@ static cm_status pin_down(struct tr_audit *self, const struct arena *arena, int6
         "are good",
         (long long)step, arena->name, *arena->name ? "." : "",
         first >= 0 ? layout->tensors[first].name : "?", who, ndiffer);
+    st = ar_group_alike(self->group, st);
 out:
     cm_free(&mine);
     cm_free(&all);

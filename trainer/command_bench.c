@@ -236,7 +236,10 @@ cm_status tr_command_bench(int argc, char **argv)
     /* "bench train CONFIG" and "bench CONFIG" are the same here: the other benches are other
      * programs. */
     bool named = argc > 1 && strcmp(argv[1], "train") == 0;
-    CM_TRY(cm_args_parse(&command, argc - named, argv + named, &v, &operands, &noperands, &helped));
+    cm_status st =
+        cm_args_parse(&command, argc - named, argv + named, &v, &operands, &noperands, &helped);
+    if (st != CM_OK)
+        return ar_group_decline(st);
     if (helped)
         return CM_OK;
     if (v.steps < 1 || v.warmup < 0)
@@ -246,8 +249,8 @@ cm_status tr_command_bench(int argc, char **argv)
         return tr_session_check(&options);
     struct bench b = {0};
     CM_TRY(tr_session_open(&b.session, &options));
-    cm_status st = run_bench(&b, &v);
-    tr_session_leave_stuck(&b.session, st, "measuring");
+    st = run_bench(&b, &v);
+    tr_session_fail(&b.session, st, "measuring");
     tr_engine_close(&b.engine);
     cm_free(&b.sum);
     cm_free(&b.rates);

@@ -463,7 +463,10 @@ static cm_status examine(struct doctor *d)
     CM_TRY(check_sums(d));
     int64_t faults = d->faults;
     CM_TRY(ar_group_broadcast(d->group, &faults, sizeof faults, 0));
-    return faults ? CM_FAIL(CM_EPEER, "%lld of the checks failed", (long long)faults) : CM_OK;
+    if (faults == 0)
+        return CM_OK;
+    return ar_group_alike(d->group,
+                          CM_FAIL(CM_EPEER, "%lld of the checks failed", (long long)faults));
 }
 
 cm_status tr_command_doctor(int argc, char **argv)
@@ -473,7 +476,9 @@ cm_status tr_command_doctor(int argc, char **argv)
     char **operands;
     int noperands;
     bool helped;
-    CM_TRY(cm_args_parse(&command, argc, argv, &v, &operands, &noperands, &helped));
+    cm_status st = cm_args_parse(&command, argc, argv, &v, &operands, &noperands, &helped);
+    if (st != CM_OK)
+        return ar_group_decline(st);
     if (helped)
         return CM_OK;
     struct tr_session_options options = tr_session_options_of(&v.common, operands[0]);
@@ -483,7 +488,8 @@ cm_status tr_command_doctor(int argc, char **argv)
     d.group = d.session.group;
     d.rank = ar_group_rank(d.group);
     d.size = ar_group_size(d.group);
-    cm_status st = examine(&d);
+    st = examine(&d);
+    tr_session_fail(&d.session, st, "examining");
     cm_free(&d.all);
     tr_session_release(&d.session);
     return st;

@@ -116,7 +116,7 @@ static cm_status score_version(struct tr_session *s, const struct values *v,
     if (st == CM_OK)
         st = v->views ? tr_evaluate_views(evaluator, weights, images, labels, n, score, views)
                       : tr_evaluate(evaluator, weights, images, labels, NULL, n, NULL, score);
-    tr_session_leave_stuck(s, st, "evaluating");
+    tr_session_fail(s, st, "evaluating");
     tr_evaluator_close(&evaluator);
     cm_free(&weights);
     return st;
@@ -156,7 +156,9 @@ cm_status tr_command_eval(int argc, char **argv)
     char **operands;
     int noperands;
     bool helped;
-    CM_TRY(cm_args_parse(&command, argc, argv, &v, &operands, &noperands, &helped));
+    cm_status st = cm_args_parse(&command, argc, argv, &v, &operands, &noperands, &helped);
+    if (st != CM_OK)
+        return ar_group_decline(st);
     if (helped)
         return CM_OK;
     struct tr_session_options options = tr_session_options_of(&v.common, operands[0]);
@@ -164,7 +166,8 @@ cm_status tr_command_eval(int argc, char **argv)
         return tr_session_check(&options);
     struct tr_session session = {0};
     CM_TRY(tr_session_open(&session, &options));
-    cm_status st = evaluate_version(&session, &v);
+    st = evaluate_version(&session, &v);
+    tr_session_fail(&session, st, "evaluating");
     tr_session_release(&session);
     return st;
 }

@@ -46,7 +46,9 @@ cm_status tr_command_train(int argc, char **argv)
     char **operands;
     int noperands;
     bool helped;
-    CM_TRY(cm_args_parse(&command, argc, argv, &v, &operands, &noperands, &helped));
+    cm_status st = cm_args_parse(&command, argc, argv, &v, &operands, &noperands, &helped);
+    if (st != CM_OK)
+        return ar_group_decline(st);
     if (helped)
         return CM_OK;
     struct tr_run_options run = {.session = tr_session_options_of(&v.common, operands[0]),

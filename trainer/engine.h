@@ -133,7 +133,7 @@ void tr_engine_begin(struct tr_engine *e, int64_t step, double lr, uint32_t rais
 /* Waits for the oldest step that is under way. Collective. A loss or gradient that is not finite:
  * CM_ENUMERIC on all ranks in the same step; it names the tensor where it began: a weight, else a
  * batch statistic, as forward meets them; else a gradient, as backward does. A rank that cannot do
- * its part: its own fault there, CM_EPEER on the others. Weights and optimiser are then as before
+ * its part: its fault, on all ranks. Weights and optimiser are then as before
  * the step, and the one begun behind it is forgotten: it has updated nothing. After CM_ETIMEDOUT
  * and faults of the group the job can only be left. */
 CM_MUST_CHECK cm_status tr_engine_end(struct tr_engine *e, struct tr_outcome *outcome);

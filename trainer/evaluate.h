@@ -43,8 +43,7 @@ struct tr_score {
 
 /* weights: layout->ntotal floats, the host's or the evaluator's device's. images (N, H, W, C) and
  * labels as the engine takes them; rows: n numbers of rows, NULL: 0 … n - 1. predicted (n class
- * numbers on every rank) may be NULL. Collective: a failure on one rank is one on all (CM_EPEER on
- * the others).
+ * numbers on every rank) may be NULL. Collective: a failure on one rank is one on all.
  * CM_EPREEMPTED, on all ranks: one was told to stop (stop.h) and left its remaining chunks out. */
 CM_MUST_CHECK cm_status tr_evaluate(struct tr_evaluator *e, const float *weights,
                                     const uint8_t *images, const int32_t *labels,

@@ -53,10 +53,11 @@ cm_status tr_gradient_check(const struct tr_engine *e, int64_t step, double loss
         kind = "gradient";
         where = first_backward(layout, e->gradients);
     }
-    return CM_FAIL(CM_ENUMERIC,
-                   "step %lld: loss %g, first %s that is not finite: %s; lower train.lr or set "
-                   "train.clip_norm",
-                   (long long)step, loss, kind, where ? where : "none");
+    cm_status st = CM_FAIL(CM_ENUMERIC,
+                           "step %lld: loss %g, first %s that is not finite: %s; lower train.lr or "
+                           "set train.clip_norm",
+                           (long long)step, loss, kind, where ? where : "none");
+    return ar_group_alike(e->cfg.group, st);
 }
 
 const char *tr_engine_steepest(struct tr_engine *e)

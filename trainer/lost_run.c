@@ -165,13 +165,13 @@ void tr_loss_write(const struct ar_loss *loss, void *arg)
     write_down(&at, loss);
 }
 
-void tr_loss_write_alone(struct tr_loss *self, const char *phase, int64_t step)
+void tr_loss_write_here(struct tr_loss *self, const char *phase, int64_t step)
 {
     char host[64] = "";
     struct cm_error why;
     cm_error_save(&why);
     (void)gethostname(host, sizeof host - 1);
-    const struct ar_loss loss = {.rank = 0,
+    const struct ar_loss loss = {.rank = self->rank,
                                  .host = host,
                                  .fault = "failed",
                                  .phase = phase,

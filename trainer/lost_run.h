@@ -27,8 +27,9 @@ CM_MUST_CHECK cm_status tr_loss_arm(struct tr_loss *self, struct ar_group *g, co
 
 /* An ar_loss_fn; arg is the struct tr_loss. */
 void tr_loss_write(const struct ar_loss *loss, void *arg);
-/* The same for a rank without peers, of whose end no group tells: why is the record's. */
-void tr_loss_write_alone(struct tr_loss *self, const char *phase, int64_t step);
+/* The same for an end that no group tells of: a rank without peers, or the one that tells for all
+ * (status.h). Why is the record's. */
+void tr_loss_write_here(struct tr_loss *self, const char *phase, int64_t step);
 
 /* A run that a signal ended (a fault of its own, the kernel's memory limit, kill -9) could not say
  * so: who takes its lease does, in its own summary. before: the lease's owner until then, of which

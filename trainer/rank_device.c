@@ -40,10 +40,12 @@ static cm_status check_shared(const struct nn_device *device, struct ar_group *g
                           "comparing GPUs"));
     cm_status st = ar_group_gather(group, mine, sizeof mine, all);
     if (st == CM_OK && tr_rank_device_shared((const char(*)[TR_UUID])all, n, &first, &second))
-        st = CM_FAIL(CM_ECONFIG,
-                     "ranks %d and %d have one GPU (%s): start at most as many ranks as there are "
-                     "GPUs, or set allreduce.transport to \"cuda+mpi\", which lets them share",
-                     first, second, all[first]);
+        st = ar_group_alike(
+            group, CM_FAIL(CM_ECONFIG,
+                           "ranks %d and %d have one GPU (%s): start at most as many ranks as "
+                           "there are GPUs, or set allreduce.transport to \"cuda+mpi\", which lets "
+                           "them share",
+                           first, second, all[first]));
     cm_free(&all);
     return st;
 }
@@ -60,7 +62,7 @@ static cm_status choose_transport(const struct nn_device *device, struct ar_conf
         allreduce->transport = AR_TRANSPORT_NCCL;
         return CM_OK;
     }
-    if (allreduce->transport == AR_TRANSPORT_NCCL || (st != CM_EUNSUPPORTED && st != CM_EPEER))
+    if (allreduce->transport == AR_TRANSPORT_NCCL || st != CM_EUNSUPPORTED)
         return st;
     if (ar_group_rank(group) == 0)
         cm_log_info("gradients go through host memory and MPI (cuda+mpi): %s", cm_error_text());
@@ -75,7 +77,7 @@ static cm_status all_or_none(struct nn_device **device, struct ar_group *group, 
     if (st == CM_OK)
         return CM_OK;
     nn_device_close(device);
-    if (st != CM_EUNSUPPORTED && st != CM_EPEER)
+    if (st != CM_EUNSUPPORTED)
         return st;
     if (ar_group_rank(group) == 0)
         cm_log_info("computing on the CPU: %s", cm_error_text());
@@ -91,10 +93,13 @@ cm_status tr_rank_device_open(struct nn_device **out, const struct tr_model_conf
     if (is_on_host(model->device))
         return allreduce->transport == AR_TRANSPORT_AUTO
                    ? CM_OK
-                   : CM_FAIL(CM_ECONFIG,
-                             "allreduce.transport \"%s\" is for GPUs, and model.device is \"%s\"",
-                             ar_transport_name((enum ar_transport_kind)allreduce->transport),
-                             model->device);
+                   : ar_group_alike(
+                         group,
+                         CM_FAIL(CM_ECONFIG,
+                                 "allreduce.transport \"%s\" is for GPUs, and model.device is "
+                                 "\"%s\"",
+                                 ar_transport_name((enum ar_transport_kind)allreduce->transport),
+                                 model->device));
     nn_device_name_nth(name, model->device, ar_group_local_rank(group), nn_device_count());
     cm_status st = nn_device_open(out, name);
     if (automatic)

@@ -61,12 +61,14 @@ static cm_status check_spike(struct tr_runner *r, const struct tr_outcome *outco
     if (mads <= 0)
         return CM_OK;
     double limit = tr_losses_limit(&r->progress.losses, mads, (double)outcome->count / full);
-    if (loss > limit || cm_fault("train.spike") != CM_OK)
-        return CM_FAIL(CM_ENUMERIC,
-                       "step %lld: loss %g is a spike, above %g (train.spike_mads %g); gradient "
-                       "largest against its weights: %s",
-                       (long long)r->progress.step, loss, limit, mads,
-                       tr_engine_steepest(r->engine));
+    if (loss > limit || cm_fault("train.spike") != CM_OK) {
+        cm_status st =
+            CM_FAIL(CM_ENUMERIC,
+                    "step %lld: loss %g is a spike, above %g (train.spike_mads %g); "
+                    "gradient largest against its weights: %s",
+                    (long long)r->progress.step, loss, limit, mads, tr_engine_steepest(r->engine));
+        return ar_group_alike(r->session.group, st);
+    }
     tr_losses_note(&r->progress.losses, loss);
     return CM_OK;
 }
@@ -234,6 +236,18 @@ static bool saver_hangs(const struct tr_runner *r)
     return hangs;
 }
 
+/* In the middle of a run one rank may fail alone, and others wait for it. */
+static void fail(struct tr_runner *r, cm_status st)
+{
+    struct ar_group *g = r->session.group;
+    bool alone = ar_group_size(g) > 1 && !cm_error_is_shared();
+    if (alone || saver_hangs(r))
+        ar_group_abort(g, st, "training");
+    ar_group_on_loss(g, NULL, NULL);
+    if (!cm_error_is_told())
+        tr_loss_write_here(&r->loss, "step", r->progress.step);
+}
+
 cm_status tr_run(const struct tr_run_options *options)
 {
     struct tr_runner r = {.options = options};
@@ -242,17 +256,15 @@ cm_status tr_run(const struct tr_run_options *options)
     cm_status st = tr_session_load(&r.session, NULL);
     if (st == CM_OK)
         st = tr_run_start(&r);
-    bool agreed = st == CM_OK; /* before: all ranks fail together; after: one may fail alone */
+    bool started = st == CM_OK; /* before, all ranks fail together */
     if (st == CM_OK)
         st = loop(&r);
     if (st == CM_OK)
         st = tr_run_finish(&r);
-    bool failed = st != CM_OK && st != CM_EPREEMPTED;
-    if (agreed && failed && (ar_group_size(r.session.group) > 1 || saver_hangs(&r)))
-        ar_group_abort(r.session.group, st, "training");
-    if (agreed && failed)
-        tr_loss_write_alone(&r.loss, "step", r.progress.step);
-    tr_session_leave_stuck(&r.session, st, "training");
+    if (started && st != CM_OK && st != CM_EPREEMPTED)
+        fail(&r, st);
+    tr_report_break(&r.report);
+    tr_session_fail(&r.session, st, "training");
     release(&r);
     return st;
 }

@@ -107,12 +107,8 @@ cm_status tr_session_open(struct tr_session *s, const struct tr_session_options 
 {
     *s = (struct tr_session){0};
     cm_status st = read_config(s, options);
-    if (st != CM_OK) {
-        tr_session_release(s);
-        return st; /* every rank reads the same file and fails alike; a lone failure ends the
-                      start-up's deadline */
-    }
-    st = unfit_if_differing(ar_group_open(&s->group, &s->allreduce));
+    st = st == CM_OK ? ar_group_open(&s->group, &s->allreduce) : ar_group_decline(st);
+    st = unfit_if_differing(st);
     if (st != CM_OK) {
         tr_session_release(s);
         return st;
@@ -233,10 +229,12 @@ void tr_session_release(struct tr_session *s)
     cm_config_close(&s->config);
 }
 
-void tr_session_leave_stuck(const struct tr_session *s, cm_status st, const char *doing)
+void tr_session_fail(const struct tr_session *s, cm_status st, const char *doing)
 {
     if (s->device && st == CM_ETIMEDOUT)
         ar_group_abort(s->group, st, doing);
+    if (st != CM_OK && st != CM_EPREEMPTED)
+        cm_error_report(CM_LOG_ERROR, st, NULL);
 }
 
 /* ---- what it offers ---- */

@@ -1,6 +1,6 @@
 /* What train, eval and the online loop share: config sections read, ranks met and agreed, data
- * loaded, network known. Every rank calls the same functions; a failure on one is a failure on all
- * (CM_EPEER on the others). */
+ * loaded, network known. Every rank calls the same functions; a failure on one is a failure on all,
+ * told by one. */
 #ifndef TRAINER_SESSION_H
 #define TRAINER_SESSION_H
 
@@ -61,9 +61,10 @@ CM_MUST_CHECK cm_status tr_session_load(struct tr_session *s, struct nn_spec *sp
  * engines of the session. */
 CM_MUST_CHECK cm_status tr_session_meet(struct tr_session *s);
 void tr_session_release(struct tr_session *s);
-/* Before anything is freed: where st says that a GPU did not answer, the process leaves here, since
+/* Before anything is freed, whatever st is. A failure is reported now: a launcher ends all ranks
+ * once the first has gone. Where it says that a GPU did not answer, the process leaves here, since
  * freeing its memory would wait for it, for ever. */
-void tr_session_leave_stuck(const struct tr_session *s, cm_status st, const char *doing);
+void tr_session_fail(const struct tr_session *s, cm_status st, const char *doing);
 
 /* Lanes of this rank: train.threads, or its share of the cores of the host, but no more than the
  * cores that it may run on. */

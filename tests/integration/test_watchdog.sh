@@ -103,7 +103,7 @@ echo "ok: SIGKILL is named after $took ms"
 begin "$work/stopped" 4 train.step=stop@9 --set allreduce.collective_timeout_ms=2000
 await_rank 3
 leaves "$work/stopped"
-matches "late: .* for rank 3 on .*: silent for .*, last in '(step|checkpoint)' step [0-8],"
+matches "(late|leaving): .* for rank 3 on .*: silent for .*, last in '(step|checkpoint)' step [0-8],"
 blames "$work/stopped" 3 silent 8
 echo "ok: SIGSTOP is named and left after $took ms, deadline 2000 ms"
 
