@@ -189,6 +189,8 @@ static void take_results(struct sv_gateway *g, const struct sv_batch *batch,
         struct sv_request *r = &g->requests[slot];
         if (sv_batcher_place(g->batcher, slot) != SV_SENT || r->batch != batch->number)
             continue; /* its deadline has passed */
+        if (item.status == WI_OVERLOADED)
+            continue; /* there was no time for it: it goes back, and travels alone */
         struct wi_header reply = {.status = item.status,
                                   .body = item.body,
                                   .version = batch->version.number,

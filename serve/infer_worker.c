@@ -24,6 +24,7 @@
 #define RETRY_MS     50
 #define LINGER_MS    500
 #define FRAME_NBYTES (WI_BODY_MAX + 4096)
+#define DECODE_SHARE 10 /* of batch_timeout_ms a batch may decode; an image more is on top */
 
 struct job { /* the compute lane's while it runs */
     bool running;
@@ -423,6 +424,8 @@ static cm_status open_shelf(struct worker *w)
     const struct sv_config *serve = w->cfg->serve;
     struct sv_model_config model = {.store_dir = w->cfg->store_dir,
                                     .max_pixels = (int64_t)(serve->max_image_mpixel * 1e6),
+                                    .decode_ns =
+                                        serve->batch_timeout_ms * INT64_C(1000000) / DECODE_SHARE,
                                     .engine = {.device = w->device,
                                                .batches = w->batches,
                                                .nbatches = w->nbatches,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/file.h"
 #include "common/mem.h"
 #include "model/golden.h"
 #include "model/image.h"
@@ -23,6 +24,7 @@ struct sv_model {
     struct sv_engine *engine;
     const struct nn_spec *spec; /* the engine's */
     struct nn_image_limits limits;
+    int64_t decode_ns;
     size_t image_nbytes;
     float *probability; /* (classes) */
     uint16_t *order;    /* (classes): scratch of the encoding */
@@ -148,6 +150,7 @@ static cm_status fill(struct sv_model *m, const struct ps_version *v,
     m->limits = nn_image_limits_default;
     m->limits.max_nbytes = WI_BODY_MAX; /* what the gateway takes is its own to say */
     m->limits.max_pixels = cfg->max_pixels;
+    m->decode_ns = cfg->decode_ns;
     CM_TRY(take_engine(m, v, &cfg->engine, spare));
     CM_TRY(allocate(m));
     CM_TRY(read_weights(m, v));
@@ -232,6 +235,7 @@ static cm_status decode(struct sv_model *m, const struct wi_image *image, uint8_
     bool as_input = !image->height ||
                     (image->height == in.h && image->width == in.w && image->channels == in.c);
     struct nn_image decoded = {0};
+    CM_TRY(cm_fault("serve.decode"));
     CM_TRY(wi_image_check(image));
     if (image->kind == WI_IMAGE_PIXELS && as_input) {
         if (image->n != m->image_nbytes)
@@ -301,13 +305,17 @@ static cm_status decode_all(struct sv_model *m, struct wi_items items, int64_t r
                             struct wi_buffer *answer, int *ngood)
 {
     uint8_t *images = sv_engine_images(m->engine);
+    int64_t began_ns = cm_now_ns();
     *ngood = 0;
     for (int i = 0; items.left > 0; i++) {
         struct wi_item item;
         CM_TRY(wi_item_next(&items, &item));
         struct wi_image image = wi_item_image(&item);
         m->row[i] = -1;
-        if (item.deadline_us && cm_now_ns() - received_ns >= item.deadline_us * INT64_C(1000))
+        int64_t now_ns = cm_now_ns();
+        if (i > 0 && m->decode_ns && now_ns - began_ns >= m->decode_ns)
+            CM_TRY(add_failure(answer, item.slot, WI_OVERLOADED, "no time was left to decode it"));
+        else if (item.deadline_us && now_ns - received_ns >= item.deadline_us * INT64_C(1000))
             CM_TRY(add_failure(answer, item.slot, WI_TIMED_OUT,
                                "the deadline passed before the image was decoded"));
         else if (decode(m, &image, images + (size_t)*ngood * m->image_nbytes) == CM_OK)

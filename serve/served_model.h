@@ -18,6 +18,7 @@ struct sv_model_config {
     const char *store_dir;
     struct sv_engine_config engine;
     int64_t max_pixels; /* of an encoded image */
+    int64_t decode_ns;  /* of a batch: images that it leaves no time for wait; 0: no limit */
 };
 
 /* *spare: an engine that nobody uses, or NULL. It is taken over where its network is this one; what
@@ -37,7 +38,9 @@ enum nn_dtype sv_model_dtype(const struct sv_model *m);
 /* Answers a BATCH: count items with images, of which each gets its own result, appended to *answer:
  * first those that have failed, then the others, each group in their order. A bad image fails
  * itself only, and so does one whose deadline passes before it is decoded: that runs from
- * received_ns. CM_EFORMAT: the body is no batch, or one of more images than the largest size. */
+ * received_ns. Those that decode_ns leaves no time for, never the first, are WI_OVERLOADED: few
+ * bytes can cost seconds, and a batch of such must end in time. CM_EFORMAT: the body is no batch,
+ * or one of more images than the largest size. */
 CM_MUST_CHECK
 cm_status sv_model_answer(struct sv_model *m, const void *body, size_t nbody, uint32_t count,
                           int64_t received_ns, struct wi_buffer *answer);

@@ -11,7 +11,8 @@
  *   REFUSED   version, hash, text   -->            why not; the old version stays. status
  *                                                  WI_NOT_READY: it could not be read, ask again
  *                                   <--  BATCH     version, count, items: images
- *   ANSWER    version, count, items -->            a result for every slot of the batch; infer_us
+ *   ANSWER    version, count, items -->            a result for every slot of the batch; infer_us.
+ *                                                  WI_OVERLOADED: no time was left for that one
  *                                   <--  DRAIN     no more batches; answer what you have (from
  *                                                  tools: a gateway that ends sends none)
  *   GOODBYE                         -->            last message; without DRAIN: I am stopping

@@ -59,4 +59,25 @@ want 2 "$bin/flywheel-worker" "$config" --set serve.max_image_mpixel=65
 says "max_image_mpixel"
 stop gateway TERM
 [ "$code" = 0 ] || fail "the gateway ended with $code"
+
+# Images that take long to decode: after a tenth of batch_timeout_ms the rest of their batch goes on one by one, and the
+# worker lives.
+stop worker0 TERM
+gateway --set serve.batch_timeout_ms=20000
+hold
+FLYWHEEL_INJECT=serve.compute=hold,serve.decode=delay:2500@2 \
+    start worker1 "$bin/flywheel-worker" "$config" --id 1 --set serve.batch_timeout_ms=20000
+await ready
+start first "$bin/flywheel-client" predict "$image" --run "$run" --timeout-ms 60000
+await metric_is flywheel_inflight_requests 1
+start others "$bin/flywheel-client" predict "$image" --repeat 4 --run "$run" --timeout-ms 60000
+await metric_is flywheel_queued_requests 4
+let_go
+wait "${pids[first]}" "${pids[others]}" || fail "not all were answered"
+unset 'pids[first]' 'pids[others]'
+[ "$(grep -c ' v1$' "$work/others.log")" = 4 ] || fail "not 4 answers"
+metric_is flywheel_requeued_requests_total 3 || fail "$(metric flywheel_requeued_requests_total) went back, not 3"
+stop worker1 TERM
+[ "$code" = 0 ] || fail "the worker ended with $code"
+stop gateway TERM
 echo "ok"

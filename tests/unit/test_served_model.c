@@ -116,6 +116,40 @@ static void test_each_for_itself(void **state)
     release(&m);
 }
 
+/* Whatever images cost, a batch ends: the first is answered, the others have to come again. */
+static void test_no_time_for_all(void **state)
+{
+    const struct fixture *f = *state;
+    const enum model_kind good = MODEL_GOOD;
+    struct sv_model_config cfg = config(f);
+    struct wi_buffer body = {0}, answer = {0};
+    struct model_fixture m;
+    struct sv_model *model;
+    struct sv_engine *spare = NULL;
+    struct wi_item item;
+    write_versions(f, &m, 1, &good);
+    cfg.decode_ns = 1;
+    assert_ok(sv_model_open(&model, 1, 0, &cfg, &spare));
+    struct wi_image pixels = {WI_IMAGE_PIXELS, 0, 0, 0, m.images, nn_shape_count(m.spec->input)};
+    for (uint32_t slot = 10; slot < 13; slot++)
+        answer_fixture_add(&body, slot, 0, pixels);
+    assert_ok(sv_model_answer(model, body.data, body.n, 3, cm_now_ns(), &answer));
+    struct wi_items items = {answer.data, answer.n, 3};
+    for (uint32_t slot = 11; slot < 13; slot++) {
+        assert_ok(wi_item_next(&items, &item));
+        assert_int_equal(item.slot, slot);
+        assert_int_equal(item.status, WI_OVERLOADED);
+    }
+    assert_ok(wi_item_next(&items, &item));
+    assert_int_equal(item.slot, 10);
+    assert_int_equal(item.status, WI_OK);
+    wi_buffer_release(&body);
+    wi_buffer_release(&answer);
+    sv_model_close(&model);
+    sv_engine_close(&spare);
+    release(&m);
+}
+
 static void test_the_right_class(void **state)
 {
     const struct fixture *f = *state;
@@ -178,6 +212,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_opens_what_is_good, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_each_for_itself, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_no_time_for_all, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_the_right_class, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_takes_an_engine_over, fixture_setup, fixture_teardown),
     };
