@@ -92,6 +92,13 @@ cm_status cm_dir_make(const char *path)
     return make_level(level);
 }
 
+cm_status cm_dir_make_for(const char *file)
+{
+    char dir[CM_PATH];
+    CM_TRY(parent_of(dir, file));
+    return cm_dir_make(dir);
+}
+
 cm_status cm_dir_rename(const char *from, const char *to)
 {
     cm_status st = cm_fault("dir.rename");

@@ -40,6 +40,8 @@ CM_MUST_CHECK cm_status cm_file_replace(const char *path, const void *data, size
 
 /* mkdir -p; existing is fine. New folders are made durable, as all that follows. */
 CM_MUST_CHECK cm_status cm_dir_make(const char *path);
+/* The same for the folder of a file. */
+CM_MUST_CHECK cm_status cm_dir_make_for(const char *file);
 /* One level; CM_EEXIST when it is there. */
 CM_MUST_CHECK cm_status cm_dir_make_new(const char *path);
 /* fsync of the folder itself; of the folder that holds path. */

@@ -15,6 +15,7 @@
 #include "common/file.h"
 #include "common/json_check.h"
 #include "common/mem.h"
+#include "common/version.h"
 
 #define WHERE 512
 #define EXACT_DOUBLE                                                                               \
@@ -272,4 +273,17 @@ cm_status cm_json_need_string(const struct cm_json *object, const char *where, c
     const struct cm_json *v = NULL;
     CM_TRY(find(object, where, key, &v, member_where));
     return cm_json_as_string(v, member_where, out);
+}
+
+cm_status cm_json_need_format(const struct cm_json *object, const char *where, int major,
+                              int *minor)
+{
+    const char *format;
+    int theirs, ignored;
+    CM_TRY(cm_json_need_string(object, where, "format", &format));
+    if (!cm_format_parse(&theirs, minor ? minor : &ignored, format, strlen(format)))
+        return CM_FAIL(CM_EFORMAT, "%s: format '%s' is not MAJOR.MINOR", where, format);
+    if (theirs != major)
+        return CM_FAIL(CM_EVERSION, "%s: format %s, this program reads %d.x", where, format, major);
+    return CM_OK;
 }

@@ -61,6 +61,10 @@ CM_MUST_CHECK cm_status cm_json_need_f64(const struct cm_json *object, const cha
                                          const char *key, double *out);
 CM_MUST_CHECK cm_status cm_json_need_string(const struct cm_json *object, const char *where,
                                             const char *key, const char **out);
+/* Member "format" of a file that this program reads as major.x: CM_EFORMAT, or CM_EVERSION naming
+ * both. minor (may be NULL) gets the file's. */
+CM_MUST_CHECK cm_status cm_json_need_format(const struct cm_json *object, const char *where,
+                                            int major, int *minor);
 
 /* A text being built; grows; a failure to grow is kept and told by cm_jw_take. One thread at a
  * time.

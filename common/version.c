@@ -6,3 +6,19 @@ const char *cm_version(void)
 {
     return FLYWHEEL_VERSION_TEXT;
 }
+
+static bool take_number(const char **s, const char *end, int *out)
+{
+    const char *start = *s;
+    *out = 0;
+    while (*s < end && **s >= '0' && **s <= '9' && *s - start < 4)
+        *out = *out * 10 + (*(*s)++ - '0');
+    return *s > start;
+}
+
+bool cm_format_parse(int *major, int *minor, const char *s, size_t n)
+{
+    const char *end = s + n;
+    return take_number(&s, end, major) && *major > 0 && s < end && *s++ == '.' &&
+           take_number(&s, end, minor) && s == end;
+}

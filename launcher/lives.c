@@ -12,7 +12,6 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "launcher/state.h"
 
 #define FILE_MAX_NBYTES (1 << 20)
 #define NOBODY          (-1) /* the rank in an event of the supervisor's */
@@ -178,12 +177,10 @@ static void put_killed(struct cm_jw *w, const char *what, int exit_code)
 static cm_status write_killed(const struct la_lives *l, const char *what, int exit_code)
 {
     struct cm_jw w = {.indent = 2};
-    char *text = NULL, path[CM_PATH], dir[CM_PATH];
+    char *text = NULL, path[CM_PATH];
     size_t n;
     CM_TRY(summary_path(l, path));
-    memcpy(dir, path, sizeof dir);
-    *strrchr(dir, '/') = '\0';
-    CM_TRY(cm_dir_make(dir)); /* a loop's may not be there yet */
+    CM_TRY(cm_dir_make_for(path)); /* a loop's may not be there yet */
     cm_jw_begin(&w, NULL, '{');
     put_killed(&w, what, exit_code);
     cm_jw_string(&w, "job", l->job);
@@ -361,7 +358,7 @@ static cm_status read_row(struct la_lives *l, const struct cm_json *root, const 
 {
     const char *job;
     int64_t step, times;
-    CM_TRY(la_state_check_format(root, path));
+    CM_TRY(cm_json_need_format(root, path, 1, NULL));
     CM_TRY(cm_json_need_string(root, path, "job", &job));
     CM_TRY(cm_json_need_i64(root, path, "step", 0, INT64_MAX, &step));
     CM_TRY(cm_json_need_i64(root, path, "times", 1, INT32_MAX - 1, &times));

@@ -401,14 +401,8 @@ static cm_status read_classes(const struct reader *r, const struct cm_json *json
 
 static cm_status read_format(struct reader *r, const struct cm_json *json)
 {
-    const char *format;
-    int major, minor, end = 0;
-    CM_TRY(cm_json_need_string(json, r->where, "format", &format));
-    if (sscanf(format, "%d.%d%n", &major, &minor, &end) != 2 || format[end] != 0)
-        return CM_FAIL(CM_EFORMAT, "%s: format '%s' is not MAJOR.MINOR", r->where, format);
-    if (major != NN_FORMAT_MAJOR)
-        return CM_FAIL(CM_EVERSION, "%s: format %d.%d; this program reads %d.x", r->where, major,
-                       minor, NN_FORMAT_MAJOR);
+    int minor;
+    CM_TRY(cm_json_need_format(json, r->where, NN_FORMAT_MAJOR, &minor));
     r->lenient = minor > NN_FORMAT_MINOR;
     return CM_OK;
 }

@@ -243,13 +243,6 @@ static cm_status read_operators(struct ol_batch *b, const struct cm_json *head, 
     return CM_OK;
 }
 
-static cm_status check_format(const struct cm_json *head, const char *what)
-{
-    const char *format;
-    CM_TRY(cm_json_need_string(head, what, "format", &format));
-    return wi_text_check_format(format, strlen(format), what, 1, 1);
-}
-
 static cm_status read_head(struct ol_batch *b, const struct cm_json *head, const char *what)
 {
     const char *epoch;
@@ -363,7 +356,7 @@ cm_status ol_batch_parse(struct ol_batch *out, const void *bytes, size_t nbytes,
         goto out;
     }
     CM_GOTO(st, cm_json_parse(&head, text, strlen(text), what), out);
-    CM_GOTO(st, check_format(head, what),
+    CM_GOTO(st, cm_json_need_format(head, what, 1, NULL),
             out); /* first: of a newer one the rest may be unlike ours */
     CM_GOTO(st, read_tensors(out, &c, &set, what), out);
     CM_GOTO(st, hash_of(&out->hash, out, &c, text, strlen(text)), out);

@@ -6,7 +6,6 @@
 
 #include "common/json.h"
 #include "common/mem.h"
-#include "wire/text.h"
 
 #define STATE_FILE   "online.json"
 #define DEDUP_FILE   "dedup.safetensors"
@@ -248,9 +247,8 @@ static cm_status read_drift(struct ol_drift *d, const struct cm_json *json, cons
 
 static cm_status read_state(struct ol_state *s, const struct cm_json *json, const char *where)
 {
-    const char *format, *epoch;
-    CM_TRY(cm_json_need_string(json, where, "format", &format));
-    CM_TRY(wi_text_check_format(format, strlen(format), where, 1, 1));
+    const char *epoch;
+    CM_TRY(cm_json_need_format(json, where, 1, NULL));
     CM_TRY(cm_json_need_i64(json, where, "batch", 1, NUMBER_MAX, &s->batch));
     CM_TRY(cm_json_need_i64(json, where, "champion", 0, NUMBER_MAX, &s->champion));
     CM_TRY(cm_json_need_i64(json, where, "weights", 0, NUMBER_MAX, &s->weights));

@@ -49,20 +49,6 @@ cm_status ps_seal_end(struct cm_jw *w, char **text, size_t *n, uint64_t *hash)
     return CM_OK;
 }
 
-static cm_status check_format(const struct cm_json *root, const char *what)
-{
-    const char *format;
-    CM_TRY(cm_json_need_string(root, what, "format", &format));
-    char *end;
-    long major = strtol(format, &end, 10);
-    if (end == format || *end != '.' || major < 0)
-        return CM_FAIL(CM_EFORMAT, "%s: format '%s' is no major.minor", what, format);
-    if (major > PS_FORMAT_MAJOR)
-        return CM_FAIL(CM_EVERSION, "%s: format %s is newer than %s, which this build reads", what,
-                       format, PS_FORMAT);
-    return CM_OK;
-}
-
 static cm_status check_seal(const char *text, size_t n, const char *what, uint64_t *hash)
 {
     if (n < SEAL_NBYTES)
@@ -86,7 +72,7 @@ cm_status ps_seal_parse(struct cm_json **out, const char *text, size_t n, const 
     bool sealed = check_seal(text, n, what, hash) == CM_OK;
     cm_status st = cm_json_parse(&root, text, n, what);
     if (st == CM_OK)
-        st = check_format(root, what);
+        st = cm_json_need_format(root, what, PS_FORMAT_MAJOR, NULL);
     /* A newer major may be sealed in another way, so being newer goes before being damaged. */
     if (!sealed && st != CM_EVERSION)
         st = check_seal(text, n, what, hash);

@@ -11,7 +11,6 @@
 
 #include "common/json.h"
 #include "common/mem.h"
-#include "wire/text.h"
 
 #define FILE_NAME   "serve.json"
 #define LOCK_NAME   "serve.lock"
@@ -52,10 +51,8 @@ static cm_status take_text(const struct cm_json *root, const char *where, const 
 
 static cm_status take_fields(struct sv_endpoints *e, const struct cm_json *root, const char *path)
 {
-    const char *format;
     int64_t port;
-    CM_TRY(cm_json_need_string(root, path, "format", &format));
-    CM_TRY(wi_text_check_format(format, strlen(format), path, 1, 0));
+    CM_TRY(cm_json_need_format(root, path, 1, NULL));
     CM_TRY(take_text(root, path, "clients", e->clients, sizeof e->clients));
     CM_TRY(take_text(root, path, "workers", e->workers, sizeof e->workers));
     CM_TRY(take_text(root, path, "announce", e->announce, sizeof e->announce));

@@ -35,15 +35,12 @@ static void name_kind(char kind[MOST_KIND], const struct nn_device *device)
 /* *root: NULL where there is no file. */
 static cm_status read_file(struct cm_json **root, const struct cm_json **devices, const char *path)
 {
-    const char *format;
     *root = NULL;
     *devices = NULL;
     if (!cm_path_exists(path))
         return CM_OK;
     CM_TRY(cm_json_parse_file(root, path, MOST_NBYTES));
-    CM_TRY(cm_json_need_string(*root, path, "format", &format));
-    if (strncmp(format, "1.", 2) != 0)
-        return CM_FAIL(CM_EVERSION, "%s: format '%s', this build reads 1.x", path, format);
+    CM_TRY(cm_json_need_format(*root, path, 1, NULL));
     return cm_json_need(*root, path, "devices", CM_JSON_OBJECT, devices);
 }
 

@@ -93,11 +93,8 @@ static void put_failure(struct cm_jw *w, const struct ar_loss *loss, double t)
 /* A loop's folder may not be there yet. */
 static cm_status summary_path(char path[CM_PATH], const struct scene *at)
 {
-    char dir[CM_PATH];
     CM_TRY(cm_path_join(path, at->run_dir, at->summary));
-    memcpy(dir, path, sizeof dir);
-    *strrchr(dir, '/') = '\0';
-    return cm_dir_make(dir);
+    return cm_dir_make_for(path);
 }
 
 static cm_status write_summary(const struct scene *at, const struct ar_loss *loss)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/utf8.h"
+#include "common/version.h"
 
 #define SHOWN 40
 
@@ -51,24 +52,12 @@ const char *wi_text_quote(char out[WI_QUOTED], const char *s, size_t n)
     return out;
 }
 
-/* 1 to 4 digits. */
-static bool take_number(const char **s, const char *end, int *out)
-{
-    const char *start = *s;
-    *out = 0;
-    while (*s < end && **s >= '0' && **s <= '9' && *s - start < 4)
-        *out = *out * 10 + (*(*s)++ - '0');
-    return *s > start;
-}
-
 cm_status wi_text_check_format(const char *s, size_t n, const char *what, int major, int minor)
 {
     char quoted[WI_QUOTED];
-    const char *at = s, *end = s + n;
     int their_major, their_minor;
 
-    if (!take_number(&at, end, &their_major) || at == end || *at++ != '.' ||
-        !take_number(&at, end, &their_minor) || at != end)
+    if (!cm_format_parse(&their_major, &their_minor, s, n))
         return CM_FAIL(CM_EFORMAT, "%s: format %s is not of the form 1.0", what,
                        wi_text_quote(quoted, s, n));
     if (their_major != major)

@@ -204,7 +204,7 @@ last=$(find "$work/newer/checkpoints" -maxdepth 1 -name 'v*' | sort | tail -1)
 sed -i 's/"format": "1\.[0-9]*"/"format": "2.0"/' "$last/manifest.json"
 want 78 "$train" train "$config" --run "$work/newer" -q
 says "install the release that wrote it, or choose another --run"
-says "$(basename "$last")/manifest.json: format 2.0 is newer than 1"
+says "$(basename "$last")/manifest.json: format 2.0, this program reads 1.x"
 [ "$(find "$work/newer/checkpoints" -maxdepth 1 -name 'v*' | sort | tail -1)" = "$last" ] || fail "wrote beside a newer format"
 want 1 "$train" train "$config" --run "$work/diverging" -q --set train.lr=1e6
 says "lower train.lr"

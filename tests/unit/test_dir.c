@@ -33,6 +33,12 @@ static void test_make(void **state)
     expect_ok(cm_dir_make(deep));
     assert_true(cm_path_is_dir(deep));
     expect_ok(cm_dir_make(deep));
+    expect_ok(cm_path_join(deep, dir, "of/a/file"));
+    expect_ok(cm_dir_make_for(deep));
+    assert_false(cm_path_exists(deep));
+    expect_ok(cm_file_replace(deep, "x", 1));
+    expect_ok(cm_dir_make_for(deep));
+    expect_ok(cm_dir_make_for("bare"));
     expect_ok(cm_dir_make("/"));
     expect_ok(cm_dir_make("."));
     expect_fault(CM_EINVAL, "0 bytes", cm_dir_make(""));

@@ -238,6 +238,31 @@ static void test_files(void **state)
     expect_fault(CM_ENOTFOUND, path, cm_json_parse_file(&root, path, 3));
 }
 
+static cm_status try_format(const char *text, int *minor)
+{
+    struct cm_json *root;
+    CM_TRY(cm_json_parse(&root, text, strlen(text), "f.json"));
+    cm_status st = cm_json_need_format(root, "f.json", 2, minor);
+    cm_json_close(&root);
+    return st;
+}
+
+static void test_formats(void **state)
+{
+    (void)state;
+    int minor = 0;
+    expect_ok(try_format("{\"format\": \"2.0\"}", NULL));
+    expect_ok(try_format("{\"format\": \"2.31\"}", &minor));
+    assert_int_equal(minor, 31);
+    expect_fault(CM_EVERSION, "f.json: format 3.0, this program reads 2.x",
+                 try_format("{\"format\": \"3.0\"}", NULL));
+    expect_fault(CM_EVERSION, "format 1.9", try_format("{\"format\": \"1.9\"}", NULL));
+    expect_fault(CM_EFORMAT, "'0.9' is not MAJOR.MINOR", try_format("{\"format\": \"0.9\"}", NULL));
+    expect_fault(CM_EFORMAT, "'2.0x'", try_format("{\"format\": \"2.0x\"}", NULL));
+    expect_fault(CM_EFORMAT, "'format'", try_format("{\"format\": 2}", NULL));
+    expect_fault(CM_EFORMAT, "'format' is missing", try_format("{}", NULL));
+}
+
 static void test_every_failing_allocation_is_told(void **state)
 {
     (void)state;
@@ -264,6 +289,7 @@ int main(void)
         cmocka_unit_test(test_nesting_is_bounded),
         cmocka_unit_test(test_typed_values),
         cmocka_unit_test(test_files),
+        cmocka_unit_test(test_formats),
         cmocka_unit_test(test_every_failing_allocation_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -74,7 +74,7 @@ static void test_format(void **state)
         const char *text;
         cm_status st;
     } cases[] = {
-        {"1.0", CM_OK},          {"1.9999", CM_OK},    {"2.0", CM_EVERSION},  {"0.1", CM_EVERSION},
+        {"1.0", CM_OK},          {"1.9999", CM_OK},    {"2.0", CM_EVERSION},  {"0.1", CM_EFORMAT},
         {"1", CM_EFORMAT},       {"1.", CM_EFORMAT},   {".0", CM_EFORMAT},    {"1.0 ", CM_EFORMAT},
         {"1.00000", CM_EFORMAT}, {"-1.0", CM_EFORMAT}, {"1.0.0", CM_EFORMAT}, {"", CM_EFORMAT},
     };
