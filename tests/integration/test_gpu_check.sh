@@ -135,11 +135,14 @@ case \$1 in
         [[ \$args != *precision=fp32* ]] || sha=\$(printf %064d 32)
         [[ \$args != *transport=cuda+mpi*fp32* && \$args != *fp32*transport=cuda+mpi* ]] || sha=\$(printf %064d \$(cat $work/odd))
         echo "{\"sha256\": \"\$sha\", \"accuracy\": 0.9, \"accuracy_views\": \$(cat $work/accuracy), \"counted_seconds\": {\"sum\": 2}}" >"\$run/summary.json" ;;
+    doctor) echo "ok       device"; echo "BAD      disk                 slow"; exit 1 ;;
     bench)
         [[ \$args != *"\$(cat $work/broken)"* ]] || { echo "out of memory" >&2; exit 1; }
         echo '{"images_per_s": 150, "products_share": 0.5, "products_tflop_per_s": 9, "ops_s": 1, "project": {"ranks": 8}}' ;;
 esac
 RUN
+check 1 --part device
+is '.parts.device.rows.gpus.result == "passed" and .parts.device.rows.doctor.reason == "BAD      disk                 slow"'
 echo 32 >"$work/odd"
 echo nothing >"$work/broken"
 echo 0.94 >"$work/accuracy"
@@ -161,7 +164,7 @@ check 1 --part bits
 is '.parts.bits.reason == "cuda+mpi, 2 ranks, cuda+mpi, 4 ranks" and (.parts.bits.rows["cuda+mpi, 2 ranks"] | .sha != .want and (.want | length) == 64)'
 
 # A number that cannot be had takes no other with it.
-echo "zoo:resnet18 --set train.batch=2000 --set allreduce.order=fixed" >"$work/broken"
+echo "zoo:resnet18 --set train.groups=[] --set train.batch=2000 --set allreduce.order=fixed" >"$work/broken"
 check 1 --part bench
 echo nothing >"$work/broken"
 is '.parts.bench.reason == "resnet18 fixed" and (.parts.bench.rows | length) == 10
@@ -182,7 +185,7 @@ grep -q "bench.*order=fast" "$work/calls" && grep -q "bench.*order=fixed" "$work
 for program in flywheel-{gateway,client} fixture_serve; do script "$bin/$program" <<<:; done
 script "$bin/flywheel-gateway" <<<"echo \$\$ >>$work/started; exec sleep 300"
 script "$bin/flywheel-worker" <<<"echo \$\$ >>$work/started; echo version 1 is loaded; exec sleep 300"
-script "$bin/flywheel-client" <<<'echo "{\"serve\": {\"zmq_closed_1\": {\"p50_us\": 200}, \"zmq_closed_256\": {\"images_per_s\": 9000}, \"reload\": {\"p99_ratio\": 1.5}}}"'
+script "$bin/flywheel-client" <<<'[[ $1 == bench && $2 == *.config ]] || exit 2; echo "{\"serve\": {\"zmq_closed_1\": {\"p50_us\": 200}, \"zmq_closed_256\": {\"images_per_s\": 9000}, \"reload\": {\"p99_ratio\": 1.5}}}"'
 script "$bin/test_serve_cuda" <<<'echo "alone: a batch of 1 takes 100 us, 99 %: 120, at most 300"; echo "beside loads: a batch of 1 takes 110 us, 99 %: 130, at most 400"'
 check 0 --part serve
 is '.parts.serve.rows["batches beside loads"] == {result: "passed", alone: {p50_us: 100, p99_us: 120, max_us: 300},
