@@ -23,6 +23,11 @@ hosts_up 2
 want 0 on 1 "$fw" train "$config" --ranks 4 "${small[@]}" --run "$work/two"
 [ "$(sha_of "$work/two")" = "$wanted" ] || fail "two hosts give other bits than one rank"
 echo "ok: four ranks on two hosts give the bits of one"
+want 78 on 1 "$fw" train "$config" --ranks 4 --restarts 9 "${small[@]}" --set model.network=zoo:simplenet --run "$work/two"
+says "choose another --run"
+says "ended with code 78, which no restart mends"
+! grep -q "restart 1" "$log" || fail "tried again"
+echo "ok: what does not fit the run directory is not tried again"
 
 want 0 on 1 "$fw" doctor "$config" --ranks 4 "${small[@]:1}" --run "$work/two"
 matches "^ok +rank +0: node-1, process [0-9]+, [0-9]+ cores"
