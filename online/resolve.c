@@ -4,6 +4,7 @@
 
 #include "common/hash.h"
 #include "common/mem.h"
+#include "model/image_input.h"
 #include "wire/capture.h"
 #include "wire/classes.h"
 #include "wire/feedback.h"
@@ -25,40 +26,13 @@ void ol_resolver_release(struct ol_resolver *r)
     cm_free(&r->classes);
 }
 
-static cm_status copy_pixels(const struct ol_resolver *r, const struct wi_image *image,
-                             uint8_t *pixels)
-{
-    struct nn_shape in = r->spec->input;
-    size_t n = nn_shape_count(in);
-    if (image->n != n)
-        return CM_FAIL(CM_EFORMAT,
-                       "image: %zu bytes are neither JPEG nor PNG, nor the model's %d x %d x %d "
-                       "pixels (%zu bytes)",
-                       image->n, in.h, in.w, in.c, n);
-    memcpy(pixels, image->data, n);
-    return CM_OK;
-}
-
-/* Pixels of another size go through the same preprocessing as a file. */
 static cm_status decode(const struct ol_resolver *r, const struct wi_image *image, uint8_t *pixels)
 {
-    struct nn_shape in = r->spec->input;
-    bool plain = image->height == 0 ||
-                 (image->height == in.h && image->width == in.w && image->channels == in.c);
     CM_TRY(wi_image_check(image));
-    if (image->kind == WI_IMAGE_PIXELS && plain)
-        return copy_pixels(r, image, pixels);
-
-    struct nn_image decoded = {.h = image->height, .w = image->width, .channels = image->channels};
-    if (image->kind == WI_IMAGE_PIXELS) {
-        CM_TRY(cm_alloc(&decoded.pixels, image->n, 1, "an image"));
-        memcpy(decoded.pixels, image->data, image->n);
-    } else {
-        CM_TRY(nn_image_decode(&decoded, image->data, image->n, &r->limits));
-    }
-    cm_status st = nn_preprocess_image(&r->spec->preprocess, in.c, in.h, in.w, &decoded, pixels);
-    nn_image_release(&decoded);
-    return st;
+    if (image->kind == WI_IMAGE_FILE)
+        return nn_image_input_file(pixels, r->spec, image->data, image->n, &r->limits);
+    return nn_image_input_pixels(pixels, r->spec, image->data, image->n, image->height,
+                                 image->width, image->channels);
 }
 
 #define CAPTURE_FIELDS 32

@@ -8,8 +8,7 @@
 #include "common/file.h"
 #include "common/mem.h"
 #include "model/golden.h"
-#include "model/image.h"
-#include "model/preprocess.h"
+#include "model/image_input.h"
 #include "parameter/agree.h"
 #include "parameter/store.h"
 #include "serve/version_spec.h"
@@ -227,35 +226,14 @@ enum nn_dtype sv_model_dtype(const struct sv_model *m)
 
 /* ---- answering ---- */
 
-/* Pixels in the shape of the model's input are taken as they are; all else goes through the
- * preprocessing that travels with the weights. */
 static cm_status decode(struct sv_model *m, const struct wi_image *image, uint8_t *out)
 {
-    const struct nn_shape in = m->spec->input;
-    bool as_input = !image->height ||
-                    (image->height == in.h && image->width == in.w && image->channels == in.c);
-    struct nn_image decoded = {0};
     CM_TRY(cm_fault("serve.decode"));
     CM_TRY(wi_image_check(image));
-    if (image->kind == WI_IMAGE_PIXELS && as_input) {
-        if (image->n != m->image_nbytes)
-            return CM_FAIL(CM_EFORMAT,
-                           "neither JPEG nor PNG, and %zu bytes are not the %zu of %d x %d x %d "
-                           "pixels",
-                           image->n, m->image_nbytes, in.h, in.w, in.c);
-        memcpy(out, image->data, image->n);
-        return CM_OK;
-    }
-    if (image->kind == WI_IMAGE_PIXELS) {
-        decoded = (struct nn_image){image->height, image->width, image->channels, NULL};
-        CM_TRY(cm_alloc(&decoded.pixels, image->n, 1, "pixels"));
-        memcpy(decoded.pixels, image->data, image->n);
-    } else {
-        CM_TRY(nn_image_decode(&decoded, image->data, image->n, &m->limits));
-    }
-    cm_status st = nn_preprocess_image(&m->spec->preprocess, in.c, in.h, in.w, &decoded, out);
-    nn_image_release(&decoded);
-    return st;
+    if (image->kind == WI_IMAGE_FILE)
+        return nn_image_input_file(out, m->spec, image->data, image->n, &m->limits);
+    return nn_image_input_pixels(out, m->spec, image->data, image->n, image->height, image->width,
+                                 image->channels);
 }
 
 static cm_status add_failure(struct wi_buffer *answer, uint32_t slot, enum wi_status status,
