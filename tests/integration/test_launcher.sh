@@ -110,6 +110,7 @@ rm -f calls-train
 echo 'exit 2' >do-train
 check "a usage error is not tried again" same "$(code_of run train c.json --restarts 5)" 2
 check "one life" same "$(wc -l <calls-train)" 1
+check "nor is an mpirun that is missing" same "$(code_of env PATH=/none "$fw" train c.json --ranks 2 --restarts 5)" 127
 for final in 78 127; do # what it found does not fit; a library is missing
     rm -rf calls-train run
     mkdir run
