@@ -16,7 +16,7 @@ static const struct cm_key keys[] = {
      "count, the same bits for reruns only"},
     {"bucket_kib", CM_KEY_INT, AT(bucket_kib), "0", 0, 1 << 20, NULL, "KiB",
      "a bucket of gradients leaves for the other ranks once it holds this much; 0: measured where "
-     "NCCL sums in the fixed order, which no bucket changes, else 1024"},
+     "GPUs sum in the fixed order, which no bucket changes, else 1024"},
     {"start_timeout_ms", CM_KEY_INT, AT(start_timeout_ms), "120000", 100, 86400000, NULL, "ms",
      "all ranks must have met by then"},
     {"collective_timeout_ms", CM_KEY_INT, AT(collective_timeout_ms), "120000", 100, 86400000, NULL,

@@ -154,6 +154,7 @@ static cm_status make(struct tr_engine **out, const struct tr_engine_config *cfg
     self->nshards = (int)shards / ranks;
     self->first_shard = ar_group_rank(cfg->group) * self->nshards;
     int nlanes = cfg->device && cfg->train->threads == 0 ? DEVICE_LANES : cfg->nlanes;
+    self->bucket_limit = cfg->bucket;
     self->nlanes = power_of_two_up_to(nlanes < self->nshards ? nlanes : self->nshards);
     if (self->nlanes < power_of_two_up_to(nlanes) && !cfg->device)
         cm_log_info("this rank has %d of %u shards: it uses %d of its %d threads", self->nshards,

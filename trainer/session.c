@@ -13,6 +13,7 @@
 #include "trainer/device_sum.h"
 #include "trainer/fingerprint.h"
 #include "trainer/rank_device.h"
+#include "trainer/sum_cost.h"
 
 const struct cm_section *const tr_session_sections[] = {&tr_model_section,  &tr_data_section,
                                                         &tr_train_section,  &ar_config_section,
@@ -211,9 +212,12 @@ cm_status tr_session_load(struct tr_session *s, struct nn_spec *spec)
 
 cm_status tr_session_meet(struct tr_session *s)
 {
-    if (!s->device || ar_group_size(s->group) == 1 || s->allreduce.transport != AR_TRANSPORT_NCCL)
+    size_t n = s->layout->ntotal;
+    if (!s->device || ar_group_size(s->group) == 1)
         return CM_OK;
-    return tr_device_sum_open(&s->sum, s->device, s->group, &s->allreduce, s->layout->ntotal);
+    if (s->allreduce.transport == AR_TRANSPORT_NCCL)
+        return tr_device_sum_open(&s->sum, s->device, s->group, &s->allreduce, n);
+    return tr_sum_cost_staged(&s->bucket, n, s->device, s->group, &s->allreduce);
 }
 
 void tr_session_release(struct tr_session *s)
@@ -288,6 +292,7 @@ struct tr_engine_config tr_session_engine(const struct tr_session *s)
                                      .samples = tr_session_samples(s),
                                      .device = s->device,
                                      .sum = s->sum,
+                                     .bucket = s->bucket,
                                      .no_graphs = !s->model.graphs};
 }
 

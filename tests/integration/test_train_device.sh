@@ -20,6 +20,19 @@ for w in 2 4; do
     want 0 mpirun -np $w "$train" train "$config" --run "$work/ranks$w" "${staged[@]}"
     same "$work/ranks$w"
 done
+# A bucket's size is measured, unless the config says one or bits would depend on it.
+mpi=(--set allreduce.transport=cuda+mpi)
+want 0 mpirun -np 2 "$train" train "$config" --run "$work/measured" "${mpi[@]}"
+says "summed by MPI, in the fixed tree: "
+same "$work/measured"
+for sets in allreduce.bucket_kib=1 allreduce.order=fast; do
+    want 0 mpirun -np 2 "$train" train "$config" --run "$work/$sets" "${mpi[@]}" --set "$sets"
+    ! grep -q 'size of a bucket' "$work/log" || fail "$sets: measured a bucket"
+done
+same "$work/allreduce.bucket_kib=1"
+want 1 mpirun -np 1 -x FLYWHEEL_INJECT=train.staged.measure=eio@1 "$train" train "$config" --run "$work/unmeasured" "${mpi[@]}" : \
+    -np 1 "$train" train "$config" --run "$work/unmeasured" "${mpi[@]}"
+says "measuring a sum"
 half=(--set model.precision=fp16 --set allreduce.compress=true --set train.average_decay=0.9 --set train.average_every=3
     --set train.optimizer=muon --set 'train.groups=[{"match": "conv.weight", "muon": true}]' --set train.eval_views=true)
 want 0 "$train" train "$config" --run "$work/half1" -q "${half[@]}"
