@@ -6,14 +6,16 @@
 
 #include "common/json.h"
 #include "common/mem.h"
+#include "common/vec.h"
 #include "model/backend.h"
 #include "model/init.h"
 #include "trainer/commands.h"
 #include "trainer/engine.h"
+#include "trainer/projection.h"
 
 struct values {
     struct tr_common_args common;
-    int64_t steps, warmup;
+    int64_t steps, warmup, project;
     bool ops;
 };
 
@@ -23,6 +25,9 @@ static const struct cm_opt opts[] = {
     {"warmup", 0, CM_OPT_INT, offsetof(struct values, warmup), "N", "steps before them (1)"},
     {"ops", 0, CM_OPT_FLAG, offsetof(struct values, ops), NULL,
      "time by op and, on a CPU, its share of the machine's limit (needs train.threads 1)"},
+    {"project", 0, CM_OPT_INT, offsetof(struct values, project), "W",
+     "calculate how long a step would wait for sums over W ranks with this one's work each, from "
+     "when backward finishes its gradients (one GPU; without graphs, as steps of several ranks)"},
 };
 
 static const struct cm_command command = {
@@ -37,7 +42,8 @@ static const struct cm_command command = {
     .nopts = sizeof opts / sizeof *opts,
 };
 
-#define ROUNDS 5 /* where steps overlap */
+#define ROUNDS     5 /* where steps overlap */
+#define MOST_RANKS 4096
 
 struct bench {
     struct tr_session session;
@@ -46,6 +52,9 @@ struct bench {
     int64_t nrounds;        /* of the steps that count: one step each, or several that overlap */
     struct tr_op_time *sum; /* over the steps that count */
     int nrows;
+    struct ar_config
+        finest; /* with --project: the config's, but every op's gradients are a bucket */
+    struct ar_piece *pieces; /* likewise: (npieces), medians */
 };
 
 static int by_value(const void *a, const void *b)
@@ -95,6 +104,34 @@ static cm_status run_steps(struct bench *b, const struct values *v)
     }
     qsort(b->rates, (size_t)b->nrounds, sizeof *b->rates, by_value);
     return CM_OK;
+}
+
+/* times: (npieces, steps), of steps one at a time. */
+static cm_status take_times(struct bench *b, const struct values *v, double *times)
+{
+    size_t n = tr_engine_npieces(b->engine), steps = (size_t)v->steps;
+    for (size_t i = 0; i < steps; i++) {
+        struct tr_outcome outcome;
+        CM_TRY(tr_engine_step(b->engine, v->warmup + v->steps + (int64_t)i, b->session.train.lr, 0,
+                              &outcome));
+        CM_TRY(tr_engine_pieces(b->engine, b->pieces));
+        for (size_t p = 0; p < n; p++)
+            times[p * steps + i] = b->pieces[p].ready_s;
+    }
+    for (size_t p = 0; p < n; p++)
+        b->pieces[p].ready_s = cm_vec_median(times + p * steps, steps);
+    return CM_OK;
+}
+
+static cm_status time_pieces(struct bench *b, const struct values *v)
+{
+    size_t n = tr_engine_npieces(b->engine);
+    double *times;
+    CM_TRY(cm_alloc(&b->pieces, n, sizeof *b->pieces, "pieces of gradients"));
+    CM_TRY(cm_alloc(&times, n * (size_t)v->steps, sizeof *times, "times of gradients"));
+    cm_status st = take_times(b, v, times);
+    cm_free(&times);
+    return st;
 }
 
 /* Milliseconds per 1,000 images of this rank, and the share of the limit that arithmetic reaches;
@@ -163,7 +200,8 @@ static void put_ops(struct cm_jw *w, const struct bench *b, int64_t steps)
     cm_jw_f64(w, "products_tflop_per_s", products_s > 0 ? flops / products_s * 1e-12 : 0);
 }
 
-static void print_json(const struct bench *b, const struct values *v)
+static void print_json(const struct bench *b, const struct values *v,
+                       const struct tr_projection *projection)
 {
     struct cm_jw w = {0};
     struct tr_sum_times sums = tr_engine_sum_times(b->engine);
@@ -183,6 +221,8 @@ static void print_json(const struct bench *b, const struct values *v)
     cm_jw_f64(&w, "allreduce_exposed_s", sums.exposed_s);
     if (v->ops)
         put_ops(&w, b, v->steps);
+    if (projection->ranks)
+        tr_projection_json(&w, projection);
     cm_jw_end(&w);
     char *text;
     size_t n;
@@ -196,6 +236,14 @@ static cm_status open_engine(struct bench *b, const struct values *v)
     struct tr_session *s = &b->session;
     CM_TRY(tr_session_meet(s));
     struct tr_engine_config cfg = tr_session_engine(s);
+    if (v->project) {
+        if (!s->device || ar_group_size(s->group) > 1)
+            return CM_FAIL(CM_EUSAGE, "--project times one rank on a GPU");
+        b->finest = *cfg.allreduce;
+        b->finest.bucket_kib = 1;
+        cfg.allreduce = &b->finest;
+        cfg.no_graphs = true; /* events inside one have no times */
+    }
     CM_TRY(tr_engine_open(&b->engine, &cfg));
     if (v->ops && tr_engine_nlanes(b->engine) > 1)
         return CM_FAIL(CM_EUSAGE, "--ops tells ops apart on one thread: add --set train.threads=1");
@@ -213,6 +261,8 @@ static cm_status run_bench(struct bench *b, const struct values *v)
     CM_TRY(tr_session_load(&b->session, NULL));
     CM_TRY(ar_group_agree(b->session.group, open_engine(b, v), "preparing the network"));
     cm_status st = run_steps(b, v);
+    if (st == CM_OK && v->project)
+        st = time_pieces(b, v);
     if (st != CM_OK && ar_group_size(b->session.group) > 1)
         ar_group_abort(b->session.group, st, "measuring");
     CM_TRY(st);
@@ -223,7 +273,14 @@ static cm_status run_bench(struct bench *b, const struct values *v)
     printf("%s: %.0f images/s (%.0f … %.0f) on %d ranks x %d threads\n", b->session.spec->name,
            b->rates[b->nrounds / 2], b->rates[0], b->rates[b->nrounds - 1],
            ar_group_size(b->session.group), tr_engine_nlanes(b->engine));
-    print_json(b, v);
+    struct tr_projection projection = {.ranks = (int)v->project,
+                                       .step_s = (double)b->session.train.batch /
+                                                 b->rates[b->nrounds / 2],
+                                       .pieces = b->pieces,
+                                       .npieces = tr_engine_npieces(b->engine)};
+    if (v->project)
+        tr_projection_print(&projection);
+    print_json(b, v, &projection);
     return CM_OK;
 }
 
@@ -244,6 +301,8 @@ cm_status tr_command_bench(int argc, char **argv)
         return CM_OK;
     if (v.steps < 1 || v.warmup < 0)
         return CM_FAIL(CM_EUSAGE, "--steps must be at least 1, --warmup at least 0");
+    if (v.project < 0 || v.project == 1 || v.project > MOST_RANKS)
+        return CM_FAIL(CM_EUSAGE, "--project must be 2 … %d", MOST_RANKS);
     struct tr_session_options options = tr_session_options_of(&v.common, operands[0]);
     if (v.common.check)
         return tr_session_check(&options);
@@ -252,6 +311,7 @@ cm_status tr_command_bench(int argc, char **argv)
     st = run_bench(&b, &v);
     tr_session_fail(&b.session, st, "measuring");
     tr_engine_close(&b.engine);
+    cm_free(&b.pieces);
     cm_free(&b.sum);
     cm_free(&b.rates);
     tr_session_release(&b.session);

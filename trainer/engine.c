@@ -378,6 +378,7 @@ static cm_status end_on_host(struct tr_engine *e, int turn, struct tr_outcome *o
 
 const struct tr_engine_place tr_engine_host = {.lane_open = open_thread,
                                                .event_open = open_event,
+                                               .timer_open = open_event,
                                                .open = open_arenas,
                                                .close = close_arenas,
                                                .plan = open_plan,

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "allreduce/group.h"
+#include "allreduce/overlap.h"
 #include "common/status.h"
 #include "model/device.h"
 #include "model/engines.h"
@@ -158,6 +159,12 @@ struct tr_sum_times {
     double busy_s, exposed_s;
 };
 struct tr_sum_times tr_engine_sum_times(const struct tr_engine *e);
+
+/* Of the step ended last, with one rank on a device, unless it was launched as a graph: when the
+ * gradients of each bucket, and last of all the statistics, were there, since the step's numbers
+ * were. pieces: tr_engine_npieces of them. */
+size_t tr_engine_npieces(const struct tr_engine *e);
+CM_MUST_CHECK cm_status tr_engine_pieces(const struct tr_engine *e, struct ar_piece *pieces);
 
 /* Seconds of the last step by op, summed over this rank's shards, when timing is on (flywheel bench
  * train) and there is one lane. On a device each is waited for, which takes longer than a step: one

@@ -45,6 +45,11 @@ static cm_status open_event(struct tr_engine *self, struct ln_event **out)
     return nn_device_event_open(self->cfg.device, out);
 }
 
+static cm_status open_timer(struct tr_engine *self, struct ln_event **out)
+{
+    return nn_device_timer_open(self->cfg.device, out);
+}
+
 static cm_status fill(struct tr_engine *self, int shard)
 {
     const struct tr_device_part *part = self->part;
@@ -560,6 +565,7 @@ static cm_status look_ahead(struct tr_engine *self, double keep)
 
 const struct tr_engine_place tr_engine_device = {.lane_open = open_lane,
                                                  .event_open = open_event,
+                                                 .timer_open = open_timer,
                                                  .open = tr_device_open,
                                                  .close = tr_device_close,
                                                  .plan = tr_device_plan,

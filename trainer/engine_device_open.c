@@ -166,7 +166,7 @@ static cm_status open_part(struct tr_engine *self)
     for (int i = 0; i < TR_AHEAD; i++)
         CM_TRY(open_turn(self, &part->turn[i]));
     CM_TRY(open_sums(self));
-    return nn_device_event_open(self->cfg.device, &part->begun);
+    return nn_device_timer_open(self->cfg.device, &part->begun);
 }
 
 cm_status tr_device_open(struct tr_engine *self)

@@ -84,13 +84,13 @@ static cm_status open_buckets(struct tr_engine *self)
         if (op == 0)
             end = self->cfg.layout->nparam;
         struct tr_bucket *b = &self->buckets[self->nbuckets];
-        CM_TRY(self->place->event_open(self, &b->ready));
+        CM_TRY(self->place->timer_open(self, &b->ready));
         *b =
             (struct tr_bucket){.after_op = op, .first = begin, .n = end - begin, .ready = b->ready};
         self->nbuckets++;
         begin = end;
     }
-    return self->place->event_open(self, &self->statistics_ready);
+    return self->place->timer_open(self, &self->statistics_ready);
 }
 
 static cm_status open_plan(struct tr_engine *self)

@@ -49,6 +49,8 @@ struct tr_begun {
 struct tr_engine_place {
     cm_status (*lane_open)(struct tr_engine *e, struct ln_lane **out, const char *name);
     cm_status (*event_open)(struct tr_engine *e, struct ln_event **out);
+    /* The same, of one that knows when it happened, where there are such. */
+    cm_status (*timer_open)(struct tr_engine *e, struct ln_event **out);
     /* The arenas but for the host's weights, and all that a step needs besides; before the plan. */
     cm_status (*open)(struct tr_engine *e);
     void (*close)(struct tr_engine *e); /* after a failed open, too */

@@ -177,3 +177,17 @@ echo "summary, doctor and bench say what computed"
 want 1 "$train" train "$config" --run "$work/nan" -q --set train.lr=1e6 --set train.reduction=sum --set train.clip_norm=0
 says "not finite"
 echo "a number that is not finite is named"
+
+# ---- what sums over more ranks would cost, calculated from one GPU's times ----
+want 0 "$train" bench train "$config" --steps 3 --project 8
+tail -1 "$work/log" | jq -e '.images_per_s > 0 and (.project | .ranks == 8 and .step_s > 0 and
+    all(.nvlink[], .network[]; .buckets >= 2 and .busy_s >= .exposed_s and .exposed_s > 0 and .share > 0 and .share < 1))' \
+    >/dev/null || fail "no calculation: $(tail -1 "$work/log")"
+for bad in "--project 1" "--project 5000" "--project 8 --set model.device=cpu"; do
+    # shellcheck disable=SC2086 # words
+    want 2 "$train" bench train "$config" --steps 1 $bad
+    says "--project"
+done
+want 2 mpirun -np 2 "$train" bench train "$config" --steps 1 --project 8 "${mpi[@]}"
+says "--project times one rank on a GPU"
+echo "sums over ranks that are not there are calculated"

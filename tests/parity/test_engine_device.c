@@ -75,6 +75,17 @@ static int event_open(void **out)
     return counted(open_event, out, 0);
 }
 
+static int open_timer(void **out, size_t unused)
+{
+    (void)unused;
+    return driver_host.timer_open(out);
+}
+
+static int timer_open(void **out)
+{
+    return counted(open_timer, out, 0);
+}
+
 static struct nn_driver scripted_driver(void)
 {
     struct nn_driver driver = driver_host;
@@ -84,6 +95,7 @@ static struct nn_driver scripted_driver(void)
     driver.stream_open = stream_open;
     driver.stream_close = stream_close;
     driver.event_open = event_open;
+    driver.timer_open = timer_open;
     driver.event_close = event_close;
     return driver;
 }
