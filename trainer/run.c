@@ -136,6 +136,7 @@ static cm_status one_step(struct tr_runner *r)
     CM_TRY(look_ahead(r));
     r->images += outcome.count;
     r->seconds += outcome.seconds;
+    r->sums_s += ar_step_times(r->session.group).exposed_s;
     report_step(r, &outcome, step);
     return CM_OK;
 }

@@ -4,6 +4,8 @@
 #include "common/mem.h"
 #include "trainer/run_private.h"
 
+#define SUMS_MUCH 0.25 /* of the training */
+
 static void put_checkpoints(struct cm_jw *w, const struct tr_saves *s)
 {
     cm_jw_begin(w, "checkpoints", '{');
@@ -29,6 +31,22 @@ static void put_counted(struct cm_jw *w, const struct tr_runner *r)
     cm_jw_end(w);
 }
 
+/* Where ranks compute on their hosts, the group knows how long nothing else was left to do. */
+static bool knows_sums(const struct tr_runner *r)
+{
+    return ar_group_size(r->session.group) > 1 && !r->session.device && r->seconds > 0;
+}
+
+/* Why a run does not get faster with more ranks. */
+static void tell_sums(const struct tr_runner *r)
+{
+    if (knows_sums(r) && r->sums_s > SUMS_MUCH * r->seconds)
+        cm_log_info("%.0f %% of the training waited for sums between ranks: more ranks make it "
+                    "hardly faster; a larger train.batch gives them more to do (does one have less "
+                    "of a core? see flywheel-train doctor)",
+                    100 * r->sums_s / r->seconds);
+}
+
 static void put_summary(struct cm_jw *w, const struct tr_runner *r)
 {
     cm_jw_begin(w, NULL, '{');
@@ -48,6 +66,8 @@ static void put_summary(struct cm_jw *w, const struct tr_runner *r)
     cm_jw_f64(w, "images_per_s", r->seconds > 0 ? (double)r->images / r->seconds : 0);
     cm_jw_f64(w, "train_seconds", r->seconds);
     put_counted(w, r);
+    if (knows_sums(r))
+        cm_jw_f64(w, "sums_share", r->sums_s / r->seconds);
     cm_jw_f64(w, "accuracy", r->test.accuracy);
     if (r->views.count)
         cm_jw_f64(w, "accuracy_views", r->views.accuracy);
@@ -87,6 +107,7 @@ cm_status tr_run_finish(struct tr_runner *r)
     CM_TRY(write_summary(r));
     tr_report_text(&r->report, "end", "sha256",
                    r->saves.last.version ? r->saves.last.sha256 : NULL);
+    tell_sums(r);
     cm_log_info("done: version %lld, test accuracy %.2f %%", (long long)r->saves.newest,
                 100 * r->test.accuracy);
     return CM_OK;

@@ -47,8 +47,8 @@ struct tr_runner {
     struct tr_score test, holdout; /* of the last evaluation; count 0: none yet */
     struct tr_score views;         /* of the final one, with train.eval_views */
     int64_t evaluated_step;        /* -1: none */
-    int64_t images;                /* trained in this process, and in how many seconds */
-    double seconds;
+    int64_t images;                /* trained in this process, and in how many seconds, */
+    double seconds, sums_s; /* of which it waited for sums between ranks, with no work left */
     double initialise_s, evaluate_s; /* first weights; the last evaluation of the test images */
 };
 

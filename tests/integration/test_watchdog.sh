@@ -155,7 +155,7 @@ want 1 mpirun --quiet -np 1 -x FLYWHEEL_INJECT=file.fsync=delay:9000@12 "$train"
     --set store.every_steps=0 --set store.finish_seconds=1 : \
     -np 1 "$train" train "$config" --run "$work/hung" -q --set store.every_steps=0 --set store.finish_seconds=1
 matches "late: .* for rank 0 on .*: behind: for .* in 'checkpoint' step 26"
-matches "leaving: rank 0 on .* left: .*a version is still being written after 1 s"
+matches "error train\[0\]: training: rank 0 on .*: a version is still being written after 1 s"
 blames "$work/hung" 0 failed 26
 echo "ok: a disk that hangs is named as rank 0's checkpoint"
 
@@ -200,7 +200,38 @@ matches "^BAD +run directory +.*rank 1 on .* does not see .*; give all ranks the
 [ ! -e "$work/x/checkpoints" ] || fail "ranks that differ wrote a version"
 want 2 env -u OMPI_COMM_WORLD_SIZE SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=2 "$train" train "$config" --run "$work/x"
 matches "srun --mpi=pmix"
-echo "ok: bad surroundings are refused"
+# Slurm's variables, and other launchers', where they manage no ranks: of an allocation, or a shell of it.
+strange=(SLURM_JOB_ID=7 SLURM_NTASKS=8 SLURM_NPROCS=8 SLURM_PROCID=3 SLURM_LOCALID=3 RANK=5 WORLD_SIZE=8 LOCAL_RANK=5
+    MASTER_ADDR=nowhere MASTER_PORT=1)
+want 0 env "${strange[@]}" "$train" train "$config" --run "$work/strange" -q
+same "$work/strange"
+want 0 env "${strange[@]}" mpirun --quiet -np 2 "$train" train "$config" --run "$work/stranger" -q
+same "$work/stranger"
+[ "$(jq .ranks "$work/stranger/summary.json")" = 2 ] || fail "$(jq .ranks "$work/stranger/summary.json") ranks instead of 2"
+echo "ok: bad surroundings are refused, strange ones do not matter"
+
+# ---- a rank that is slow: the run says that the others wait for sums, and how long ----
+want 0 mpirun --quiet -np 1 "$train" train "$config" --run "$work/waits" -q : \
+    -np 1 -x FLYWHEEL_INJECT='train.input=delay:20@*' "$train" train "$config" --run "$work/waits" -q
+same "$work/waits"
+matches "[0-9]+ % of the training waited for sums between ranks: more ranks"
+[ "$(jq '.sums_share > 0.25 and .sums_share < 1' "$work/waits/summary.json")" = true ] || fail "sums_share: $(jq .sums_share "$work/waits/summary.json")"
+[ "$(jq .sums_share "$work/one/summary.json")" = null ] || fail "one rank waits for sums"
+echo "ok: a run says what keeps it from being faster"
+
+# ---- all that was there is killed at once, the launcher too: nothing of it is in the next start's way ----
+begin "$work/razed" 4 train.step=stop@9
+await_rank 3
+razed=$(pgrep -P "$pid")
+kill -KILL "$pid"
+# shellcheck disable=SC2086 # words
+kill -KILL $razed
+wait "$pid" 2>/dev/null || true
+pid=
+want 0 mpirun --quiet -np 4 "$train" train "$config" --run "$work/razed" -q
+matches "resuming from version 1"
+same "$work/razed"
+echo "ok: leftovers of a killed job disturb nobody"
 
 # ---- preemption: of the last rank alone, wherever it is ----
 alone=()
