@@ -64,7 +64,7 @@ static struct verdict verdict_of(cm_status st)
 
 cm_status ar_group_alike(const struct ar_group *g, cm_status st)
 {
-    if (g->size > 1)
+    if (g && g->size > 1)
         cm_error_share(g->rank == 0);
     return st;
 }
@@ -350,7 +350,8 @@ _Noreturn void ar_group_abort(struct ar_group *g, cm_status st, const char *doin
     snprintf(what, sizeof what, "%s", doing);
     if (g && g->size > 1) {
         cm_sleep_us(1000 * leave_it_ms(g, st));
-        snprintf(what, sizeof what, "rank %d on %s: %s", g->rank, g->host, doing);
+        if (!cm_error_is_shared()) /* which says whose it is */
+            snprintf(what, sizeof what, "rank %d on %s: %s", g->rank, g->host, doing);
     }
     cm_error_report(CM_LOG_ERROR, st, what);
     if (g) {

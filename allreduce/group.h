@@ -98,7 +98,7 @@ void ar_group_wait_end(struct ar_group *g);
  * message in its record, and tells nothing. */
 CM_MUST_CHECK cm_status ar_group_agree(struct ar_group *g, cm_status mine, const char *doing);
 /* For a fault that every rank finds in what all of them have (a sum that is no number): shared, and
- * rank 0's to tell. No collective. Returns st. */
+ * rank 0's to tell. No collective; without a group (NULL) or peers nothing. Returns st. */
 cm_status ar_group_alike(const struct ar_group *g, cm_status st);
 CM_MUST_CHECK cm_status ar_group_broadcast(struct ar_group *g, void *buf, size_t nbytes, int root);
 /* all: W * nbytes on every rank, in rank order. */
