@@ -39,6 +39,7 @@ sha_of() # RUN: of its newest version's weights
 }
 
 is_stopped() { grep -q '^State:.T' "/proc/$1/status"; } # PID: at its fault point, by itself
+is_told() { grep -qsE '^ShdPnd:.*[2367abef]..$' "/proc/$1/status"; } # PID: USR1 has come and waits for it to look
 
 # hold: whoever comes to a fault point "hold" stays there; let_go: they go on.
 export FLYWHEEL_HOLD=$work/hold

@@ -5,9 +5,8 @@ set -euo pipefail
 command -v cmake >/dev/null || { echo "skip: no cmake"; exit 77; }
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-work=$(mktemp -d)
+. "$root/tests/integration/fail.bash"
 trap 'rm -rf "$work"' EXIT
-fail() { echo "FAILED: $*"; sed 's/^/    /' "$work/log"; exit 1; }
 
 mkdir -p "$work/tree" "$work/cuda"/{bin,include,lib}
 cat >"$work/tree/CMakeLists.txt" <<CMAKE
@@ -25,17 +24,14 @@ has() { # CUDA CUDNN NCCL, as headers write them
     printf '#define NCCL_MAJOR %d\n#define NCCL_MINOR %d\n' "${3%.*}" "${3#*.}" >"$work/cuda/include/nccl.h"
 }
 configure() { # CODE OPTION...
-    local want=$1 got=0
-    shift
     rm -rf "$work/build"
-    CUDA_HOME=$work/cuda cmake -G Ninja -S "$work/tree" -B "$work/build" "$@" >"$work/log" 2>&1 || got=$?
-    [ "$got" = "$want" ] || fail "exit code $got instead of $want: $*"
+    want "$1" env CUDA_HOME="$work/cuda" cmake -G Ninja -S "$work/tree" -B "$work/build" "${@:2}"
 }
 missing() { # TEXT OPTION...
     configure 0 "${@:2}"
-    grep -qF -- "-- GPU plug-in: not built: $1" "$work/log" || fail "does not say: $1"
+    says "-- GPU plug-in: not built: $1"
     configure 1 -DFLYWHEEL_CUDA=ON "${@:2}"
-    tr -s ' \n' ' ' <"$work/log" | grep -qF "GPU plug-in: $1" || fail "does not end with: $1"
+    tr -s ' \n' ' ' <"$log" | grep -qF "GPU plug-in: $1" || fail "does not end with: $1"
 }
 
 has 12040 9.1 2.20
@@ -47,5 +43,5 @@ missing "no cuDNN 9 (found: $work/cuda/lib/libcudnn.so.9 8.9; set CUDNN_HOME)"
 has 12040 9.1 2.10
 missing "no NCCL 2.18 or newer (found: $work/cuda/lib/libnccl.so.2 2.10; set NCCL_HOME)"
 configure 0 -DFLYWHEEL_CUDA=OFF
-! grep -q "GPU plug-in" "$work/log" || fail "it looked though it was told not to"
+! grep -q "GPU plug-in" "$log" || fail "it looked though it was told not to"
 echo "a CUDA that is missing or too old is named"

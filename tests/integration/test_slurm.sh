@@ -26,7 +26,7 @@ told() # RUN: USR1 has come to a rank of it
 {
     local rank
     for rank in $(pgrep -f "flywheel-train .*$work/$1"); do
-        ! grep -qsE '^ShdPnd:.*[2367abef]..$' "/proc/$rank/status" || return 0
+        ! is_told "$rank" || return 0
     done
     return 1
 }

@@ -110,7 +110,7 @@ done
 rank=${rank#/proc/}
 rank=${rank%%/*}
 kill -USR1 $pid
-until grep -qE '^ShdPnd:.*[2367abef]..$' "/proc/$rank/status"; do sleep 0.02; done # USR1 has arrived
+await is_told "$rank"
 kill -CONT "$rank"
 ends 75
 want 0 mpirun -np 2 "$train" train "$config" --run "$run" -q
