@@ -150,7 +150,7 @@ echo "devices are chosen, refused and kept in the fingerprint"
 # ---- a rank that gets nowhere at the start is no wait for the others ----
 want 1 mpirun -np 1 "$train" train "$config" --run "$work/early" "${staged[@]}" : \
     -np 1 -x FLYWHEEL_INJECT=train.engine=eio "$train" train "$config" --run "$work/early" "${staged[@]}"
-says "making room for the network: rank 1: injected at train.engine"
+says "rank 1 on $(hostname): injected at train.engine"
 ! grep -q "leaving: " "$work/log" || fail "a start that failed on all ranks alike is taken for a loss"
 echo "a start that fails on one rank ends on all"
 
