@@ -188,6 +188,42 @@ says "third rollback"
 says "not finite"
 echo "spikes are left out the same way each time"
 
+# ---- a version of other tensors than the network's, whole in all else: refused by the tensor's name, and nothing is lost ----
+for change in "without model.safetensors fc3.weight" "with model.safetensors fc9.bias" \
+    "without state.safetensors momentum_buffer.conv1.weight" "with state.safetensors average.fc3.bias"; do
+    read -r _ file tensor <<<"$change"
+    run=$work/tensors
+    rm -rf "$run"
+    cp -r "$work/one" "$run"
+    # shellcheck disable=SC2086 # words
+    want 0 "$FLYWHEEL_BIN/fixture_tensors" "$run" $change
+    want 0 "$store" verify "$run" latest
+    before=$(cd "$run/checkpoints" && find . -type f -exec sha256sum {} + | sort)
+    want 78 "$train" train "$config" --run "$run" -q --resume latest
+    says "$tensor"
+    says "choose another --run"
+    want 78 mpirun -np 2 "$train" train "$config" --run "$run" -q
+    says "$tensor"
+    if [ "$file" = model.safetensors ]; then
+        want 1 mpirun -np 2 "$train" eval "$config" --run "$run"
+        says "$tensor"
+    else
+        want 0 "$train" eval "$config" --run "$run" # which the weights are enough for
+    fi
+    [ "$(cd "$run/checkpoints" && find . -type f -exec sha256sum {} + | sort)" = "$before" ] || fail "$change: versions changed"
+    want 0 "$train" train "$config" --run "$run" -q --resume 3
+    [ "$(sha_of "$run")" = "$(sha_of "$work/one")" ] || fail "$change: other bits after a resume from an older version"
+done
+echo "missing and extra tensors are refused by name"
+
+# ---- a resume does not go through what was done before: ten steps of eight shards are prepared, not forty ----
+run=$work/seek
+cp -r "$work/one" "$run"
+FLYWHEEL_INJECT=train.input=eio@81 want 0 "$train" train "$config" --run "$run" -q --resume 3
+says "resuming from version 3, step 30 of 40"
+FLYWHEEL_INJECT=train.input=eio@81 want 1 "$train" train "$config" --run "$run" -q --resume never
+echo "a resume begins where it left off"
+
 # ---- which versions stay: the last, the best on the holdout, multiples, aliased ones, parents of those ----
 run=$work/kept
 keep=(--set train.eval_epochs=0.25 --set store.every_steps=5 --set store.keep_last=1 --set store.keep_best=1
