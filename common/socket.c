@@ -285,17 +285,6 @@ cm_status cm_socket_connect(struct cm_socket *s, const char *endpoint)
     return CM_OK;
 }
 
-cm_status cm_socket_disconnect(struct cm_socket *s, const char *endpoint)
-{
-    char address[ADDRESS];
-    uint8_t key[KEY_NBYTES];
-    bool keyed;
-    CM_TRY(split(endpoint, address, key, &keyed));
-    if (zmq_disconnect(s->zmq, address) < 0)
-        return FAIL_ZMQ(zmq_errno(), address);
-    return CM_OK;
-}
-
 cm_status cm_socket_subscribe(struct cm_socket *s, const char *prefix)
 {
     return set_option(s, ZMQ_SUBSCRIBE, prefix, strlen(prefix));

@@ -55,7 +55,6 @@ CM_MUST_CHECK cm_status cm_socket_bind(struct cm_socket *s, const char *address,
                                        size_t nendpoint);
 /* A socket that has connected with a key connects to no endpoint without one: CM_EINVAL. */
 CM_MUST_CHECK cm_status cm_socket_connect(struct cm_socket *s, const char *endpoint);
-CM_MUST_CHECK cm_status cm_socket_disconnect(struct cm_socket *s, const char *endpoint);
 CM_MUST_CHECK cm_status cm_socket_subscribe(struct cm_socket *s, const char *prefix);
 
 /* A multipart message. To send: set nframes and the frames, which stay the caller's. Received:

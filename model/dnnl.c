@@ -29,7 +29,6 @@ struct nn_dnnl_layer {
     dnnl_engine_t engine;
     dnnl_stream_t *streams; /* nlanes */
     size_t scratch, weights_nbytes;
-    char kernel[64];
 
     void *weights;            /* in the layer's order; NULL for the weight gradient */
     dnnl_primitive_t reorder; /* arena order to the layer's, or back for the weight gradient */
@@ -273,7 +272,6 @@ static cm_status make_sized(struct nn_dnnl_layer *l, struct sized *size,
 {
     struct shapes s;
     dnnl_primitive_desc_t pd = NULL;
-    const char *kernel = "";
     cm_status st = CM_OK;
     CM_TRY(describe(&s, cfg, n));
     if (l->weights_nbytes > 0)
@@ -282,8 +280,6 @@ static cm_status make_sized(struct nn_dnnl_layer *l, struct sized *size,
     if (l->weights_nbytes == 0) {
         *weights = own_weights_desc(pd, cfg->pass);
         l->weights_nbytes = dnnl_memory_desc_get_size(weights);
-        CM_GOTO(st, kernel_name(&kernel, pd), out);
-        (void)snprintf(l->kernel, sizeof l->kernel, "%s", kernel);
         if (cfg->pass != NN_DNNL_BACKWARD_WEIGHTS)
             CM_GOTO(st, cm_alloc_aligned(&l->weights, l->weights_nbytes, 1, "weights"), out);
     }
@@ -424,11 +420,6 @@ size_t nn_dnnl_scratch(const struct nn_dnnl_layer *layer)
 size_t nn_dnnl_weights_nbytes(const struct nn_dnnl_layer *layer)
 {
     return layer->weights_nbytes;
-}
-
-const char *nn_dnnl_kernel(const struct nn_dnnl_layer *layer)
-{
-    return layer->kernel;
 }
 
 /* oneDNN's handles are not const, also for what it only reads. */

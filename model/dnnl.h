@@ -43,8 +43,6 @@ void nn_dnnl_close(struct nn_dnnl_layer **layer);
 size_t nn_dnnl_scratch(const struct nn_dnnl_layer *layer);
 /* Bytes of the weights, or of their gradient, in the layer's order (with its padding). */
 size_t nn_dnnl_weights_nbytes(const struct nn_dnnl_layer *layer);
-/* Which of oneDNN's kernels the largest size got: "jit:avx2". */
-const char *nn_dnnl_kernel(const struct nn_dnnl_layer *layer);
 
 /* Forward and data gradient. weights: arena order, fp32. Not beside a run of the layer. */
 CM_MUST_CHECK cm_status nn_dnnl_import(struct nn_dnnl_layer *layer, const float *weights);

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-double nn_golden_tolerance(enum nn_dtype dtype)
+static double tolerance_of(enum nn_dtype dtype)
 {
     switch (dtype) {
     case NN_F16:
@@ -51,7 +51,7 @@ cm_status nn_golden_check(const float *want, const float *got, int n, int classe
         }
         largest = fmax(largest, fabs((double)want[i]));
     }
-    double bound = nn_golden_tolerance(dtype) * largest;
+    double bound = tolerance_of(dtype) * largest;
     if (worst > bound)
         return CM_FAIL(CM_EMISMATCH,
                        "golden image %d: a logit is off by %g, allowed are %g (%s): other weights, "

@@ -126,11 +126,6 @@ void sv_loader_hurry(struct sv_loader *l)
     atomic_store(&l->hurry, true);
 }
 
-bool sv_loader_is_busy(const struct sv_loader *l)
-{
-    return l->busy;
-}
-
 void sv_loader_start(struct sv_loader *l, struct sv_version v)
 {
     l->busy = true;

@@ -24,8 +24,7 @@ void sv_loader_recycle(struct sv_loader *l, struct sv_model **m);
 /* A load under way is not tried again any more. */
 void sv_loader_hurry(struct sv_loader *l);
 
-bool sv_loader_is_busy(const struct sv_loader *l);
-/* Not busy. */
+/* None may be under way. */
 void sv_loader_start(struct sv_loader *l, struct sv_version v);
 struct sv_load {
     struct sv_version version;
