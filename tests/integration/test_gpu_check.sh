@@ -167,12 +167,13 @@ is '.parts.bits.reason == "cuda+mpi, 2 ranks, cuda+mpi, 4 ranks" and (.parts.bit
 echo "zoo:resnet18 --set train.groups=[] --set train.batch=2000 --set allreduce.order=fixed" >"$work/broken"
 check 1 --part bench
 echo nothing >"$work/broken"
-is '.parts.bench.reason == "resnet18 fixed" and (.parts.bench.rows | length) == 10
+is '.parts.bench.reason == "resnet18 fixed" and (.parts.bench.rows | length) == 14
     and (.parts.bench.rows["resnet18 fixed"] | .result == "failed" and .code == 1 and .reason == "out of memory")
     and .parts.bench.rows["resnet18 pytorch"].ratio == {fast: 1.5, fixed: null}
     and .parts.bench.rows["speednet pytorch"].ratio == {fast: 1.5, fixed: 1.5}
     and .parts.bench.rows["speednet pytorch autotuned"].ratio.fast == 1.5
     and (.parts.bench.rows["speednet by op"] | .products_tflop_per_s == 9 and .peak_tflop_per_s == null and .products_of_peak == null)
+    and .parts.bench.rows["speednet, 250 on each of 8"].ranks == 8
     and .parts.bench.rows["speednet fast"].data == "generated: CIFAR-10 has 0 of 6 files"'
 sed -i 's/Other GPU/NVIDIA GH200 480GB/g' "$work/path/nvidia-smi"
 script "$work/path/python3" <<<'[ "$1" = -c ] || { echo "no module named triton, or so" >&2; exit 1; }'
