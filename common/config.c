@@ -18,7 +18,7 @@ static const char *const section_names[] = {"model", "data",  "train",  "allredu
 
 struct cm_config {
     struct cm_json *root;
-    char *name, *dir;
+    char *name;
 };
 
 static cm_status check_root(const struct cm_config *cfg)
@@ -124,24 +124,14 @@ static cm_status apply_set(struct cm_config *cfg, const char *set)
     return CM_OK;
 }
 
-static cm_status set_names(struct cm_config *cfg, const char *name, bool is_path)
-{
-    CM_TRY(cm_strdup(&cfg->name, name));
-    const char *slash = is_path ? strrchr(name, '/') : NULL;
-    CM_TRY(cm_strdup(&cfg->dir, slash ? name : "."));
-    if (slash)
-        cfg->dir[slash == name ? 1 : slash - name] = '\0'; /* "/x.json" is in "/" */
-    return CM_OK;
-}
-
 static cm_status open_text(struct cm_config **out, const char *text, size_t n, const char *name,
-                           bool is_path, const char *const *sets, size_t nsets)
+                           const char *const *sets, size_t nsets)
 {
     cm_status st;
     struct cm_config *self = NULL;
     *out = NULL;
     CM_TRY(cm_alloc(&self, 1, sizeof *self, "a config"));
-    CM_GOTO(st, set_names(self, name, is_path), out);
+    CM_GOTO(st, cm_strdup(&self->name, name), out);
     CM_GOTO(st, cm_json_parse(&self->root, text, n, name), out);
     for (size_t i = 0; i < nsets && cm_json_type(self->root) == CM_JSON_OBJECT; i++)
         CM_GOTO(st, apply_set(self, sets[i]), out);
@@ -159,20 +149,20 @@ cm_status cm_config_open(struct cm_config **out, const char *path, const char *c
     static const char empty[] = "{\"schema\": 1}";
     *out = NULL;
     if (!path)
-        return open_text(out, empty, sizeof empty - 1, "command line", false, sets, nsets);
+        return open_text(out, empty, sizeof empty - 1, "command line", sets, nsets);
     char *text;
     size_t n;
     cm_status st = cm_file_read(&text, &n, path, FILE_NBYTES);
     if (st != CM_OK) /* missing, a folder, too large: whoever named it named the wrong file */
         return st == CM_ENOMEM ? st : CM_ECONFIG;
-    st = open_text(out, text, n, path, true, sets, nsets);
+    st = open_text(out, text, n, path, sets, nsets);
     cm_free(&text);
     return st;
 }
 
 cm_status cm_config_parse(struct cm_config **out, const char *text, size_t n, const char *what)
 {
-    return open_text(out, text, n, what, false, NULL, 0);
+    return open_text(out, text, n, what, NULL, 0);
 }
 
 void cm_config_close(struct cm_config **cfg)
@@ -183,7 +173,6 @@ void cm_config_close(struct cm_config **cfg)
     if (self->root)
         cm_json_close(&self->root);
     cm_free(&self->name);
-    cm_free(&self->dir);
     cm_free(cfg);
 }
 
@@ -195,11 +184,6 @@ const struct cm_json *cm_config_raw(const struct cm_config *cfg, const char *sec
 const char *cm_config_name(const struct cm_config *cfg)
 {
     return cfg->name;
-}
-
-const char *cm_config_dir(const struct cm_config *cfg)
-{
-    return cfg->dir;
 }
 
 cm_status cm_config_run_dir(const struct cm_config *cfg, const char *chosen, char dir[CM_PATH])

@@ -64,9 +64,6 @@ CM_MUST_CHECK cm_status cm_config_read(const struct cm_config *cfg,
 const struct cm_json *cm_config_raw(const struct cm_config *cfg, const char *section);
 /* Where the config came from, for messages. */
 const char *cm_config_name(const struct cm_config *cfg);
-/* Folder of the file, "." for none: relative paths inside a config mean relative to the working
- * directory, but "zoo:speednet" style names need no path at all. */
-const char *cm_config_dir(const struct cm_config *cfg);
 
 /* The run directory, where all tiers of a run meet: chosen (a --run option; NULL: none), else the
  * file's "run", else "runs/" and the file's base name without its ending. */

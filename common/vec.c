@@ -28,12 +28,6 @@ WIDE void cm_vec_sum2(float *dst, const float *a, const float *b, size_t n)
         dst[i] = a[i] + b[i];
 }
 
-WIDE void cm_vec_scale(float *dst, float factor, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        dst[i] *= factor;
-}
-
 WIDE void cm_vec_axpby(float *dst, float a, const float *x, float b, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -68,19 +62,6 @@ static inline double fold(double lane[LANES])
 }
 
 /* Element i of a block goes to lane i mod 16. */
-WIDE static double block_sum(const float *x, size_t n)
-{
-    double lane[LANES] = {0};
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        for (size_t j = 0; j < LANES; j++)
-            lane[j] += (double)x[i + j];
-    }
-    for (size_t j = 0; i + j < n; j++)
-        lane[j] += (double)x[i + j];
-    return fold(lane);
-}
-
 WIDE static double block_sum_squares(const float *x, size_t n)
 {
     double lane[LANES] = {0};
@@ -97,12 +78,12 @@ WIDE static double block_sum_squares(const float *x, size_t n)
 /* The tree over blocks, built like a binary counter: level k holds the sum of 2^k neighbours, and
  * two of one level become one of the next. What is left at the end is added from the smallest level
  * up. */
-static double tree_sum(double (*block)(const float *, size_t), const float *x, size_t n)
+double cm_vec_sum_squares(const float *x, size_t n)
 {
     double level[LEVELS];
     size_t nblocks = 0;
     for (size_t i = 0; i < n; i += CM_VEC_BLOCK, nblocks++) {
-        double sum = block(x + i, n - i < CM_VEC_BLOCK ? n - i : CM_VEC_BLOCK);
+        double sum = block_sum_squares(x + i, n - i < CM_VEC_BLOCK ? n - i : CM_VEC_BLOCK);
         int k = 0;
         for (; nblocks >> k & 1; k++)
             sum = level[k] + sum;
@@ -114,16 +95,6 @@ static double tree_sum(double (*block)(const float *, size_t), const float *x, s
             total = level[k] + total;
     }
     return total;
-}
-
-double cm_vec_sum_squares(const float *x, size_t n)
-{
-    return tree_sum(block_sum_squares, x, n);
-}
-
-double cm_vec_sum(const float *x, size_t n)
-{
-    return tree_sum(block_sum, x, n);
 }
 
 union bits {

@@ -33,7 +33,6 @@ CM_HD uint16_t cm_f32_to_bf16(float f)
 
 void cm_vec_add(float *dst, const float *src, size_t n);                   /* dst += src */
 void cm_vec_sum2(float *dst, const float *a, const float *b, size_t n);    /* dst = a + b */
-void cm_vec_scale(float *dst, float factor, size_t n);                     /* dst *= factor */
 void cm_vec_axpby(float *dst, float a, const float *x, float b, size_t n); /* dst = a x + b dst */
 void cm_vec_to_bf16(uint16_t *dst, const float *src, size_t n);
 void cm_vec_from_bf16(float *dst, const uint16_t *src, size_t n);
@@ -42,7 +41,6 @@ void cm_vec_round_bf16(float *dst, size_t n);
 
 #define CM_VEC_BLOCK 4096
 double cm_vec_sum_squares(const float *x, size_t n);
-double cm_vec_sum(const float *x, size_t n);
 float cm_vec_abs_max(const float *x, size_t n); /* NaN when any element is NaN */
 bool cm_vec_finite(const float *x, size_t n);
 double cm_vec_median(double *x, size_t n); /* n > 0; sorts x; of two in the middle the mean */

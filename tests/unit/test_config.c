@@ -85,7 +85,6 @@ static void test_values(void **state)
     assert_string_equal(t.name, "é");
     assert_int_equal(cm_json_count(t.schedule), 2);
     assert_string_equal(cm_config_name(cfg), "manifest");
-    assert_string_equal(cm_config_dir(cfg), ".");
     assert_int_equal(cm_json_count(cm_config_raw(cfg, "train")), 7);
     assert_null(cm_config_raw(cfg, "serve"));
     cm_config_close(&cfg);
@@ -182,7 +181,6 @@ static void test_files_and_sets(void **state)
                           "train.batch=32", "train.schedule={\"a\": 1}", "data.root=somewhere"};
     expect_ok(cm_config_open(&cfg, path, sets, 6));
     assert_string_equal(cm_config_name(cfg), path);
-    assert_string_equal(cm_config_dir(cfg), dir);
     expect_ok(cm_config_read(cfg, &train, &t));
     expect_ok(cm_config_read(cfg, &data, &d));
     assert_int_equal(t.batch, 32); /* the last one wins */
