@@ -24,11 +24,15 @@ for w in 2 4 8; do
     want 0 mpirun -np $w "$train" train "$config" --run "$work/ranks$w" -q
     same "$work/ranks$w"
 done
+for kib in 1 100000; do # in how many buckets the gradients are summed
+    want 0 mpirun -np 4 "$train" train "$config" --run "$work/buckets$kib" -q --set allreduce.bucket_kib=$kib
+    same "$work/buckets$kib"
+done
 want 0 "$train" train "$config" --run "$work/threads4" -q --set train.threads=4
 same "$work/threads4"
 want 0 mpirun -np 2 "$train" train "$config" --run "$work/mixed" -q --set train.threads=2
 same "$work/mixed"
-echo "same bits on 1, 2, 4, 8 ranks, 1, 4 threads, 2 x 2"
+echo "same bits on 1, 2, 4, 8 ranks, 1, 4 threads, 2 x 2, in many buckets and in one"
 
 # Versions by the clock, which changes no bit: due after every step.
 want 0 "$train" train "$config" --run "$work/clock" -q --set store.every_steps=0 --set store.every_epochs=0 \
@@ -231,6 +235,15 @@ accuracy=$(sed -n 's/.*"accuracy":\([0-9.]*\).*/\1/p' "$work/log" | tail -1)
 want 0 mpirun -np 4 "$train" eval "$config" --run "$work/one" --json
 says "\"accuracy\":$accuracy"
 grep -q "\"accuracy\": $accuracy" "$work/one/summary.json" || fail "summary.json has another accuracy than eval"
+# A version's scores are those of its file, to the last digit, with batch norm's statistics and an average, too.
+for run in one norm2; do
+    sets=()
+    [ $run = one ] || sets=("${norm[@]}")
+    last=$(find "$work/$run/checkpoints" -maxdepth 1 -name 'v*' | sort | tail -1)
+    want 0 "$train" eval "$config" --run "$work/$run" --json "${sets[@]/-q/--json}"
+    [ "$(tail -1 "$work/log" | jq -c '[.accuracy, .loss]')" = \
+        "$(jq -c '.metrics | [.test_accuracy, .test_loss]' "$last/manifest.json")" ] || fail "$run: other scores in the manifest"
+done
 want 1 mpirun -np 1 "$train" eval "$config" --run "$work/one" : -np 1 "$train" eval "$config" --run "$work/threads4"
 says "shared storage"
 want 2 "$train" bench train "$config" -n 1 --ops --set train.threads=2
