@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include "common/mem.h"
+#include "launcher/restart.h"
 #include "tests/unit/expect.h"
 
 static char dir[CM_PATH];
@@ -300,6 +301,23 @@ static void test_a_job_that_loses_a_rank_in_one_step(void **state)
     }
 }
 
+/* What no restart mends is said in an event, in the life's own words when it left some. */
+static void test_giving_up_at_once(void **state)
+{
+    struct la_lives *l = *state;
+    la_lives_give_up(NULL, LA_EXIT_UNFIT);
+    la_lives_begin(l, "job", 0);
+    la_lives_end(l, LA_EXIT_UNFIT);
+    la_lives_give_up(l, LA_EXIT_UNFIT);
+    assert_int_equal(
+        events_with("\"event\":\"gave_up\",\"rank\":-1,\"code\":78,\"what\":\"no restart"), 1);
+    la_lives_begin(l, "job", 1);
+    fail_at(16);
+    la_lives_end(l, LA_EXIT_USAGE);
+    la_lives_give_up(l, LA_EXIT_USAGE);
+    assert_int_equal(events_with("\"code\":2,\"what\":\"rank 1"), 1);
+}
+
 static void test_progress_begins_anew(void **state)
 {
     struct la_lives *l = *state;
@@ -369,6 +387,7 @@ int main(void)
         IN_FOLDER(test_progress_of_a_loop),
         IN_FOLDER(test_lives_that_go_on),
         IN_FOLDER(test_a_job_that_loses_a_rank_in_one_step),
+        IN_FOLDER(test_giving_up_at_once),
         IN_FOLDER(test_progress_begins_anew),
         IN_FOLDER(test_lives_that_say_nothing),
         IN_FOLDER(test_summaries_that_cannot_be_read),
