@@ -17,9 +17,8 @@
 #include "serve/version_spec.h"
 
 #define IMAGES           64
-#define TIMEOUT_MS       10000
-#define SWAP_TIMEOUT_MS  30000
-#define SATURATING       256 /* requests out at a time */
+#define TIMEOUT_MS       30000 /* of a request, and of a swap: only what hangs takes as long */
+#define SATURATING       256   /* requests out at a time */
 #define HTTP_CONNECTIONS 32
 #define SHARE_OF_MOST    0.3 /* of the saturated rate: what an open loop asks for by default */
 
@@ -153,11 +152,11 @@ static cm_status flip_all(struct flipper *f)
     for (int64_t i = 0; i < f->bench->options.reloads; i++) {
         int64_t next = f->versions[atomic_load(&f->version) == f->versions[0]];
         CM_TRY(ps_alias_set(NULL, dir, alias, PS_ANY, next, "bench", "bench serve --reloads"));
-        struct cm_deadline deadline = cm_deadline_in_ms(SWAP_TIMEOUT_MS);
+        struct cm_deadline deadline = cm_deadline_in_ms(TIMEOUT_MS);
         while (atomic_load(&f->version) != next) {
             if (cm_deadline_passed(deadline))
                 return CM_FAIL(CM_ETIMEDOUT, "version %lld did not answer within %d ms",
-                               (long long)next, SWAP_TIMEOUT_MS);
+                               (long long)next, TIMEOUT_MS);
             cm_sleep_us(1000);
         }
         f->swaps++;
@@ -175,7 +174,7 @@ static cm_status restore(const struct flipper *f)
 static void *flip(void *ctx)
 {
     struct flipper *f = ctx;
-    struct cm_deadline deadline = cm_deadline_in_ms(SWAP_TIMEOUT_MS);
+    struct cm_deadline deadline = cm_deadline_in_ms(TIMEOUT_MS);
     while (atomic_load(&f->version) == 0 && !cm_deadline_passed(deadline))
         cm_sleep_us(1000);
     f->st = flip_all(f);
