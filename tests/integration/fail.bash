@@ -1,7 +1,7 @@
-# For tests that end at their first failure, sourced. $work is the test's folder, made here unless it is there; $log is what
-# the last command said.
+# For tests that end at their first failure, sourced. $work is the test's folder, made here or by hosts_contain, and not
+# whatever the caller's environment calls so: tests remove it. $log is what the last command said.
 . "$(dirname "${BASH_SOURCE[0]}")/await.bash"
-work=${work:-$(mktemp -d)}
+work=${FW_CONTAINED:-$(mktemp -d)}
 log=$work/log
 
 # fail WHY: with the last lines of $log, or of all the files that "logs" prints.

@@ -18,10 +18,9 @@ if [ -n "${ENDS:-}" ]; then
 fi
 
 why=$(hosts_possible) || { echo "skip: $why"; exit 77; }
-work=$(mktemp -d "${TMPDIR:-/tmp}/fwm.XXXXXX")
+. "$here/fail.bash"
 export TMPDIR=$work/tmp UP=
 mkdir "$TMPDIR"
-. "$here/fail.bash"
 copies=()
 trap 'kill -KILL "${copies[@]}" 2>/dev/null || true; rm -rf "$work"' EXIT
 trap 'exit 143' INT TERM HUP
