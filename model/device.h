@@ -94,6 +94,11 @@ CM_MUST_CHECK cm_status nn_device_sum_squares(struct nn_device *device, struct l
  * sum holds 3 n doubles. */
 CM_MUST_CHECK cm_status nn_device_results(struct nn_device *device, struct ln_lane *lane,
                                           double *sum, const struct nn_result *shards, int n);
+/* The same of n ranks' sums, (n, 3) and used up, neighbours first: the order of the tree over
+ * ranks.
+ */
+CM_MUST_CHECK cm_status nn_device_join(struct nn_device *device, struct ln_lane *lane, double *sum,
+                                       double *ranks, int n);
 /* step.h; sum: three numbers over all ranks; squares: of the parameters' gradients and of the
  * statistics. */
 CM_MUST_CHECK cm_status nn_device_decide(struct nn_device *device, struct ln_lane *lane,

@@ -41,10 +41,10 @@ CM_MUST_CHECK cm_status nn_device_comm_swap(struct nn_device_comm *comm, struct 
  * and in a rerun. */
 CM_MUST_CHECK cm_status nn_device_comm_sum(struct nn_device_comm *comm, struct ln_lane *lane,
                                            float *buf, size_t n);
-/* Until lane is done, asking after the communicator all the while. CM_EPEER: another rank failed;
- * CM_EIO: this one; CM_ETIMEDOUT: some rank did not come. All three name this rank, and leave work
- * on lane that only an abort ends. */
-CM_MUST_CHECK cm_status nn_device_comm_sync(struct nn_device_comm *comm, struct ln_lane *lane,
+/* Until the event has happened, asking after the communicator all the while. CM_EPEER: another rank
+ * failed; CM_EIO: this one; CM_ETIMEDOUT: some rank did not come. All three name this rank, and
+ * leave work before the event that only an abort ends. */
+CM_MUST_CHECK cm_status nn_device_comm_wait(struct nn_device_comm *comm, struct ln_event *event,
                                             struct cm_deadline deadline);
 
 /* Any thread, more than once; NULL is fine. From now on every call fails. */

@@ -20,7 +20,8 @@ struct tr_device_sum {
     const struct ar_config *cfg;
     struct nn_device_comm *comm;
     struct ln_lane *lane;
-    size_t most, bucket; /* floats */
+    struct ln_event *summed; /* all so far */
+    size_t most, bucket;     /* floats */
     int rank, size, levels;
     bool fast, compress;
     int64_t timeout_ms;
@@ -30,6 +31,7 @@ struct tr_device_sum {
      * both ways in bf16, too: a buffer, and the larger of that and the former. */
     float *arrived;
     uint16_t *leaves, *arrives;
+    double *totals; /* (size + 1, 3), on the device: of each rank; zeros to measure with */
 };
 
 /* ---- the tree ---- */
@@ -136,19 +138,42 @@ cm_status tr_device_sum_add(struct tr_device_sum *self, float *buf, size_t n)
     return gather(self, buf, n, mine);
 }
 
-static cm_status sync(struct tr_device_sum *self)
+cm_status tr_device_sum_totals(struct tr_device_sum *self, double *totals)
 {
-    return nn_device_comm_sync(self->comm, self->lane, cm_deadline_in_ms(self->timeout_ms));
+    double *mine = self->totals + 3 * (size_t)self->rank;
+    size_t nbytes = 3 * sizeof *totals;
+    int nparts = 0;
+    CM_TRY(nn_device_copy(self->device, self->lane, mine, totals, nbytes));
+    for (int r = 0; r < self->size; r++)
+        if (r != self->rank)
+            self->parts[nparts++] = (struct nn_comm_part){.peer = r,
+                                                          .out = mine,
+                                                          .nout = nbytes,
+                                                          .in = self->totals + 3 * (size_t)r,
+                                                          .nin = nbytes};
+    CM_TRY(nn_device_comm_swap(self->comm, self->lane, self->parts, nparts));
+    return nn_device_join(self->device, self->lane, totals, self->totals, self->size);
 }
 
-cm_status tr_device_sum_wait(struct tr_device_sum *self)
+static cm_status await(struct tr_device_sum *self, struct ln_event *behind)
+{
+    return nn_device_comm_wait(self->comm, behind, cm_deadline_in_ms(self->timeout_ms));
+}
+
+cm_status tr_device_sum_await(struct tr_device_sum *self, struct ln_event *behind)
 {
     ar_group_wait_begin(self->group, "sum of the gradients over NCCL");
     cm_status st = cm_fault("train.nccl.wait");
     if (st == CM_OK)
-        st = sync(self);
+        st = await(self, behind);
     ar_group_wait_end(self->group);
     return st;
+}
+
+cm_status tr_device_sum_wait(struct tr_device_sum *self)
+{
+    ln_lane_record(self->lane, self->summed);
+    return tr_device_sum_await(self, self->summed);
 }
 
 struct ln_lane *tr_device_sum_lane(const struct tr_device_sum *self)
@@ -165,7 +190,8 @@ static cm_status time_sum(struct tr_device_sum *self, float *zeros, size_t n, do
     for (int i = -1; i < ROUNDS; i++) {
         int64_t begin_ns = cm_now_ns();
         CM_TRY(tr_device_sum_add(self, zeros, n));
-        CM_TRY(sync(self));
+        ln_lane_record(self->lane, self->summed);
+        CM_TRY(await(self, self->summed));
         if (i >= 0)
             seconds[i] = (double)(cm_now_ns() - begin_ns) / 1e9;
     }
@@ -180,7 +206,9 @@ static cm_status time_sums(struct tr_device_sum *self, double *least_s, double *
     float *zeros;
     CM_TRY(cm_fault("train.nccl.measure"));
     CM_TRY(backend->alloc(backend, &zeros, n * sizeof *zeros, "a sum that is measured"));
-    cm_status st = time_sum(self, zeros, n < SHORT_FLOATS ? n : SHORT_FLOATS, least_s);
+    cm_status st = tr_device_sum_totals(self, self->totals + 3 * (size_t)self->size); /* connects */
+    if (st == CM_OK)
+        st = time_sum(self, zeros, n < SHORT_FLOATS ? n : SHORT_FLOATS, least_s);
     if (st == CM_OK)
         st = time_sum(self, zeros, n, all_s);
     if (st == CM_OK) /* else it may still be summed */
@@ -235,9 +263,12 @@ static cm_status open_buffers(struct tr_device_sum *self)
     const struct nn_backend *backend = nn_device_backend(self->device);
     size_t size = (size_t)self->size, shares = self->most + 32 * size;
     CM_TRY(nn_device_lane_open(self->device, &self->lane, "nccl", true));
+    CM_TRY(nn_device_event_open(self->device, &self->summed));
+    CM_TRY(cm_alloc(&self->parts, size, sizeof *self->parts, "ranks' parts"));
+    CM_TRY(backend->alloc(backend, &self->totals, 3 * (size + 1) * sizeof *self->totals,
+                          "ranks' losses and counts"));
     if (self->fast)
         return CM_OK;
-    CM_TRY(cm_alloc(&self->parts, size, sizeof *self->parts, "ranks' parts"));
     CM_TRY(cm_alloc(&self->node, size, sizeof *self->node, "ranks' sums"));
     CM_TRY(backend->alloc(backend, &self->arrived, shares * sizeof *self->arrived,
                           "gradients of other ranks"));
@@ -276,6 +307,8 @@ static void release(struct tr_device_sum **s)
     ar_group_on_leave(self->group, NULL, NULL);
     nn_device_comm_close(&self->comm);
     ln_lane_close(&self->lane);
+    ln_event_close(&self->summed);
+    backend->release(backend, &self->totals);
     backend->release(backend, &self->arrived);
     backend->release(backend, &self->leaves);
     backend->release(backend, &self->arrives);
@@ -319,12 +352,13 @@ void tr_device_sum_close(struct tr_device_sum **s)
     struct tr_device_sum *self = *s;
     if (!self)
         return;
-    ar_group_wait_begin(self->group, "finishing NCCL");
     cm_status st = cm_fault("train.nccl.finish");
+    nn_device_comm_set_timeout(self->comm, self->cfg->collective_timeout_ms / 2);
+    ar_group_wait_begin(self->group, "finishing NCCL");
     if (st == CM_OK)
         st = nn_device_comm_finish(self->comm);
     if (st != CM_OK) {
-        cm_error_report(CM_LOG_WARN, st, "finishing NCCL");
+        cm_error_report(CM_LOG_WARN, st, "finishing NCCL (all sums are done; going on without)");
         nn_device_comm_abort(self->comm);
     }
     ar_group_wait_end(self->group);

@@ -26,8 +26,9 @@ struct tr_device_sum; /* one thread at a time */
 CM_MUST_CHECK cm_status tr_device_sum_open(struct tr_device_sum **out, struct nn_device *device,
                                            struct ar_group *group, const struct ar_config *cfg,
                                            size_t most);
-/* Collective: until all ranks are through, watched, so that a rank that is missing has a name.
- * NULL is fine. */
+/* After the last sum, which all ranks have waited for. Until all of them are through, watched, so
+ * that a rank that is missing has a name; but one that is late at the end is no loss: before the
+ * watchdog's deadline the others cut NCCL off, with a warning, and go on. NULL is fine. */
 void tr_device_sum_close(struct tr_device_sum **s);
 
 struct ln_lane *tr_device_sum_lane(const struct tr_device_sum *s);
@@ -36,9 +37,14 @@ size_t tr_device_sum_bucket(const struct tr_device_sum *s);
 
 /* Enqueues on the lane: buf (n), in place. In the same order on all ranks. */
 CM_MUST_CHECK cm_status tr_device_sum_add(struct tr_device_sum *s, float *buf, size_t n);
-/* Until all of them are done; watched. After a fault, here or in an add on any rank, sums are under
- * way that never end: the job is left by ar_group_abort, which tells of it first and then aborts
- * NCCL, briefly, for that may not come back either. */
+/* The same of three doubles on the device, in the tree's order under both orders. */
+CM_MUST_CHECK cm_status tr_device_sum_totals(struct tr_device_sum *s, double *totals);
+/* Until an event has happened that is behind such sums, on whatever lane; watched. After a fault,
+ * here or in an add on any rank, sums are under way that never end: the job is left by
+ * ar_group_abort, which tells of it first and then aborts NCCL, briefly, for that may not come back
+ * either. */
+CM_MUST_CHECK cm_status tr_device_sum_await(struct tr_device_sum *s, struct ln_event *behind);
+/* The same for all that was enqueued on the lane. */
 CM_MUST_CHECK cm_status tr_device_sum_wait(struct tr_device_sum *s);
 
 #endif

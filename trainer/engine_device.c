@@ -4,18 +4,19 @@
  *
  *   one rank       in ─► [draw … backward ─► results ─► decide ─► update ─► prepare] ─► out, ended
  *                         captured at the second step of its size, then launched as one graph
- *   several        in ─► draw … backward ─► results ──┐            ┌─► decide … prepare ─► out
+ *   "nccl"         the same but for the graph; between results and decide, sums from GPU to GPU
+ *                  (engine_nccl.h)
+ *   "cuda+mpi"     in ─► draw … backward ─► results ──┐            ┌─► decide … prepare ─► out
  *   down                 buckets, pinned ─► reducer   │            │
  *   up                                      └► uploaded, one by one┘
  *
- * With one rank the host enqueues the next step before it waits for this one's end. What the two
- * exchange with the host lies apart (turns); all else on the device they use one after the other,
- * for each begins and ends on lane 0.
+ * The host enqueues the next step before it waits for this one's end. What the two exchange with it
+ * lies apart (turns); all else on the device they use one after the other, for each begins and ends
+ * on lane 0. With "nccl" each rank first says at a step's end, over MPI, that it has enqueued its
+ * part: the others would wait for it in vain.
  *
- * Between ranks buckets go from GPU to GPU (transport "nccl", engine_nccl.h), and the host waits in
- * the middle for the word of all that each did its part. With "cuda+mpi" they go through pinned
- * host memory to the same reducer as a CPU's, hence the same tree, and each goes up again while the
- * next is summed.
+ * With "cuda+mpi" the host is in the middle: buckets go through pinned host memory to the same
+ * reducer as a CPU's, hence the same tree, and each goes up again while the next is summed.
  *
  * Kernels compute merges, norms, draws and updates with the CPU's bits; those of products and norms
  * differ from a CPU's, never between ranks or runs. */
@@ -279,10 +280,10 @@ static cm_status take_fault(struct tr_engine *self)
         cm_status lane = nn_device_lane_fault(self->lanes[i].run);
         st = st == CM_OK ? lane : st;
     }
-    return st;
+    return st == CM_OK && self->part->nccl ? tr_nccl_fault(self->part->nccl) : st;
 }
 
-/* ---- several ranks ---- */
+/* ---- through the host ---- */
 
 static cm_status task_sums_to_host(void *ctx, int64_t unused, int64_t unused_too)
 {
@@ -302,14 +303,6 @@ static cm_status task_sums_back(void *ctx, int64_t unused, int64_t unused_too)
     return send(self, self->part->sum, exchange->sum, sizeof exchange->sum);
 }
 
-/* Until the sums of gradients are on the device. */
-static cm_status await_sums(struct tr_engine *self)
-{
-    struct tr_device_part *part = self->part;
-    return part->nccl ? tr_nccl_wait(part->nccl)
-                      : ln_lane_sync(part->up, cm_deadline_in_ms(STEP_TIMEOUT_MS));
-}
-
 /* own: what this rank's lanes say. */
 static cm_status sum_over_ranks(struct tr_engine *self, cm_status own, uint32_t *bits)
 {
@@ -319,7 +312,7 @@ static cm_status sum_over_ranks(struct tr_engine *self, cm_status own, uint32_t 
     CM_TRY(ar_step_end(self->cfg.group, &tail));
     if (tail.bits & TR_BIT_FAILED)
         return ar_group_agree(self->cfg.group, own, "computing a step");
-    CM_TRY(await_sums(self));
+    CM_TRY(ln_lane_sync(self->part->up, cm_deadline_in_ms(STEP_TIMEOUT_MS)));
     *bits = tail.bits;
     memcpy(exchange->sum, tail.sum, sizeof exchange->sum);
     ln_lane_run(self->lanes[0].run, task_sums_back, self, 0, 0);
@@ -328,6 +321,7 @@ static cm_status sum_over_ranks(struct tr_engine *self, cm_status own, uint32_t 
 
 static void begin_with_host(struct tr_engine *self)
 {
+    ar_step_begin(self->cfg.group, self->step);
     enqueue_sums(self);
     ln_lane_run(self->lanes[0].run, task_sums_to_host, self, 0, 0);
 }
@@ -337,12 +331,8 @@ static cm_status end_with_host(struct tr_engine *self, uint32_t *bits)
 {
     struct ln_lane *lane0 = self->lanes[0].run;
     cm_status own = tr_engine_sync_lanes(self);
-    if (self->part->nccl)
-        own = own == CM_OK ? tr_nccl_enqueued(self->part->nccl) : own;
-    else {
-        cm_status down = ln_lane_sync(self->part->down, cm_deadline_in_ms(STEP_TIMEOUT_MS));
-        own = own == CM_OK ? down : own;
-    }
+    cm_status down = ln_lane_sync(self->part->down, cm_deadline_in_ms(STEP_TIMEOUT_MS));
+    own = own == CM_OK ? down : own;
     if (own == CM_ETIMEDOUT)
         return own;
     CM_TRY(sum_over_ranks(self, own, bits));
@@ -351,12 +341,14 @@ static cm_status end_with_host(struct tr_engine *self, uint32_t *bits)
     return tr_engine_sync_lanes(self);
 }
 
-/* ---- one rank ---- */
+/* ---- without the host ---- */
 
 /* Nothing is updated unless all before it could be enqueued. */
 static cm_status enqueue_plain(struct tr_engine *self)
 {
     enqueue_sums(self);
+    if (self->part->nccl)
+        tr_nccl_totals(self->part->nccl, self->part->sum);
     CM_TRY(take_fault(self));
     ln_lane_run(self->lanes[0].run, task_end, self, 0, 0);
     return CM_OK;
@@ -400,7 +392,7 @@ static bool have_graph(struct tr_engine *self, struct tr_captured *c)
 }
 
 /* The first step of a size runs as it is enqueued: libraries may load what a capture forbids. */
-static cm_status enqueue_alone(struct tr_engine *self)
+static cm_status enqueue_step(struct tr_engine *self)
 {
     struct tr_device_part *part = self->part;
     struct tr_captured *c = part->captured;
@@ -421,20 +413,38 @@ static cm_status enqueue_without_host(struct tr_engine *self)
 {
     struct ln_lane *lane0 = self->lanes[0].run;
     CM_TRY(take_fault(self)); /* of sending the step's numbers in */
-    CM_TRY(enqueue_alone(self));
+    CM_TRY(enqueue_step(self));
     ln_lane_run(lane0, task_out, self, 0, 0);
     ln_lane_record(lane0, self->part->now->ended);
     return take_fault(self);
 }
 
-/* Until the step is through; one that could not be enqueued has updated nothing. */
-static cm_status await_end(struct tr_engine *self, const struct tr_device_turn *t)
+/* One that could not be enqueued has updated nothing. */
+static cm_status await_alone(struct tr_engine *self, const struct tr_device_turn *t)
 {
     if (t->failed == CM_OK)
         return ln_event_sync(t->ended, cm_deadline_in_ms(STEP_TIMEOUT_MS));
     CM_TRY(tr_engine_sync_lanes(self)); /* what there is of it, and the step before it */
     cm_error_restore(&t->why);
     return t->failed;
+}
+
+/* Until the step is through. */
+static cm_status await_end(struct tr_engine *self, int turn, uint32_t *bits)
+{
+    const struct tr_device_turn *t = &self->part->turn[turn];
+    struct ar_group *group = self->cfg.group;
+    if (alone(self))
+        return await_alone(self, t);
+    struct ar_tail word = {.bits = t->failed == CM_OK ? *bits : *bits | TR_BIT_FAILED};
+    ar_step_begin(group, self->begun[turn].step); /* what the others see this rank at */
+    CM_TRY(ar_step_end(group, &word));
+    if (t->failed != CM_OK)
+        cm_error_restore(&t->why);
+    if (word.bits & TR_BIT_FAILED) /* sums are under way that never end, so nothing can be closed */
+        ar_group_abort(group, ar_group_agree(group, t->failed, "computing a step"), "training");
+    *bits = word.bits;
+    return tr_nccl_wait(self->part->nccl, turn, t->ended);
 }
 
 /* ---- a step ---- */
@@ -454,9 +464,10 @@ static void begin(struct tr_engine *self, int turn)
     part->now = t;
     part->fetched = false;
     t->failed = CM_OK;
-    ar_step_begin(self->cfg.group, self->step);
+    if (part->nccl)
+        tr_nccl_begin(part->nccl, turn);
     ln_lane_run(self->lanes[0].run, task_send, self, 0, 0);
-    if (!alone(self))
+    if (part->down)
         begin_with_host(self);
     else
         t->failed = enqueue_without_host(self);
@@ -487,10 +498,11 @@ static cm_status fetch(struct tr_engine *self)
  * the stopped one is computed again, from the same weights, and again updates nothing. */
 static cm_status compute_again(struct tr_engine *self, int turn)
 {
+    uint32_t bits = 0; /* raised again with the next step that counts */
     for (int i = 1; i < self->nbegun; i++)
-        CM_TRY(await_end(self, &self->part->turn[(turn + i) % TR_AHEAD]));
+        CM_TRY(await_end(self, (turn + i) % TR_AHEAD, &bits));
     tr_engine_enqueue(self, turn);
-    return await_end(self, &self->part->turn[turn]);
+    return await_end(self, turn, &bits);
 }
 
 /* A step was left out: fp16 does so while its scale is too large, else the run went wrong. */
@@ -513,7 +525,7 @@ static cm_status end(struct tr_engine *self, int turn, struct tr_outcome *outcom
     const struct tr_device_turn *t = &self->part->turn[turn];
     const struct nn_step_values *values = &t->exchange->values;
     uint32_t bits = b->raise;
-    CM_TRY(alone(self) ? await_end(self, t) : end_with_host(self, &bits));
+    CM_TRY(self->part->down ? end_with_host(self, &bits) : await_end(self, turn, &bits));
     self->scaling = values->state;
     *outcome = (struct tr_outcome){.loss = values->out.loss,
                                    .correct = values->out.correct,

@@ -157,7 +157,8 @@ static cm_status open_part(struct tr_engine *self)
     self->part = part;
     part->graphs =
         self->cfg.no_graphs || ar_group_size(self->cfg.group) > 1 ? TR_GRAPHS_OFF : TR_GRAPHS_ON;
-    self->ahead = ar_group_size(self->cfg.group) > 1 ? 1 : (int)self->cfg.model->ahead;
+    bool with_host = ar_group_size(self->cfg.group) > 1 && !self->cfg.sum;
+    self->ahead = with_host ? 1 : (int)self->cfg.model->ahead;
     part->largest = (self->order.batch + self->all_shards - 1) / self->all_shards;
     CM_TRY(open_arenas(self));
     CM_TRY(open_spans(self));

@@ -288,8 +288,9 @@ int tr_engine_nlanes(const struct tr_engine *e)
 struct tr_sum_times tr_engine_sum_times(const struct tr_engine *e)
 {
     struct ar_step_times group = ar_step_times(e->cfg.group);
-    return (struct tr_sum_times){.busy_s = group.busy_s + e->sums.busy_s,
-                                 .exposed_s = group.exposed_s + e->sums.exposed_s};
+    if (e->part && e->part->nccl) /* the group's are of the control word, beside the step */
+        return e->sums;
+    return (struct tr_sum_times){.busy_s = group.busy_s, .exposed_s = group.exposed_s};
 }
 
 cm_status tr_engine_prepare(struct tr_engine *e)

@@ -103,7 +103,7 @@ struct tr_engine {
     int64_t step;
     struct tr_slice slice;
     struct tr_update update;
-    struct tr_sum_times sums; /* of the last step's sums that were not the group's: NCCL's */
+    struct tr_sum_times sums; /* of the step ended last, where they are NCCL's */
     bool timing;
     struct tr_op_time *times; /* written by lanes; with one lane only */
 };

@@ -27,8 +27,8 @@ static const struct cm_key model_keys[] = {
      "on a GPU with one rank: a step is captured once and launched as one graph; false enqueues "
      "its kernels one by one, with the same bits"},
     {"ahead", CM_KEY_INT, MODEL(ahead), "2", 1, TR_AHEAD, NULL, "steps",
-     "on a GPU that computes without the host: steps that are under way at once, so that the next "
-     "is enqueued before one ends; 1 waits for each; the same bits"},
+     "on a GPU, but with cuda+mpi: steps that are under way at once, so that the next is enqueued "
+     "before one ends; 1 waits for each; the same bits"},
     {"engine_search_s", CM_KEY_INT, MODEL(engine_search_s), "20", 0, 3600, NULL, "s",
      "on a GPU with allreduce.order fast: how long a start may time the libraries' ways of each "
      "product for the fastest, which ~/.cache/flywheel keeps for later runs: other ways, other "

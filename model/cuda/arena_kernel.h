@@ -118,6 +118,25 @@ CM_HD void nn_kernel_results(const struct nn_results_args *a, const struct nn_ce
                 a->sum[3 * i + k] = a->sum[6 * i + k] + a->sum[6 * i + 3 + k];
 }
 
+/* The same of n ranks, any number of them: neighbours first. */
+struct nn_join_args {
+    int n;
+    double *node; /* (n, 3): loss, correct, count of each; used up */
+    double *sum;  /* 3 */
+};
+
+CM_HD void nn_kernel_join(const struct nn_join_args *a, const struct nn_cell *cell, int phase)
+{
+    (void)phase;
+    unsigned k = cell->thread;
+    if (k >= 3)
+        return;
+    for (int step = 1; step < a->n; step *= 2)
+        for (int left = 0; left + step < a->n; left += 2 * step)
+            a->node[3 * left + (int)k] += a->node[3 * (left + step) + (int)k];
+    a->sum[k] = a->node[k];
+}
+
 struct nn_decide_args {
     struct nn_step_values *values;
     struct nn_step_rule rule;

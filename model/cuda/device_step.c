@@ -34,6 +34,14 @@ cm_status nn_device_results(struct nn_device *gpu, struct ln_lane *lane, double 
     return nn_gpu_launch(&gpu->backend, lane, NN_KERNEL_results, one, &args);
 }
 
+cm_status nn_device_join(struct nn_device *gpu, struct ln_lane *lane, double *sum, double *ranks,
+                         int n)
+{
+    struct nn_join_args args = {.n = n, .node = ranks, .sum = sum};
+    struct nn_grid one = {.x = 1, .y = 1, .threads = 32};
+    return nn_gpu_launch(&gpu->backend, lane, NN_KERNEL_join, one, &args);
+}
+
 cm_status nn_device_decide(struct nn_device *gpu, struct ln_lane *lane,
                            struct nn_step_values *values, const struct nn_step_rule *rule,
                            const double *sum, const double *squares)

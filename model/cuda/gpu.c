@@ -89,6 +89,12 @@ static void event_close(struct ln_event *e)
     cm_free(&self);
 }
 
+void *nn_gpu_event(const struct ln_event *e)
+{
+    const struct stream_event *self = (const struct stream_event *)(const void *)e;
+    return self->event;
+}
+
 static const struct ln_event_kind event_kind = {.sync = event_sync, .close = event_close};
 
 static cm_status open_event(struct nn_device *gpu, struct ln_event **out, int (*open)(void **))

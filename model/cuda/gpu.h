@@ -34,6 +34,9 @@ const struct nn_device *nn_gpu_of(const struct nn_backend *backend);
 /* The lane's stream; the GPU's own for NULL. */
 void *nn_gpu_stream(const struct nn_backend *backend, const struct ln_lane *lane);
 
+/* The driver's own. */
+void *nn_gpu_event(const struct ln_event *event);
+
 /* args: the kernel's struct, copied. Nothing is launched for an empty grid. */
 CM_MUST_CHECK cm_status nn_gpu_launch(const struct nn_backend *backend, struct ln_lane *lane,
                                       enum nn_kernel kernel, struct nn_grid grid, const void *args);

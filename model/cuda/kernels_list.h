@@ -35,6 +35,7 @@
     X(squares, struct nn_squares_args, NN_SQUARES_PHASES)                                          \
     X(tree, struct nn_tree_args, NN_TREE_LEVELS + 1)                                               \
     X(results, struct nn_results_args, 1)                                                          \
+    X(join, struct nn_join_args, 1)                                                                \
     X(decide, struct nn_decide_args, 1)                                                            \
     X(update, struct nn_update_args, 1)                                                            \
     X(muon_momentum, struct nn_muon_args, 1)                                                       \

@@ -50,9 +50,28 @@ last=$(find "$work/fast1/checkpoints" -maxdepth 1 -name 'v*' | sort | tail -1)
 grep -qF "sums NCCL of the host" "$last/manifest.json" || fail "the fingerprint does not hold NCCL under order fast"
 echo "same bits over NCCL, over MPI and alone"
 
-# ---- what NCCL takes is told: 2 sums or more a step, of 2 exchanges each, and a wait of the host for them ----
-FLYWHEEL_HOST_COMM_MS=40 FLYWHEEL_INJECT=train.nccl.wait=delay:30@* want 0 mpirun --quiet -np 2 "$train" bench train "$config" --steps 2
-tail -1 "$work/log" | jq -e '.allreduce_busy_s >= 0.16 and .allreduce_exposed_s >= 0.03' >/dev/null ||
+# ---- the host is not in the middle of a step: the next one is enqueued before one has ended ----
+free=(train.epochs=3 train.eval_epochs=0 train.audit_every=0 store.every_steps=0 store.every_epochs=0)
+wild=("${free[@]}" train.lr=1e6 train.reduction=sum train.clip_norm=0 train.on_spike=rollback)
+steps_ahead() { jq .steps_ahead "$work/$1/summary.json"; }
+rollbacks() { grep '"event":"rollback"' "$work/$1/events.jsonl" | jq -c '[.first_step, .last_step, .why]'; }
+for steps in 1 2; do
+    for order in fixed fast; do ranks 2 "$order-ahead$steps" "${free[@]}" model.ahead=$steps allreduce.order=$order; done
+    ranks $((2 * steps)) "wild$steps" "${wild[@]}" model.ahead=$steps
+    says "rolled back to"
+done
+for run in fixed-ahead fast-ahead wild; do
+    [ "$(sha_of "$work/${run}1")" = "$(sha_of "$work/${run}2")" ] || fail "$run: other bits with two steps under way"
+    [ "$(steps_ahead ${run}1) $(steps_ahead ${run}2)" = "1 2" ] || fail "$run: not 1 and 2 steps under way"
+done
+[ "$(rollbacks wild1)" = "$(rollbacks wild2)" ] || fail "other steps are left out: $(rollbacks wild1) and $(rollbacks wild2)"
+[ "$(steps_ahead staged)" = 1 ] || fail "a step is begun while the host is in the middle of one"
+echo "steps ahead change no bit"
+
+# ---- what NCCL takes is told, by the GPU's clock: 2 sums or more a step, of 2 exchanges each, and one exchange behind
+# them, which the update waits for; the host's own waiting is not in it ----
+FLYWHEEL_HOST_COMM_MS=40 want 0 mpirun --quiet -np 2 "$train" bench train "$config" --steps 2
+tail -1 "$work/log" | jq -e '.allreduce_busy_s >= 0.2 and .allreduce_exposed_s >= 0.04' >/dev/null ||
     fail "bench does not count NCCL's time: $(tail -1 "$work/log")"
 echo "bench tells what NCCL takes"
 
@@ -73,7 +92,7 @@ engines() { jq -r .fingerprint "$1"/checkpoints/v*/manifest.json | grep '^engine
 # A rank that had chosen for itself would not have found rank 0's: it knows only the first.
 want 1 mpirun --quiet -np 1 "$train" train "$config" --run "$work/told" -q --set allreduce.order=fast : \
     -np 1 -x FLYWHEEL_HOST_WAYS=0 "$train" train "$config" --run "$work/told" -q --set allreduce.order=fast
-says "rank 1: tiny: conv: engine 'loops 1' for"
+says "tiny: conv: engine 'loops 1' for"
 rm -rf "$XDG_CACHE_HOME"
 ranks 2 fixed allreduce.order=fixed
 [ -z "$(timed)" ] && [ ! -e "$XDG_CACHE_HOME" ] || fail "engines were timed under order fixed"
@@ -83,12 +102,13 @@ echo "engines are timed once, by rank 0, under order fast alone"
 
 # ---- which transport ----
 FLYWHEEL_HOST_NO_COMM=1 ranks 2 without
-says "gradients go through host memory and MPI (cuda+mpi): cuda:0: no NCCL: libnccl.so.2: the host is told to have none"
+says "gradients go through host memory and MPI (cuda+mpi): "
+says "cuda:0: no NCCL: libnccl.so.2: the host is told to have none"
 same "$work/without"
 jq -e '.transport == "cuda+mpi"' "$work/without/summary.json" >/dev/null || fail "summary.json does not say what summed"
-want 1 mpirun --quiet -np 1 "$train" train "$config" --run "$work/asked" -q --set allreduce.transport=nccl : \
+want 78 mpirun --quiet -np 1 "$train" train "$config" --run "$work/asked" -q --set allreduce.transport=nccl : \
     -np 1 -x FLYWHEEL_HOST_NO_COMM=1 "$train" train "$config" --run "$work/asked" -q --set allreduce.transport=nccl
-says "looking for NCCL: rank 1: cuda:1: no NCCL"
+says "cuda:1: no NCCL"
 want 2 env FLYWHEEL_HOST_GPUS=1 mpirun --quiet -np 2 "$train" train "$config" --run "$work/shared" -q \
     --set allreduce.transport=nccl
 says "ranks 0 and 1 have one GPU (host-0)"
@@ -126,28 +146,36 @@ blames() { # RUN FAULT STEP: rank 2
     got=$(jq -r '[.failure.rank, .failure.fault, .failure.step] | join(" ")' "$work/$1/summary.json")
     [ "$got" = "2 $2 $3" ] || fail "summary.json of $1 blames '$got' instead of '2 $2 $3'"
 }
-lose killed train.nccl.wait=kill@4
-says "(sum of the gradients over NCCL) at 'step' step 3 waited"
+lose killed train.nccl.wait=kill@9 # behind a version of step 8, so the one before it is durable
+says "(sum of the gradients over NCCL) at 'step' step 8 waited"
 for r in 0 1 3; do says "host communicator: rank $r aborts"; done
-blames killed gone 3
+blames killed gone 8
 lose stopped train.nccl.wait=stop@4
 says "(sum of the gradients over NCCL) at 'step' step 3 waited"
 blames stopped silent 3
 lose failed train.nccl.wait=eio@4
 says "rank 2 on $(hostname) left: training: injected at train.nccl.wait"
 blames failed failed 3
+# At its second step a rank is lost before it has ended the first: the others are still in that one.
+lose ahead train.step=kill@2
+blames ahead gone 0
 lose unsent train.nccl.bucket=eio@3
-says "computing a step: rank 2: injected at train.nccl.bucket"
+says "rank 2 on $(hostname): injected at train.nccl.bucket"
 for r in 0 1 2 3; do says "host communicator: rank $r aborts"; done
 [ "$(jq .failure.rank "$work/unsent/summary.json")" = 2 ] || fail "summary.json does not blame who enqueued nothing"
 lose stuck train.nccl.bucket=eio@3 FLYWHEEL_HOST_COMM_STUCK=1
-says "computing a step: rank 2: injected at train.nccl.bucket"
+says "rank 2 on $(hostname): injected at train.nccl.bucket"
 lose roomless train.buffers=eio
-says "making room for a step: rank 2: injected at train.buffers"
+says "rank 2 on $(hostname): injected at train.buffers"
 lose unmeasured train.nccl.measure=eio
 says "left: measuring NCCL: injected at train.nccl.measure"
 lose unfinished train.nccl.finish=stop # all is saved by then, but nobody waits without a word
 grep -q "(finishing NCCL).* waited [0-9.]* s" "$work/log" || fail "does not say who waited, and for how long"
+# Late at the end, by more than a collective may take: a warning, for nothing is lost.
+want 0 mpirun --quiet -np 1 "$train" train "$config" --run "$work/late" $soon : \
+    -np 1 -x FLYWHEEL_INJECT=train.nccl.finish=delay:2500 "$train" train "$config" --run "$work/late" $soon
+says "finishing NCCL (all sums are done; going on without)"
+same "$work/late"
 ranks 4 killed
 says "resuming from version"
 same "$work/killed"

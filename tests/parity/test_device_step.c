@@ -125,6 +125,30 @@ static void test_results(void **state)
     drop(gpu, space);
 }
 
+/* Ranks' sums, on any number of ranks, neighbours first: ((0 1) (2 3)) (4 …). */
+static void test_join(void **state)
+{
+    struct nn_device *gpu = *state;
+    double rank[5][3], sum[3];
+    for (int r = 0; r < 5; r++)
+        for (int k = 0; k < 3; k++)
+            rank[r][k] = 0.1 * (r + 1) * (k + 1);
+    for (int n = 1; n <= 5; n++) {
+        double *ranks = there(gpu, rank, sizeof rank), *out = there(gpu, NULL, sizeof sum);
+        must(nn_device_join(gpu, NULL, out, ranks, n));
+        fetch(gpu, sum, out, sizeof sum);
+        for (int k = 0; k < 3; k++) {
+            double left = n > 1 ? rank[0][k] + rank[1][k] : rank[0][k];
+            double right = n > 3 ? rank[2][k] + rank[3][k] : rank[2][k];
+            double want = n > 2 ? left + right : left;
+            want = n > 4 ? want + rank[4][k] : want;
+            assert_memory_equal(&sum[k], &want, sizeof want);
+        }
+        drop(gpu, ranks);
+        drop(gpu, out);
+    }
+}
+
 static void test_draw(void **state)
 {
     enum { ROWS = 257, IMAGES = 64, FIRST = 100 };
@@ -399,6 +423,7 @@ static int run_on(struct nn_device *device)
         cmocka_unit_test_prestate(test_merge, device),
         cmocka_unit_test_prestate(test_sum_squares, device),
         cmocka_unit_test_prestate(test_results, device),
+        cmocka_unit_test_prestate(test_join, device),
         cmocka_unit_test_prestate(test_draw, device),
         cmocka_unit_test_prestate(test_update, device),
         cmocka_unit_test_prestate(test_muon, device),

@@ -28,8 +28,10 @@ static void a_sum_of_one_is_itself(void **state)
     const struct nn_backend *backend = nn_device_backend(device);
     struct nn_device_comm *comm = meet_alone(device);
     struct ln_lane *lane;
+    struct ln_event *summed;
     float *want, *got, *buf;
     expect_ok(nn_device_lane_open(device, &lane, "comm", true));
+    expect_ok(nn_device_event_open(device, &summed));
     expect_ok(cm_alloc_aligned(&want, MOST, sizeof *want, "test"));
     expect_ok(cm_alloc_aligned(&got, MOST, sizeof *got, "test"));
     expect_ok(backend->alloc(backend, &buf, MOST * sizeof *buf, "test"));
@@ -38,7 +40,8 @@ static void a_sum_of_one_is_itself(void **state)
         size_t n = lengths[i];
         expect_ok(nn_device_copy(device, NULL, buf, want, n * sizeof *buf));
         expect_ok(nn_device_comm_sum(comm, lane, buf, n));
-        expect_ok(nn_device_comm_sync(comm, lane, cm_deadline_in_ms(TIMEOUT_MS)));
+        ln_lane_record(lane, summed);
+        expect_ok(nn_device_comm_wait(comm, summed, cm_deadline_in_ms(TIMEOUT_MS)));
         expect_ok(nn_device_copy(device, NULL, got, buf, n * sizeof *buf));
         assert_memory_equal(got, want, n * sizeof *got);
     }
@@ -46,6 +49,7 @@ static void a_sum_of_one_is_itself(void **state)
     nn_device_comm_close(&comm);
     assert_null(comm);
     ln_lane_close(&lane);
+    ln_event_close(&summed);
     backend->release(backend, &buf);
     cm_free(&want);
     cm_free(&got);

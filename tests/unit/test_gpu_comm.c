@@ -17,7 +17,7 @@ static struct {
     int id_code, open_code, swap_code, sum_code, finish_code;
     int busy; /* answers until the state is `then`; -1: never */
     enum nn_comm_state then;
-    bool idle;                   /* the stream */
+    bool happened;               /* the event */
     atomic_bool hangs, aborting; /* swap, until aborting */
     atomic_int asked, aborts;
     int swaps, closes, finishes;
@@ -60,7 +60,19 @@ static int close_thing(void *p)
 static int is_idle(void *stream, bool *idle)
 {
     (void)stream;
-    *idle = script.idle;
+    *idle = true;
+    return 0;
+}
+
+static int open_event(void **out)
+{
+    return open_thing(out, false);
+}
+
+static int has_happened(void *event, bool *happened)
+{
+    (void)event;
+    *happened = script.happened;
     return 0;
 }
 
@@ -169,7 +181,10 @@ static const struct nn_driver bare = {.out_of_memory = 2,
                                       .use = use,
                                       .stream_open = open_thing,
                                       .stream_close = close_thing,
-                                      .stream_idle = is_idle};
+                                      .stream_idle = is_idle,
+                                      .event_open = open_event,
+                                      .event_close = close_thing,
+                                      .event_happened = has_happened};
 
 /* ---- what a test works with ---- */
 
@@ -177,6 +192,7 @@ struct rig {
     struct nn_driver driver;
     struct nn_device *gpu;
     struct ln_lane *lane;
+    struct ln_event *event;
     struct nn_device_comm *comm;
     unsigned char id[NN_COMM_ID];
 };
@@ -186,7 +202,7 @@ static struct rig open_rig(void)
     struct rig r = {.driver = bare};
     memset(&script, 0, sizeof script);
     script.then = NN_COMM_READY;
-    script.idle = true;
+    script.happened = true;
     r.driver.comm = &comm_driver;
     return r;
 }
@@ -196,6 +212,7 @@ static void open_gpu(struct rig *r)
 {
     expect_ok(nn_gpu_open(&r->gpu, &r->driver, 1));
     expect_ok(nn_device_lane_open(r->gpu, &r->lane, "nccl", true));
+    expect_ok(nn_device_event_open(r->gpu, &r->event));
 }
 
 static void open_ready(struct rig *r, int64_t timeout_ms)
@@ -212,6 +229,7 @@ static void close_rig(struct rig *r)
     nn_device_comm_close(&r->comm);
     assert_null(r->comm);
     ln_lane_close(&r->lane);
+    ln_event_close(&r->event);
     nn_device_close(&r->gpu);
 }
 
@@ -311,35 +329,25 @@ static void exchanges_connect_and_fail(void **state_)
     assert_int_equal(script.aborts, 1);
 }
 
-static cm_status fail_task(void *ctx, int64_t a, int64_t b)
-{
-    (void)ctx;
-    (void)a;
-    (void)b;
-    return CM_FAIL(CM_ESHAPE, "a task");
-}
-
 static void waiting_tells_what_failed_where(void **state_)
 {
     (void)state_;
     struct rig r = open_rig();
     open_ready(&r, LATE_MS);
     struct cm_deadline late = cm_deadline_in_ms(LATE_MS);
-    expect_ok(nn_device_comm_sync(r.comm, r.lane, late));
-    ln_lane_run(r.lane, fail_task, NULL, 0, 0);
-    expect_fault(CM_ESHAPE, "a task", nn_device_comm_sync(r.comm, r.lane, late));
-    script.idle = false;
+    expect_ok(nn_device_comm_wait(r.comm, r.event, late));
+    script.happened = false;
     expect_fault(CM_ETIMEDOUT, "rank 1 of 4: summing: not done",
-                 nn_device_comm_sync(r.comm, r.lane, cm_deadline_in_ms(SOON_MS)));
+                 nn_device_comm_wait(r.comm, r.event, cm_deadline_in_ms(SOON_MS)));
     script.busy = 10;
     script.then = NN_COMM_PEER_FAILED;
     expect_fault(CM_EPEER, "rank 1 of 4: summing: a word of the library",
-                 nn_device_comm_sync(r.comm, r.lane, late));
+                 nn_device_comm_wait(r.comm, r.event, late));
     script.then = NN_COMM_FAILED;
-    expect_fault(CM_EIO, "summing", nn_device_comm_sync(r.comm, r.lane, late));
+    expect_fault(CM_EIO, "summing", nn_device_comm_wait(r.comm, r.event, late));
     nn_device_comm_abort(r.comm);
     nn_device_comm_abort(r.comm);
-    expect_fault(CM_EPEER, "was aborted", nn_device_comm_sync(r.comm, r.lane, late));
+    expect_fault(CM_EPEER, "was aborted", nn_device_comm_wait(r.comm, r.event, late));
     expect_fault(CM_EPEER, "was aborted", nn_device_comm_sum(r.comm, r.lane, NULL, 1));
     close_rig(&r);
     assert_int_equal(script.aborts, 1);
@@ -364,14 +372,14 @@ static void another_thread_can_abort(void **state_)
         float x[4] = {0};
         struct nn_comm_part part = {.peer = 3, .out = x, .in = x + 2, .nout = 8, .nin = 8};
         open_ready(&r, LATE_MS);
-        script.idle = false;
+        script.happened = false;
         atomic_store(&script.asked, 0);
         atomic_store(&script.hangs, hangs);
         assert_int_equal(pthread_create(&thread, NULL, abort_it, r.comm), 0);
         struct cm_deadline late = cm_deadline_in_ms(LATE_MS);
         expect_fault(CM_EPEER, "was aborted",
                      hangs ? nn_device_comm_swap(r.comm, r.lane, &part, 1)
-                           : nn_device_comm_sync(r.comm, r.lane, late));
+                           : nn_device_comm_wait(r.comm, r.event, late));
         pthread_join(thread, NULL);
         assert_int_equal(script.aborts, 1);
         close_rig(&r);
