@@ -57,6 +57,14 @@ void tr_projection_json(struct cm_jw *w, const struct tr_projection *p)
     cm_jw_i64(w, "ranks", p->ranks);
     cm_jw_f64(w, "step_s", p->step_s);
     cm_jw_i64(w, "nbytes", (int64_t)gradient_nbytes(p));
+    cm_jw_begin(w, "pieces", '[');
+    for (size_t i = 0; i < p->npieces; i++) {
+        cm_jw_begin(w, NULL, '[');
+        cm_jw_i64(w, NULL, (int64_t)p->pieces[i].nbytes);
+        cm_jw_f64(w, NULL, p->pieces[i].ready_s);
+        cm_jw_end(w);
+    }
+    cm_jw_end(w);
     for (size_t i = 0; i < NLINKS; i++) {
         cm_jw_begin(w, links[i].name, '{');
         for (size_t k = 0; k < NORDERS; k++) {
