@@ -45,7 +45,8 @@ static const struct cm_opt alias_opts[] = {
     }
 
 static const struct cm_command ls_command =
-    COMMAND("ls", "DIR", 1, 1, "List the versions.", NULL, plain_opts);
+    COMMAND("ls", "DIR", 1, 1, "List the versions.",
+            "DIR, here as elsewhere, is a run directory or its folder of versions.", plain_opts);
 static const struct cm_command show_command = COMMAND(
     "show", "DIR [VERSION]", 1, 2, "Show the manifest of a version (latest).",
     "VERSION is a number, v000123, latest, or an alias such as champion or previous.", plain_opts);
@@ -55,12 +56,12 @@ static const struct cm_command verify_command = COMMAND(
 static const struct cm_command diff_command =
     COMMAND("diff", "DIR A B", 3, 3, "Compare the tensors of two versions bit for bit.",
             "Weights and what a resume needs besides. Exit code 1 when they differ.", diff_opts);
-static const struct cm_command gc_command = COMMAND(
-    "gc", "DIR", 1, 1, "Remove versions that no rule keeps.",
-    "Rules come from the run's config.json, options override them. Aliased versions, their\n"
-    "parents and the newest with its parents stay. Refused while a process writes to the "
-    "run\ndirectory: that one cleans up by itself.",
-    gc_opts);
+static const struct cm_command gc_command =
+    COMMAND("gc", "DIR", 1, 1, "Remove versions that no rule keeps.",
+            "Rules come from the run's config.json, options override them. Aliased versions,\n"
+            "their parents and the newest with its parents stay. Refused while a process\n"
+            "writes to the run directory: that one cleans up by itself.",
+            gc_opts);
 static const struct cm_command alias_command =
     COMMAND("alias", "DIR [get|set|rollback|history [NAME [VERSION]]]", 1, 4,
             "Show or move the names that servers follow.",
