@@ -171,6 +171,8 @@ says "ok       all-reduce           every bit is right; 16 MiB between 2 ranks: 
 want 0 "$train" bench train "$config" --steps 2 --ops --set allreduce.order=fast
 tail -1 "$work/log" | jq -e '.products_share > 0.01 and .products_share < 1 and .ops_s > 0' >/dev/null ||
     fail "bench --ops: $(tail -1 "$work/log")"
+want 0 "$train" bench train "$config" --steps 12
+tail -1 "$work/log" | jq -e '.steps == 12 and .rounds == 5 and .images_per_s > 0' >/dev/null || fail "steps that overlap are timed one by one"
 echo "summary, doctor and bench say what computed"
 
 # ---- a weight goes bad ----
