@@ -1,18 +1,14 @@
 #include "trainer/device_sum.h"
 
-#include <string.h>
-
 #include "allreduce/tree.h"
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "common/vec.h"
 #include "model/device_comm.h"
+#include "trainer/sum_cost.h"
 
-#define SHORT_FLOATS ((size_t)4096) /* of a sum that shows the latency */
-#define ROUNDS       5              /* of measuring; the median counts */
-#define GRACE_MS     10000          /* the watchdog's word comes first, also on a busy host */
+#define GRACE_MS 10000 /* the watchdog's word comes first, also on a busy host */
 
 struct tr_device_sum {
     struct nn_device *device; /* these three are borrowed */
@@ -183,36 +179,31 @@ struct ln_lane *tr_device_sum_lane(const struct tr_device_sum *self)
 
 /* ---- what a sum costs ---- */
 
-/* Median seconds of the sum of n zeros. The first time connects. */
-static cm_status time_sum(struct tr_device_sum *self, float *zeros, size_t n, double *median_s)
+struct measured {
+    struct tr_device_sum *sum;
+    float *zeros;
+};
+
+static cm_status add_zeros(void *ctx, size_t n)
 {
-    double seconds[ROUNDS];
-    for (int i = -1; i < ROUNDS; i++) {
-        int64_t begin_ns = cm_now_ns();
-        CM_TRY(tr_device_sum_add(self, zeros, n));
-        ln_lane_record(self->lane, self->summed);
-        CM_TRY(await(self, self->summed));
-        if (i >= 0)
-            seconds[i] = (double)(cm_now_ns() - begin_ns) / 1e9;
-    }
-    *median_s = cm_vec_median(seconds, ROUNDS);
-    return CM_OK;
+    const struct measured *m = ctx;
+    CM_TRY(tr_device_sum_add(m->sum, m->zeros, n));
+    ln_lane_record(m->sum->lane, m->sum->summed);
+    return await(m->sum, m->sum->summed);
 }
 
-static cm_status time_sums(struct tr_device_sum *self, double *least_s, double *all_s)
+static cm_status measure(struct tr_device_sum *self, struct tr_sum_cost *cost)
 {
     const struct nn_backend *backend = nn_device_backend(self->device);
-    size_t n = self->most;
-    float *zeros;
+    struct measured m = {.sum = self};
     CM_TRY(cm_fault("train.nccl.measure"));
-    CM_TRY(backend->alloc(backend, &zeros, n * sizeof *zeros, "a sum that is measured"));
+    CM_TRY(
+        backend->alloc(backend, &m.zeros, self->most * sizeof *m.zeros, "a sum that is measured"));
     cm_status st = tr_device_sum_totals(self, self->totals + 3 * (size_t)self->size); /* connects */
     if (st == CM_OK)
-        st = time_sum(self, zeros, n < SHORT_FLOATS ? n : SHORT_FLOATS, least_s);
-    if (st == CM_OK)
-        st = time_sum(self, zeros, n, all_s);
+        st = tr_sum_cost_measure(cost, self->most, add_zeros, &m);
     if (st == CM_OK) /* else it may still be summed */
-        backend->release(backend, &zeros);
+        backend->release(backend, &m.zeros);
     return st;
 }
 
@@ -223,25 +214,12 @@ static void leave_if(struct tr_device_sum *self, cm_status st, const char *doing
         ar_group_abort(self->group, st, doing);
 }
 
-/* Rank 0's numbers are everybody's. Under `fast` a bucket's size changes bits, so there no clock
- * may set it. */
 static cm_status choose_bucket(struct tr_device_sum *self)
 {
-    double least_s = 0, all_s = 0;
-    leave_if(self, time_sums(self, &least_s, &all_s), "measuring NCCL");
-    double rate = (double)self->most / (all_s - least_s);
-    uint64_t limit = ar_bucket_limit(self->most, least_s, rate);
-    CM_TRY(ar_group_broadcast(self->group, &limit, sizeof limit, 0));
-    bool measured = !self->fast && self->cfg->bucket_kib == 0;
-    if (measured)
-        self->bucket = (size_t)limit;
-    if (self->rank == 0)
-        cm_log_info("gradients are summed by %s, %s: %.0f us and %.2f GB/s%s",
-                    nn_device_comm_library(self->device),
-                    self->fast ? "in its own order" : "in the fixed tree", 1e6 * least_s,
-                    all_s > least_s ? rate * sizeof(float) / 1e9 : 0.0,
-                    measured ? ", which sets the size of a bucket" : "");
-    return CM_OK;
+    struct tr_sum_cost cost = {0};
+    leave_if(self, measure(self, &cost), "measuring NCCL");
+    return tr_sum_cost_bucket(&self->bucket, &cost, self->most, self->group, self->cfg,
+                              nn_device_comm_library(self->device));
 }
 
 size_t tr_device_sum_bucket(const struct tr_device_sum *self)
