@@ -156,7 +156,7 @@ echo "rank 1 of 2: opening: unhandled system error (2)" >"$work/refusal"
 check 1 --part bits
 echo "ranks 0 and 1 have one GPU (x)" >"$work/refusal"
 is '.parts.bits.reason == "nccl, 2 ranks, nccl, 4 ranks"
-    and ([.parts.bits.rows[] | select(.result == "passed")] | length == 9)
+    and ([.parts.bits.rows[] | select(.result == "passed")] | length == 10)
     and .parts.bits.rows["cuda+mpi, 2 ranks"].sha == .parts.bits.rows.fp32.sha and .parts.bits.rows.fp16.sha != .parts.bits.rows.fp32.sha'
 other_sources
 echo 33 >"$work/odd"
@@ -167,7 +167,7 @@ is '.parts.bits.reason == "cuda+mpi, 2 ranks, cuda+mpi, 4 ranks" and (.parts.bit
 echo "zoo:resnet18 --set train.groups=[] --set train.batch=2000 --set allreduce.order=fixed" >"$work/broken"
 check 1 --part bench
 echo nothing >"$work/broken"
-is '.parts.bench.reason == "resnet18 fixed" and (.parts.bench.rows | length) == 14
+is '.parts.bench.reason == "resnet18 fixed" and (.parts.bench.rows | length) == 16
     and (.parts.bench.rows["resnet18 fixed"] | .result == "failed" and .code == 1 and .reason == "out of memory")
     and .parts.bench.rows["resnet18 pytorch"].ratio == {fast: 1.5, fixed: null}
     and .parts.bench.rows["speednet pytorch"].ratio == {fast: 1.5, fixed: 1.5}
