@@ -34,7 +34,7 @@ once()
     codes=$(cat "$work"/code.* | sort | uniq -c | awk '{print $1 " with " $2}' | paste -sd ' ')
     rm -f "$work"/code.*
     [ "$codes" = "$2 with $1" ] || fail "$codes instead of $2 with $1: $3"
-    lines=$(grep -cE '^[^ ]+ (error|warn) ' "$work/log" || true)
+    lines=$(grep -cE '^[^ ]+ error ' "$work/log" || true) # a busy machine may have warned that a rank is late
     [ "$lines" = 1 ] || fail "$lines lines instead of 1: $3"
     matches "$3"
 }
