@@ -485,11 +485,12 @@ cm_status ol_run(const struct ol_run_options *options)
     bool failed = started && st != CM_OK && st != CM_EPREEMPTED;
     if (failed && ar_group_size(r.session.group) > 1 && !cm_error_is_shared())
         ar_group_abort(r.session.group, st, "online");
+    bool ours = failed && !cm_error_is_told();
     if (failed)
         ar_group_on_loss(r.session.group, NULL, NULL);
-    if (failed && !cm_error_is_told())
+    tr_session_fail(&r.session, st, "online"); /* before what waits for a disk, and may not end */
+    if (ours)
         tr_loss_write_here(&r.loss, "online", r.root.state.batch + 1);
-    tr_session_fail(&r.session, st, "online");
     release(&r);
     return st;
 }

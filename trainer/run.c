@@ -222,14 +222,18 @@ static void release(struct tr_runner *r)
     tr_session_release(&r->session);
 }
 
-/* A disk that hangs holds the saver's thread, which could not be joined. */
+/* A disk that hangs holds the saver's thread, which could not be joined. The other ranks wait for
+ * this one already: not beyond what they bear. */
 static bool saver_hangs(const struct tr_runner *r)
 {
     struct cm_error why;
     struct tr_saved ignored;
     int64_t finish_ms = (int64_t)(r->session.store.finish_seconds * 1e3);
+    int64_t bear_ms = r->session.allreduce.collective_timeout_ms / 2;
     if (!r->saver || !tr_saver_busy(r->saver))
         return false;
+    if (ar_group_size(r->session.group) > 1 && bear_ms < finish_ms)
+        finish_ms = bear_ms;
     cm_error_save(&why);
     bool hangs = (double)(cm_now_ns() - r->saves.begun_ns) * 1e-6 > (double)finish_ms ||
                  !tr_saver_wait(r->saver, cm_deadline_in_ms(finish_ms), &ignored);
@@ -241,11 +245,16 @@ static bool saver_hangs(const struct tr_runner *r)
 static void fail(struct tr_runner *r, cm_status st)
 {
     struct ar_group *g = r->session.group;
-    bool alone = ar_group_size(g) > 1 && !cm_error_is_shared();
-    if (alone || saver_hangs(r))
+    bool alone = ar_group_size(g) > 1 && !cm_error_is_shared(), ours = !cm_error_is_told();
+    if (alone)
+        ar_group_abort(g, st, "training");
+    cm_error_report(CM_LOG_ERROR, st, NULL); /* before what waits for a disk, and may not end */
+    if (!ours)
+        ar_group_on_loss(g, NULL, NULL); /* who tells of it writes it down, too */
+    if (saver_hangs(r))
         ar_group_abort(g, st, "training");
     ar_group_on_loss(g, NULL, NULL);
-    if (!cm_error_is_told())
+    if (ours)
         tr_loss_write_here(&r->loss, "step", r->progress.step);
 }
 
@@ -262,9 +271,9 @@ cm_status tr_run(const struct tr_run_options *options)
         st = loop(&r);
     if (st == CM_OK)
         st = tr_run_finish(&r);
+    tr_report_break(&r.report);
     if (started && st != CM_OK && st != CM_EPREEMPTED)
         fail(&r, st);
-    tr_report_break(&r.report);
     tr_session_fail(&r.session, st, "training");
     release(&r);
     return st;

@@ -99,6 +99,14 @@ faulty train.input=eio@9
 once 1 4 "error train\[3\]: rank 3 on $host: injected at train.input"
 [ "$(jq -r '.failure | "\(.rank) \(.fault)"' "$work/run/summary.json")" = "3 failed" ] ||
     fail "summary.json says $(jq -c .failure "$work/run/summary.json")"
+# Not after the disk that rank 0 waits for, when the others give up.
+touch "$work/hold"
+part=("${rank[@]}" "$train" train "$config" --run "$work/run" -q --resume never --set allreduce.collective_timeout_ms=10000)
+job -np 1 -x FLYWHEEL_INJECT=store.tensors=hold,train.input=eio@15 -x FLYWHEEL_HOLD="$work/hold" "${part[@]}" : -np 3 "${part[@]}"
+rm "$work/hold"
+once 1 4 "error train\[0\]: rank 0 on $host: injected at train.input"
+[ "$(jq -r '.failure | "\(.rank) \(.fault)"' "$work/run/summary.json")" = "0 failed" ] ||
+    fail "summary.json says $(jq -c .failure "$work/run/summary.json")"
 faulty train.step=eio@9
 grep -q "error train\[3\]: rank 3 on $host: training: injected at train.step" "$work/log" || fail "rank 3 says nothing"
 grep -v 'train\[3\]: rank 3 on' "$work/log" >"$work/others" || true

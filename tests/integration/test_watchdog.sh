@@ -155,7 +155,7 @@ want 1 mpirun --quiet -np 1 -x FLYWHEEL_INJECT=file.fsync=delay:9000@12 "$train"
     --set store.every_steps=0 --set store.finish_seconds=1 : \
     -np 1 "$train" train "$config" --run "$work/hung" -q --set store.every_steps=0 --set store.finish_seconds=1
 matches "late: .* for rank 0 on .*: behind: for .* in 'checkpoint' step 26"
-matches "error train\[0\]: training: rank 0 on .*: a version is still being written after 1 s"
+matches "error train\[0\]: rank 0 on .*: a version is still being written after 1 s"
 blames "$work/hung" 0 failed 26
 echo "ok: a disk that hangs is named as rank 0's checkpoint"
 
