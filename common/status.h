@@ -55,7 +55,8 @@ const char *cm_status_text(cm_status st);
 
 /* Exit code of a program that ends with st: 0, 2 for usage and configuration, 75 for CM_EPREEMPTED,
  * 78 for what does not fit and would not the next time (CM_EUNFIT, CM_EVERSION, CM_ESHAPE,
- * CM_EUNSUPPORTED), else 1. Supervisors try nothing again that ended with 2 or 78. */
+ * CM_EUNSUPPORTED), else 1. Supervisors try nothing again that ended with 2 or 78 and was never
+ * well. */
 int cm_status_exit_code(cm_status st);
 
 /* Records the fault for this thread (replacing an older one), logs it at debug level, and returns

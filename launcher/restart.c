@@ -11,16 +11,20 @@ static int64_t delay_after(const struct la_backoff *backoff, int failures_in_a_r
     return ms < backoff->max_ms ? ms : backoff->max_ms;
 }
 
-struct la_restart la_restart_decide(const struct la_backoff *backoff, bool once, int exit_code,
-                                    int64_t lived_ms, int failures_in_a_row, int64_t restarts_left)
+struct la_restart la_restart_decide(const struct la_backoff *backoff, const struct la_life *life,
+                                    int64_t restarts_left)
 {
-    if (once && (exit_code == 0 || exit_code == LA_EXIT_PREEMPTED))
+    int code = life->exit_code;
+    if (life->once && (code == 0 || code == LA_EXIT_PREEMPTED))
         return (struct la_restart){.verdict = LA_DONE};
-    if (la_exit_is_final(exit_code) || restarts_left == 0)
+    bool is_final = la_exit_is_final(code), is_healthy = life->ms >= backoff->healthy_ms;
+    if ((is_final && !life->has_worked) || restarts_left == 0)
         return (struct la_restart){.verdict = LA_FAILED};
-    int row = lived_ms >= backoff->healthy_ms ? 1 : failures_in_a_row + 1;
-    return (struct la_restart){
-        .verdict = LA_AGAIN, .delay_ms = delay_after(backoff, row), .failures_in_a_row = row};
+    int row = is_healthy ? 1 : life->failures_in_a_row + 1;
+    return (struct la_restart){.verdict = LA_AGAIN,
+                               .delay_ms = delay_after(backoff, row),
+                               .failures_in_a_row = row,
+                               .has_worked = life->has_worked || (is_healthy && !is_final)};
 }
 
 bool la_exit_is_final(int exit_code)

@@ -62,12 +62,16 @@ static void role_ended(struct loop *l, struct la_role *role, int exit_code)
     }
     la_lives_end(role->lives, exit_code);
     int64_t left = role->max_restarts < 0 ? -1 : role->max_restarts - role->restarts;
-    struct la_restart next =
-        la_restart_decide(&s->backoff, role->once, exit_code, (now - role->started_ns) / NS_PER_MS,
-                          role->failures_in_a_row, left);
+    const struct la_life life = {.once = role->once,
+                                 .exit_code = exit_code,
+                                 .ms = (now - role->started_ns) / NS_PER_MS,
+                                 .failures_in_a_row = role->failures_in_a_row,
+                                 .has_worked = role->has_worked};
+    struct la_restart next = la_restart_decide(&s->backoff, &life, left);
     if (next.verdict == LA_AGAIN && role->once && !la_lives_try_again(role->lives, exit_code))
         next.verdict = LA_FAILED;
     role->failures_in_a_row = next.failures_in_a_row;
+    role->has_worked = next.has_worked;
     if (next.verdict == LA_AGAIN) {
         role->restarts++;
         role->due_ns = now + next.delay_ms * NS_PER_MS;

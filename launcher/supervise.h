@@ -50,6 +50,7 @@ struct la_role {
     struct la_proc proc;
     int64_t restarts;
     int failures_in_a_row;
+    bool has_worked;            /* see la_restart */
     int64_t started_ns, due_ns; /* monotonic */
     struct cm_deadline lost_at; /* when a life that says it is lost is ended; never: it does not */
     double since_utc;           /* of the state */

@@ -119,6 +119,17 @@ for final in 78 127; do # what it found does not fit; a library is missing
     check "one life of two ranks at most" test "$(wc -l <calls-train)" -le 2
     check "and events.jsonl says so" same "$(jq -r '"\(.event) \(.code)"' run/events.jsonl)" "gave_up $final"
 done
+rm -rf calls-train run
+cat >do-train <<SH
+case \$(wc -l <'$work/calls-train') in
+1) sleep 1; exit 9 ;;
+2) exit 78 ;;
+3) exit 2 ;;
+esac
+SH
+check "what was there for a healthy life, and is not now, may come back" same \
+    "$(code_of run train c.json --restarts 5 --set cluster.healthy_ms=300)" 0
+check "in the fourth life" same "$(wc -l <calls-train)" 4
 rm -rf run
 
 echo "== lives"
