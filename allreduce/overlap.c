@@ -32,12 +32,14 @@ struct ar_overlap ar_overlap(const struct ar_piece *pieces, size_t n, size_t buc
         if (nbytes < bucket && i + 2 < n)
             continue;
         double begin_s = pieces[i].ready_s > free_s ? pieces[i].ready_s : free_s;
-        double took_s = ar_link_seconds(link, order, ranks, nbytes);
+        double took_s = nbytes > 0 ? ar_link_seconds(link, order, ranks, nbytes) : 0;
         free_s = begin_s + took_s;
         found.busy_s += took_s;
-        found.nbuckets++;
+        found.nbuckets += nbytes > 0;
         nbytes = 0;
     }
-    found.exposed_s = free_s - pieces[n - 1].ready_s;
+    double totals_s = ranks > 1 ? link->latency_s : 0;
+    found.busy_s += totals_s;
+    found.exposed_s = free_s + totals_s - pieces[n - 1].ready_s;
     return found;
 }

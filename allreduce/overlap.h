@@ -1,9 +1,9 @@
 /* How much of a step's sums over ranks backward does not hide, on paper: from the times at which
  * backward finished the gradients, measured on one GPU, and a link that is stated. No I/O.
  *
- *   backward   [ piece ][ piece ][ piece ]…[ statistics ]          ► update
- *   link                [ sum of a bucket ][ sum ]      [ sum ]
- *                                                        └──┴ exposed: the update waits for it */
+ *   backward   [ piece ][ piece ][ piece ]…[ statistics ]              ► update
+ *   link                [ sum of a bucket ][ sum ]      [ sum ][totals]
+ *                                                       └───────────┴ exposed: the update waits */
 #ifndef ALLREDUCE_OVERLAP_H
 #define ALLREDUCE_OVERLAP_H
 
@@ -37,10 +37,11 @@ struct ar_piece {
 struct ar_overlap {
     size_t nbuckets;
     double busy_s;    /* the link's */
-    double exposed_s; /* from the last piece's being ready to the end of the last sum */
+    double exposed_s; /* from the last piece's being ready to the end of the totals */
 };
 /* Pieces are put together until a bucket holds `bucket` bytes; the last of them, which is the
- * statistics, leaves alone. One sum at a time, none before its bucket is ready. n is at least 1. */
+ * statistics, leaves alone; of nothing there is no sum. One sum at a time, none before its bucket
+ * is ready; behind them loss and counts, a few bytes in one exchange. n is at least 1. */
 struct ar_overlap ar_overlap(const struct ar_piece *pieces, size_t n, size_t bucket,
                              const struct ar_link *link, enum ar_order order, int ranks);
 

@@ -14,8 +14,8 @@ struct tr_projection {
 };
 
 /* A table, and a member "project" of an object:
- * {ranks, step_s, nbytes, LINK: {ORDER: {buckets, busy_s, exposed_s, share}}}; share: of a step
- * with the sums. */
+ * {ranks, step_s, nbytes, pieces: [[nbytes, ready_s], …],
+ * LINK: {ORDER: {buckets, busy_s, exposed_s, share}}}; share: of a step with the sums. */
 void tr_projection_print(const struct tr_projection *p);
 void tr_projection_json(struct cm_jw *w, const struct tr_projection *p);
 

@@ -43,31 +43,41 @@ static const struct ar_piece pieces[] = {
 static void test_backward_hides_all_but_the_last(void **state)
 {
     (void)state;
-    /* 110 … 132, 132 … 148 and 200 … 210.6 us */
+    /* 110 … 132, 132 … 148 and 200 … 210.6 us; the totals until 220.6 */
     struct ar_overlap found = ar_overlap(pieces, 4, 8000, &quick, AR_ORDER_FAST, 4);
     assert_int_equal(found.nbuckets, 3);
-    assert_us(found.busy_s, 22 + 16 + 10.6);
-    assert_us(found.exposed_s, 10.6);
-    /* 20 + 18 + 9 from 120 on, and 20 + 0.6 + 0.3 */
+    assert_us(found.busy_s, 22 + 16 + 10.6 + 10);
+    assert_us(found.exposed_s, 10.6 + 10);
+    /* 20 + 18 + 9 from 120 on, 20 + 0.6 + 0.3, and the totals */
     found = ar_overlap(pieces, 4, 12000, &quick, AR_ORDER_FIXED, 4);
     assert_int_equal(found.nbuckets, 2);
-    assert_us(found.busy_s, 47 + 20.9);
-    assert_us(found.exposed_s, 20.9);
+    assert_us(found.busy_s, 47 + 20.9 + 10);
+    assert_us(found.exposed_s, 20.9 + 10);
 }
 
 static void test_a_slow_link_is_behind(void **state)
 {
     (void)state;
-    /* 100 … 170 … 240 … 310 … 326 us */
+    /* 100 … 170 … 240 … 310 … 326 … 336 us */
     struct ar_overlap found = ar_overlap(pieces, 4, 1, &slow, AR_ORDER_FAST, 4);
     assert_int_equal(found.nbuckets, 4);
-    assert_us(found.busy_s, 3 * 70 + 16);
-    assert_us(found.exposed_s, 126);
+    assert_us(found.busy_s, 3 * 70 + 16 + 10);
+    assert_us(found.exposed_s, 136);
     found = ar_overlap(pieces + 3, 1, 1, &slow, AR_ORDER_FAST, 4);
     assert_int_equal(found.nbuckets, 1);
-    assert_us(found.exposed_s, 16);
+    assert_us(found.exposed_s, 16 + 10);
     found = ar_overlap(pieces, 4, 1, &slow, AR_ORDER_FAST, 1);
     assert_us(found.exposed_s, 0);
+}
+
+static void test_no_statistics_take_no_time(void **state)
+{
+    static const struct ar_piece plain[] = {{4000, 100e-6}, {0, 300e-6}};
+    (void)state;
+    struct ar_overlap found = ar_overlap(plain, 2, 1, &quick, AR_ORDER_FIXED, 4);
+    assert_int_equal(found.nbuckets, 1);
+    assert_us(found.busy_s, 29 + 10);
+    assert_us(found.exposed_s, 10);
 }
 
 int main(void)
@@ -77,6 +87,7 @@ int main(void)
         cmocka_unit_test(test_bucket_is_the_best_of_the_formula),
         cmocka_unit_test(test_backward_hides_all_but_the_last),
         cmocka_unit_test(test_a_slow_link_is_behind),
+        cmocka_unit_test(test_no_statistics_take_no_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
