@@ -284,6 +284,15 @@ static cm_status run_bench(struct bench *b, const struct values *v)
     return CM_OK;
 }
 
+static cm_status check_values(const struct values *v)
+{
+    if (v->steps < 1 || v->warmup < 0)
+        return CM_FAIL(CM_EUSAGE, "--steps must be at least 1, --warmup at least 0");
+    if (v->project < 0 || v->project == 1 || v->project > MOST_RANKS)
+        return CM_FAIL(CM_EUSAGE, "--project must be 2 … %d", MOST_RANKS);
+    return CM_OK;
+}
+
 cm_status tr_command_bench(int argc, char **argv)
 {
     struct values v = {.steps = 5, .warmup = 1};
@@ -295,14 +304,12 @@ cm_status tr_command_bench(int argc, char **argv)
     bool named = argc > 1 && strcmp(argv[1], "train") == 0;
     cm_status st =
         cm_args_parse(&command, argc - named, argv + named, &v, &operands, &noperands, &helped);
+    if (st == CM_OK && helped)
+        return CM_OK;
+    if (st == CM_OK)
+        st = check_values(&v);
     if (st != CM_OK)
         return ar_group_decline(st);
-    if (helped)
-        return CM_OK;
-    if (v.steps < 1 || v.warmup < 0)
-        return CM_FAIL(CM_EUSAGE, "--steps must be at least 1, --warmup at least 0");
-    if (v.project < 0 || v.project == 1 || v.project > MOST_RANKS)
-        return CM_FAIL(CM_EUSAGE, "--project must be 2 … %d", MOST_RANKS);
     struct tr_session_options options = tr_session_options_of(&v.common, operands[0]);
     if (v.common.check)
         return tr_session_check(&options);

@@ -27,8 +27,9 @@ static bool is_same_owner(const struct ps_lease_owner *a, const struct ps_lease_
            strcmp(a->host, b->host) == 0;
 }
 
-/* Until the newest lease that can be seen here is rank 0's. */
-static cm_status look_for(const struct ps_lease_owner *owner, const char *run_dir, int rank)
+/* Until the newest lease that can be seen here is rank 0's. The fault says nothing of this rank:
+ * those that see the same tell it once (group.h). */
+static cm_status look_for(const struct ps_lease_owner *owner, const char *run_dir)
 {
     struct cm_deadline deadline = cm_deadline_in_ms(SEEN_MS);
     struct ps_lease_owner seen;
@@ -40,12 +41,10 @@ static cm_status look_for(const struct ps_lease_owner *owner, const char *run_di
             break;
         cm_sleep_us(LOOK_US);
     }
-    char host[64] = "";
-    (void)gethostname(host, sizeof host - 1);
     return CM_FAIL(CM_EMISMATCH,
-                   "%s as rank %d on %s sees it is not what rank 0 on %s writes to: give all ranks "
-                   "the same --run, on storage that all hosts share",
-                   run_dir, rank, host, owner->host);
+                   "%s, seen from here, is not what rank 0 on %s writes to: give all ranks the "
+                   "same --run, on storage that all hosts share",
+                   run_dir, owner->host);
 }
 
 cm_status tr_loss_arm(struct tr_loss *self, struct ar_group *g, const char *run_dir,
@@ -58,7 +57,7 @@ cm_status tr_loss_arm(struct tr_loss *self, struct ar_group *g, const char *run_
     cm_status st = self->rank == 0 ? ps_lease_show(&owner, run_dir) : CM_OK;
     CM_TRY(ar_group_agree(g, st, "reading the lease"));
     CM_TRY(ar_group_broadcast(g, &owner, sizeof owner, 0));
-    st = self->rank == 0 ? CM_OK : look_for(&owner, run_dir, self->rank);
+    st = self->rank == 0 ? CM_OK : look_for(&owner, run_dir);
     CM_TRY(ar_group_agree(g, st, "looking at the run directory"));
     self->generation = owner.generation;
     ar_group_on_loss(g, tr_loss_write, self);

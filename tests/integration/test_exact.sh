@@ -100,7 +100,7 @@ want 0 "$train" train "$config" --run "$run" -q
 says "resuming from version 2, step 15"
 same "$run"
 
-# ---- a bit flips on one rank: found before the next version, named on all ranks, and gone after a restart ----
+# ---- a bit flips on one rank: found before the next version, named, and gone after a restart ----
 cat >"$work/normed.json" <<'JSON'
 {"format": "1.0", "name": "normed", "input": {"channels": 3, "height": 32, "width": 32},
  "preprocess": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},

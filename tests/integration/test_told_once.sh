@@ -88,6 +88,11 @@ job -np 2 "${rank[@]}" "$train" train "$config" --run "$work/run" -q : \
 once 2 4 "error train: 2 ranks, the first is rank 2 on $host: .*unknown key 'spike'"
 odd --set train.lr=1
 once 78 4 "error train\[3\]: config differs: rank 3 on $host has '.*\"lr\": 1"
+job -np 1 "${rank[@]}" "$train" train "$config" --run "$work/run" -q : \
+    -np 3 "${rank[@]}" "$train" train "$config" --run "$work/elsewhere" -q
+once 1 4 "error train\[1\]: 3 ranks, the first is rank 1 on $host: $work/elsewhere, seen from here, is not what rank 0"
+job -np 3 "${rank[@]}" "$train" bench "$config" --run "$work/run" --steps 0
+once 2 3 'error train: --steps must be at least 1'
 export -n CIFAR10_DIR
 odd --set data.dataset=cifar10 --set "data.dir=$work/none"
 once 2 4 "error train\[3\]: rank 3 on $host: .*$work/none"

@@ -179,7 +179,7 @@ fi
 want 1 wait "$apart"
 apart=
 cp "$work/apart.log" "$work/log"
-matches "$work/there as rank 1 on .* sees it is not what rank 0 on .* writes to: .*storage that all hosts share"
+matches "rank 1 on .*: $work/there, seen from here, is not what rank 0 on .* writes to: .*storage that all hosts share"
 want 78 mpirun --quiet -np 1 "$train" train "$config" --run "$work/x" -q : -np 1 "$train" train "$config" --run "$work/x" -q --set train.lr=1
 matches "config differs: rank 1 .*\"lr\": 1.*rank 0 .*\"lr\": 0.02.*: give all ranks the same file"
 # Another build: this one, but for a digit of its version.
