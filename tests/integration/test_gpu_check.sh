@@ -212,16 +212,24 @@ echo 0.93 >"$work/accuracy"
 check 1 --part train94
 is '.parts.train94.reason == "accuracy 0.93 of seed 1, below 0.935"'
 
-# ---- time: a part that is too slow is ended, and has its rows; later ones are not begun ----
+# ---- time: what is too slow is ended before its part is, and each row says why it has no number ----
 other_sources
-script "$bin/test_device_step" <<<'exit 1'
+for test in test_device_step test_engine_cuda; do script "$bin/$test" <<<'exit 1'; done
 check 1 --part parity
-script "$bin/test_device_step" <<<'sleep 300'
-check 1 --seconds 5 --part parity
-is '.parts.parity.result == "failed" and (.parts.parity.reason | startswith("ended after "))
-    and .parts.parity.rows.test_ops_cuda.result == "passed"'
+script "$bin/test_device_step" <<<'exec sleep 300'
+check 1 --seconds 11 --part parity
+is '.parts.parity.result == "failed" and .parts.parity.reason == "test_device_step" and .parts.parity.rows.test_ops_cuda.result == "passed"
+    and (.parts.parity.rows.test_device_step | .result == "failed" and (.reason | startswith("not finished after ")))
+    and .parts.parity.rows.test_engine_cuda == {result: "skipped", reason: "no time left"}'
+check 77 --seconds 4 --part bits
+is '.parts.bits.rows | .fp16.reason == "no time left" and .["fp16 again"].reason == "no bits to compare with" and length == 12'
+script "$work/path/nvcc" <<<:
+script "$work/path/cmake" <<<'exec sleep 300'
+check 1 --seconds 2 --part build
+is '.parts.build.result == "failed" and (.parts.build.reason | startswith("ended after "))'
+rm "$work/path/cmake"
 check 77 --seconds 0 --part gradients
 is '.parts.gradients.result == "skipped" and .parts.gradients.reason == "no time left of 0 s"'
-grep -q '^parity  *failed .*ended after' "$work/log" && grep -q '^  test_ops_cuda  *passed .*"seconds":' "$work/log" ||
+grep -q '^build  *failed .*ended after' "$work/log" && grep -q '^  test_ops_cuda  *passed .*"seconds":' "$work/log" ||
     fail "the table does not say so"
 echo "skips, keeps, fails, ends and goes on as it says"
