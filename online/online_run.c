@@ -488,9 +488,11 @@ cm_status ol_run(const struct ol_run_options *options)
     bool ours = failed && !cm_error_is_told();
     if (failed)
         ar_group_on_loss(r.session.group, NULL, NULL);
-    tr_session_fail(&r.session, st, "online"); /* before what waits for a disk, and may not end */
-    if (ours)
+    if (ours) { /* said before what waits for a disk, and may not end */
+        cm_error_report(CM_LOG_ERROR, st, NULL);
         tr_loss_write_here(&r.loss, "online", r.root.state.batch + 1);
+    }
+    tr_session_fail(&r.session, st, "online");
     release(&r);
     return st;
 }

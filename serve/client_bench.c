@@ -220,9 +220,12 @@ static cm_status measure_reloads(struct bench *b, double rate, double steady_p99
         return CM_FAIL(CM_EIO, "cannot start a thread: %s", strerror(code));
     cm_status st = sv_load_zmq(&r, &b->target, &plan);
     pthread_join(thread, NULL);
+    struct cm_error why;
+    cm_error_save(&why); /* st's, which is still to be told */
     cm_status restored = restore(&f);
     if (restored != CM_OK)
         cm_error_report(CM_LOG_ERROR, restored, "naming the former version again");
+    cm_error_restore(&why);
     CM_TRY(st);
     if (f.st != CM_OK)
         cm_log_error("%s", f.reason);
