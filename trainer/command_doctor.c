@@ -448,7 +448,7 @@ static const struct cm_command command = {
     .min_operands = 1,
     .max_operands = 1,
     .summary = "Checks what the ranks of a run find: each other, GPUs, cores, clocks, the disk.",
-    .details = "Exit: 0 all is well, 1 something is not, 2 usage or config.",
+    .details = "Exit: 0 all is well, 1 something is not, 2 usage or config, 78 ranks of two kinds.",
     .opts = opts,
     .nopts = sizeof opts / sizeof *opts,
 };
