@@ -42,8 +42,7 @@ static const struct cm_command command = {
     .nopts = sizeof opts / sizeof *opts,
 };
 
-#define ROUNDS     5 /* where steps overlap */
-#define MOST_RANKS 4096
+#define ROUNDS 5 /* where steps overlap */
 
 struct bench {
     struct tr_session session;
@@ -288,8 +287,8 @@ static cm_status check_values(const struct values *v)
 {
     if (v->steps < 1 || v->warmup < 0)
         return CM_FAIL(CM_EUSAGE, "--steps must be at least 1, --warmup at least 0");
-    if (v->project < 0 || v->project == 1 || v->project > MOST_RANKS)
-        return CM_FAIL(CM_EUSAGE, "--project must be 2 … %d", MOST_RANKS);
+    if (v->project < 0 || v->project == 1 || v->project > TR_PROJECTION_RANKS)
+        return CM_FAIL(CM_EUSAGE, "--project must be 2 … %d", TR_PROJECTION_RANKS);
     return CM_OK;
 }
 

@@ -6,8 +6,10 @@
 #include "allreduce/overlap.h"
 #include "common/json.h"
 
+#define TR_PROJECTION_RANKS 8 /* that its links join: more of them have other latencies */
+
 struct tr_projection {
-    int ranks;
+    int ranks;     /* 2 … TR_PROJECTION_RANKS */
     double step_s; /* of one GPU, without any sum */
     const struct ar_piece *pieces;
     size_t npieces;
