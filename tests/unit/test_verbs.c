@@ -2,7 +2,7 @@
 #include "common/verbs.h"
 #include "tests/unit/expect.h"
 
-static int ran;
+static char ran;
 
 static cm_status fetch(int argc, char **argv)
 {
