@@ -99,7 +99,10 @@ cm_status tr_run_rollback(struct tr_runner *r)
     struct cm_error why;
     int64_t in_a_row = 0;
     cm_error_save(&why);
-    CM_TRY(tr_run_settle(r)); /* also where the run stops: a version on its way is not lost */
+    /* Also where the run stops: a version on its way is not lost. */
+    cm_status st = tr_run_settle(r);
+    if (st != CM_OK)
+        return CM_CONTEXT(st, "%s; then", why.text);
     if (r->session.train.on_spike == TR_SPIKE_STOP) {
         cm_error_restore(&why);
         return CM_ENUMERIC;

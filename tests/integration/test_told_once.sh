@@ -108,10 +108,15 @@ once 1 4 "error train\[3\]: rank 3 on $host: injected at train.input"
 touch "$work/hold"
 part=("${rank[@]}" "$train" train "$config" --run "$work/run" -q --resume never --set allreduce.collective_timeout_ms=10000)
 job -np 1 -x FLYWHEEL_INJECT=store.tensors=hold,train.input=eio@15 -x FLYWHEEL_HOLD="$work/hold" "${part[@]}" : -np 3 "${part[@]}"
-rm "$work/hold"
 once 1 4 "error train\[0\]: rank 0 on $host: injected at train.input"
 [ "$(jq -r '.failure | "\(.rank) \(.fault)"' "$work/run/summary.json")" = "0 failed" ] ||
     fail "summary.json says $(jq -c .failure "$work/run/summary.json")"
+# What went wrong first is not lost in what goes wrong because of it.
+part+=(--set train.spike_mads=100 --set store.finish_seconds=1)
+job -np 1 -x FLYWHEEL_INJECT=store.tensors=hold,train.spike=eio@8 -x FLYWHEEL_HOLD="$work/hold" "${part[@]}" : \
+    -np 1 -x FLYWHEEL_INJECT=train.spike=eio@8 "${part[@]}"
+rm "$work/hold"
+once 1 2 "error train\[0\]: step 7: loss .* is a spike, .*; then: rank 0 on $host: a version is still being written after 1 s"
 faulty train.step=eio@9
 grep -q "error train\[3\]: rank 3 on $host: training: injected at train.step" "$work/log" || fail "rank 3 says nothing"
 grep -v 'train\[3\]: rank 3 on' "$work/log" >"$work/others" || true
