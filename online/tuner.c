@@ -46,20 +46,12 @@ static cm_status fill_block(struct ol_tuner *t, const struct tr_session *s,
 
 static cm_status open_engine(struct ol_tuner *t, const struct tr_session *s, const float *weights)
 {
-    struct tr_engine_config engine = {
-        .spec = s->spec,
-        .layout = s->layout,
-        .model = &s->model,
-        .train = &t->train,
-        .allreduce = &s->allreduce,
-        .group = s->group,
-        .nlanes = tr_session_nlanes(s),
-        .samples = {.n = t->order.n, .nrows = t->nrows, .images = t->images, .labels = t->labels},
-        .draw = draw,
-        .draw_ctx = t,
-        .device = s->device,
-        .sum = s->sum,
-    };
+    struct tr_engine_config engine = tr_session_engine(s);
+    engine.train = &t->train;
+    engine.samples = (struct tr_samples){
+        .n = t->order.n, .nrows = t->nrows, .images = t->images, .labels = t->labels};
+    engine.draw = draw;
+    engine.draw_ctx = t;
     CM_TRY(tr_engine_open(&t->engine, &engine));
     memcpy(tr_engine_weights(t->engine), weights, s->layout->ntotal * sizeof *weights);
     return tr_engine_prepare(t->engine);

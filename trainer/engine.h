@@ -61,7 +61,7 @@ struct tr_engine_config {
     /* On a device, of several ranks: from GPU to GPU (device_sum.h), at least layout->ntotal
      * floats; NULL: through the host. */
     struct tr_device_sum *sum;
-    size_t bucket;  /* floats after which one closes; 0: as sum, or else the config, says */
+    size_t bucket;  /* floats after which one closes; 0: as the config says */
     bool no_graphs; /* on a device: every step is enqueued anew, never captured; the same bits */
 };
 

@@ -155,7 +155,6 @@ cm_status tr_nccl_open(struct tr_nccl **out, struct tr_engine *e)
     self = *out;
     self->engine = e;
     self->sum = e->cfg.sum;
-    e->bucket_limit = tr_device_sum_bucket(e->cfg.sum);
     return open_events(self); /* after a fault the engine closes it */
 }
 

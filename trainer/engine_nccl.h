@@ -14,7 +14,7 @@
 
 struct tr_nccl;
 
-/* Over the config's sum, whose measurement becomes the engine's bucket_limit. */
+/* Over the config's sum. */
 CM_MUST_CHECK cm_status tr_nccl_open(struct tr_nccl **out, struct tr_engine *e);
 /* After the engine's graphs and lanes; NULL is fine. */
 void tr_nccl_close(struct tr_nccl **nccl);

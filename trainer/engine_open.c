@@ -69,7 +69,7 @@ static cm_status open_lanes(struct tr_engine *self)
 static cm_status open_buckets(struct tr_engine *self)
 {
     int nops = nn_plan_nops(self->plan);
-    size_t kib = (size_t)self->cfg.allreduce->bucket_kib, limit = self->bucket_limit;
+    size_t kib = (size_t)self->cfg.allreduce->bucket_kib, limit = self->cfg.bucket;
     if (limit == 0)
         limit = (kib > 0 ? kib : BUCKET_KIB) * 1024 / sizeof(float);
     CM_TRY(cm_alloc(&self->buckets, (size_t)nops, sizeof *self->buckets, "buckets"));
@@ -154,7 +154,6 @@ static cm_status make(struct tr_engine **out, const struct tr_engine_config *cfg
     self->nshards = (int)shards / ranks;
     self->first_shard = ar_group_rank(cfg->group) * self->nshards;
     int nlanes = cfg->device && cfg->train->threads == 0 ? DEVICE_LANES : cfg->nlanes;
-    self->bucket_limit = cfg->bucket;
     self->nlanes = power_of_two_up_to(nlanes < self->nshards ? nlanes : self->nshards);
     if (self->nlanes < power_of_two_up_to(nlanes) && !cfg->device)
         cm_log_info("this rank has %d of %u shards: it uses %d of its %d threads", self->nshards,

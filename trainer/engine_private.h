@@ -92,7 +92,6 @@ struct tr_engine {
     struct nn_result *results; /* by shard, in the backend's memory */
     struct tr_lane *lanes;
     int nbuckets;
-    size_t bucket_limit; /* floats after which one closes; 0: as the config says */
     struct tr_bucket *buckets;
     struct ln_event *statistics_ready;
     /* Steps under way, which take turns: number i is in (oldest + i) % TR_AHEAD. */

@@ -215,8 +215,11 @@ cm_status tr_session_meet(struct tr_session *s)
     size_t n = s->layout->ntotal;
     if (!s->device || ar_group_size(s->group) == 1)
         return CM_OK;
-    if (s->allreduce.transport == AR_TRANSPORT_NCCL)
-        return tr_device_sum_open(&s->sum, s->device, s->group, &s->allreduce, n);
+    if (s->allreduce.transport == AR_TRANSPORT_NCCL) {
+        CM_TRY(tr_device_sum_open(&s->sum, s->device, s->group, &s->allreduce, n));
+        s->bucket = tr_device_sum_bucket(s->sum);
+        return CM_OK;
+    }
     return tr_sum_cost_staged(&s->bucket, n, s->device, s->group, &s->allreduce);
 }
 

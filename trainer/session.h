@@ -42,7 +42,7 @@ struct tr_session {
     struct ar_group *group;
     struct nn_device *device;  /* NULL: the host */
     struct tr_device_sum *sum; /* between the ranks' GPUs, once they have met; NULL: none */
-    size_t bucket; /* floats, where their sums go through the hosts and were measured; else 0 */
+    size_t bucket;             /* floats, where sums between GPUs were measured; else 0 */
     struct nn_spec *spec;
     struct nn_layout *layout;
     struct tr_data data; /* as the network takes it: preprocessed */
