@@ -180,17 +180,26 @@ static int failing_launch(void *stream, int kernel, const struct nn_grid *grid, 
                               : driver_host.launch(stream, kernel, grid, args);
 }
 
+/* A device whose launches fail once script.left of them are done: none for now. *driver stays with
+ * the caller, as long as the device. */
+static struct nn_device *open_failing(struct nn_driver *driver)
+{
+    struct nn_device *device;
+    *driver = driver_host;
+    driver->launch = failing_launch;
+    script.left = 1 << 30;
+    expect_ok(nn_gpu_open(&device, driver, 0));
+    return device;
+}
+
 static void a_launch_that_fails_changes_nothing(void **state)
 {
     static const char *const sets[] = {"train.batch=41", "train.shards=4", "model.precision=fp32",
                                        "train.lr=0.05", ""};
-    struct nn_driver driver = driver_host;
-    struct nn_device *device;
+    struct nn_driver driver;
+    struct nn_device *device = open_failing(&driver);
     struct tr_outcome outcome;
     (void)state;
-    driver.launch = failing_launch;
-    script.left = 1 << 30;
-    expect_ok(nn_gpu_open(&device, &driver, 0));
     struct steps *twin = steps_open(device, sets);
     for (int64_t before = 0; before < 2; before++) { /* enqueued, then captured */
         struct steps *s = steps_open(device, sets);
@@ -213,13 +222,10 @@ static void a_step_ahead_that_fails_is_told_at_its_end(void **state)
 {
     static const char *const sets[] = {"train.batch=41", "train.shards=4", "model.precision=fp32",
                                        "train.lr=0.05", ""};
-    struct nn_driver driver = driver_host;
-    struct nn_device *device;
+    struct nn_driver driver;
+    struct nn_device *device = open_failing(&driver);
     struct tr_outcome outcome;
     (void)state;
-    driver.launch = failing_launch;
-    script.left = 1 << 30;
-    expect_ok(nn_gpu_open(&device, &driver, 0));
     struct steps *s = steps_prepare(device, sets), *twin = steps_open(device, sets);
     s->cfg.no_graphs = true;
     expect_ok(steps_start(s));
