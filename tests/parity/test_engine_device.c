@@ -173,7 +173,6 @@ static void bad_labels_are_refused(void **state)
     steps_close(&s);
 }
 
-/* Lost in the middle of a step, and in a captured one: an error, and nothing of it is applied. */
 static int failing_launch(void *stream, int kernel, const struct nn_grid *grid, const void *args)
 {
     return script.left-- <= 0 ? driver_host.out_of_memory
@@ -192,6 +191,7 @@ static struct nn_device *open_failing(struct nn_driver *driver)
     return device;
 }
 
+/* Lost in the middle of a step, and in a captured one: an error, and nothing of it is applied. */
 static void a_launch_that_fails_changes_nothing(void **state)
 {
     static const char *const sets[] = {"train.batch=41", "train.shards=4", "model.precision=fp32",
