@@ -1,6 +1,5 @@
 #include "allreduce/reducer.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -8,11 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <time.h>
 
 #include "allreduce/join.h"
 #include "allreduce/sum.h"
 #include "allreduce/transport.h"
+#include "common/cond.h"
 #include "common/mem.h"
 
 #define LEAVE_S        1 /* for a thread inside MPI to come back from it */
@@ -182,11 +181,7 @@ cm_status ar_reducer_open(struct ar_reducer **out, bool fast, bool compress,
     r->compress = compress;
     r->ready_timeout_ms = ready_timeout_ms;
     pthread_mutex_init(&r->lock, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&r->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    cm_cond_init(&r->changed);
 
     sigset_t all, before; /* signals are main's */
     sigfillset(&all);
@@ -238,14 +233,11 @@ void ar_reducer_push(struct ar_reducer *r, const struct ar_job *job)
 
 cm_status ar_reducer_wait(struct ar_reducer *r, struct cm_deadline deadline)
 {
-    struct timespec until = {.tv_sec = (time_t)(deadline.at_ns / 1000000000),
-                             .tv_nsec = (long)(deadline.at_ns % 1000000000)};
-    int rc = 0;
+    bool in_time = true;
     spin_while(&r->done, r->pushed - 1); /* only the last job counts */
     pthread_mutex_lock(&r->lock);
-    while (r->done < r->pushed && rc != ETIMEDOUT)
-        rc = deadline.at_ns == INT64_MAX ? pthread_cond_wait(&r->changed, &r->lock)
-                                         : pthread_cond_timedwait(&r->changed, &r->lock, &until);
+    while (r->done < r->pushed && in_time)
+        in_time = cm_cond_wait(&r->changed, &r->lock, deadline);
     bool finished = r->done == r->pushed;
     cm_status st = r->st;
     pthread_mutex_unlock(&r->lock);

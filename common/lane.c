@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/cond.h"
 #include "common/log.h"
 #include "common/mem.h"
 
@@ -58,30 +59,6 @@ struct lane {
     cm_status fault; /* the first since the last sync */
     struct cm_error record;
 };
-
-/* A condition whose timed waits use the monotonic clock. */
-static cm_status cond_init(pthread_cond_t *cond)
-{
-    pthread_condattr_t attr;
-    if (pthread_condattr_init(&attr) != 0)
-        return CM_FAIL(CM_ENOMEM, "no memory for a condition");
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    int error = pthread_cond_init(cond, &attr);
-    pthread_condattr_destroy(&attr);
-    return error ? CM_FAIL(CM_ENOMEM, "cannot make a condition: %s", strerrordesc_np(error))
-                 : CM_OK;
-}
-
-/* false when the deadline passes first. The lock is held. */
-static bool cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, struct cm_deadline deadline)
-{
-    const int64_t ns_per_s = 1000000000;
-    if (deadline.at_ns == INT64_MAX)
-        return pthread_cond_wait(cond, lock) == 0;
-    struct timespec until = {.tv_sec = deadline.at_ns / ns_per_s,
-                             .tv_nsec = deadline.at_ns % ns_per_s};
-    return pthread_cond_timedwait(cond, lock, &until) == 0;
-}
 
 /* --- events --- */
 
@@ -131,7 +108,7 @@ static bool wait_ticket(struct event *e, uint64_t ticket, struct cm_deadline dea
     bool in_time = true;
     pthread_mutex_lock(&e->lock);
     while (!has_happened(e, ticket) && in_time)
-        in_time = cond_wait(&e->changed, &e->lock, deadline);
+        in_time = cm_cond_wait(&e->changed, &e->lock, deadline);
     bool happened = has_happened(e, ticket);
     pthread_mutex_unlock(&e->lock);
     return happened;
@@ -165,11 +142,7 @@ cm_status ln_event_open(struct ln_event **out)
     struct event *self;
     *out = NULL;
     CM_TRY(cm_alloc(&self, 1, sizeof *self, "an event"));
-    cm_status st = cond_init(&self->changed);
-    if (st != CM_OK) {
-        cm_free(&self);
-        return st;
-    }
+    cm_cond_init(&self->changed);
     pthread_mutex_init(&self->lock, NULL);
     self->base.kind = &event_kind;
     *out = &self->base;
@@ -262,6 +235,14 @@ static struct lane *lane_of(struct ln_lane *lane)
     return (struct lane *)(void *)lane; /* base comes first */
 }
 
+static void release(struct lane *self)
+{
+    pthread_cond_destroy(&self->progress);
+    pthread_cond_destroy(&self->work);
+    pthread_mutex_destroy(&self->lock);
+    cm_free(&self);
+}
+
 static void lane_close(struct ln_lane *lane)
 {
     struct lane *self = lane_of(lane);
@@ -273,10 +254,7 @@ static void lane_close(struct ln_lane *lane)
     if (self->fault != CM_OK)
         cm_log_error("lane %s: %s (%s at %s)", self->name, self->record.text,
                      cm_status_name(self->fault), self->record.where);
-    pthread_cond_destroy(&self->progress);
-    pthread_cond_destroy(&self->work);
-    pthread_mutex_destroy(&self->lock);
-    cm_free(&self);
+    release(self);
 }
 
 static void enqueue(struct lane *lane, const struct entry *entry)
@@ -317,7 +295,7 @@ static cm_status lane_sync(struct ln_lane *base, struct cm_deadline deadline)
     bool in_time = true;
     pthread_mutex_lock(&lane->lock);
     while (lane->head != lane->tail && in_time)
-        in_time = cond_wait(&lane->progress, &lane->lock, deadline);
+        in_time = cm_cond_wait(&lane->progress, &lane->lock, deadline);
     uint64_t left = lane->tail - lane->head;
     cm_status st = left == 0 ? lane->fault : CM_ETIMEDOUT;
     if (left == 0 && st != CM_OK) {
@@ -347,19 +325,14 @@ cm_status ln_lane_open(struct ln_lane **out, const struct ln_config *cfg)
     self->on_start = cfg->on_start;
     self->on_start_ctx = cfg->on_start_ctx;
     pthread_mutex_init(&self->lock, NULL);
-    CM_GOTO(st, cond_init(&self->work), no_work);
-    CM_GOTO(st, cond_init(&self->progress), no_progress);
+    cm_cond_init(&self->work);
+    cm_cond_init(&self->progress);
     CM_GOTO(st, start_thread(self, cfg->core), no_thread);
     self->base.kind = &lane_kind;
     *out = &self->base;
     return CM_OK;
 no_thread:
-    pthread_cond_destroy(&self->progress);
-no_progress:
-    pthread_cond_destroy(&self->work);
-no_work:
-    pthread_mutex_destroy(&self->lock);
-    cm_free(&self);
+    release(self);
     return st;
 }
 

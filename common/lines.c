@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "common/clock.h"
+#include "common/cond.h"
 #include "common/mem.h"
 
 #define AWAIT_NS 1000000 /* between two looks of cm_lines_await */
@@ -122,16 +123,12 @@ static void release(struct cm_lines *l)
 cm_status cm_lines_start(struct cm_lines **out)
 {
     struct cm_lines *l;
-    pthread_condattr_t monotonic;
     cm_status st;
     *out = NULL;
     CM_TRY(cm_alloc(&l, 1, sizeof *l, "a writer of lines"));
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->wake, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&l->drained, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    cm_cond_init(&l->drained);
     CM_GOTO(st, cm_alloc(&l->front, CM_LINES_NBYTES, 1, "lines"), out);
     CM_GOTO(st, cm_alloc(&l->back, CM_LINES_NBYTES, 1, "lines"), out);
     int code = pthread_create(&l->thread, NULL, write_all, l);
@@ -146,20 +143,13 @@ out:
     return st;
 }
 
-/* With the lock held, for the thread to have got on. False: not by then. */
-static bool await_progress(struct cm_lines *l, struct cm_deadline end)
-{
-    struct timespec at = {.tv_sec = end.at_ns / 1000000000, .tv_nsec = end.at_ns % 1000000000};
-    return pthread_cond_timedwait(&l->drained, &l->lock, &at) == 0;
-}
-
 bool cm_lines_stop(struct cm_lines *l, int timeout_ms)
 {
     struct cm_deadline end = cm_deadline_in_ms(timeout_ms);
     pthread_mutex_lock(&l->lock);
     l->stop = true;
     pthread_cond_signal(&l->wake);
-    while (!l->ended && await_progress(l, end))
+    while (!l->ended && cm_cond_wait(&l->drained, &l->lock, end))
         ;
     bool ended = l->ended, join = ended && !l->joined;
     l->joined = l->joined || join;
@@ -198,7 +188,8 @@ bool cm_lines_remove_sink(struct cm_lines *l, int id, int timeout_ms)
 {
     struct cm_deadline end = cm_deadline_in_ms(timeout_ms);
     pthread_mutex_lock(&l->lock);
-    while ((l->sink[id].pending > 0 || l->sink[id].lost > 0) && !l->ended && await_progress(l, end))
+    while ((l->sink[id].pending > 0 || l->sink[id].lost > 0) && !l->ended &&
+           cm_cond_wait(&l->drained, &l->lock, end))
         ;
     bool free = l->sink[id].pending == 0;
     if (free)

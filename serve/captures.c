@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/cond.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -86,9 +87,8 @@ static cm_status write_entry(struct sv_captures *c, const struct entry *e)
 
 static void wait_ms(struct sv_captures *c, int64_t ms)
 {
-    int64_t at_ns = cm_now_ns() + ms * INT64_C(1000000);
-    struct timespec at = {.tv_sec = at_ns / 1000000000, .tv_nsec = at_ns % 1000000000};
-    while (!c->stop && pthread_cond_timedwait(&c->wake, &c->lock, &at) == 0)
+    struct cm_deadline end = cm_deadline_in_ms(ms);
+    while (!c->stop && cm_cond_wait(&c->wake, &c->lock, end))
         ;
 }
 
@@ -131,17 +131,13 @@ cm_status sv_captures_start(struct sv_captures **out, const struct sv_captures_c
                                     .timeout_ms = TIMEOUT_MS,
                                     .name = "flywheel-capture"};
     struct sv_captures *c = NULL;
-    pthread_condattr_t monotonic;
     cm_status st;
     *out = NULL;
     CM_TRY(cm_redis_check_address(cfg->redis));
     CM_TRY(cm_alloc(&c, 1, sizeof *c, "captures"));
     c->cfg = *cfg;
     pthread_mutex_init(&c->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&c->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    cm_cond_init(&c->wake);
     CM_GOTO(st, cm_alloc(&c->ring, (size_t)cfg->queue, sizeof *c->ring, "captures"), out);
     CM_GOTO(st, cm_redis_open(&c->redis, &redis), out);
     int code = pthread_create(&c->thread, NULL, write_all, c);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/cond.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -314,10 +315,9 @@ static void *follow(void *ctx)
         f->soon = false;
         look_and_tell(f);
         int64_t ms = f->soon && f->cfg.poll_ms > SOON_MS ? SOON_MS : f->cfg.poll_ms;
-        int64_t at_ns = cm_now_ns() + ms * INT64_C(1000000);
-        struct timespec at = {.tv_sec = at_ns / 1000000000, .tv_nsec = at_ns % 1000000000};
+        struct cm_deadline next = cm_deadline_in_ms(ms);
         pthread_mutex_lock(&f->lock);
-        while (!f->stop && !f->kicked && pthread_cond_timedwait(&f->wake, &f->lock, &at) == 0)
+        while (!f->stop && !f->kicked && cm_cond_wait(&f->wake, &f->lock, next))
             ;
     }
     f->ended = true;
@@ -329,16 +329,12 @@ static void *follow(void *ctx)
 cm_status sv_follower_start(struct sv_follower **out, const struct sv_follower_config *cfg)
 {
     struct sv_follower *f = NULL;
-    pthread_condattr_t monotonic;
     cm_status st;
     *out = NULL;
     CM_TRY(cm_alloc(&f, 1, sizeof *f, "follower"));
     f->cfg = *cfg;
     pthread_mutex_init(&f->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&f->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    cm_cond_init(&f->wake);
     CM_GOTO(st, cm_strdup(&f->store_dir, cfg->store_dir), out);
     CM_GOTO(st, cm_strdup(&f->alias, cfg->alias), out);
     int code = pthread_create(&f->thread, NULL, follow, f);
@@ -359,12 +355,11 @@ bool sv_follower_stop(struct sv_follower **follower, int timeout_ms)
     struct sv_follower *f = *follower;
     if (!f)
         return true;
-    int64_t at_ns = cm_now_ns() + timeout_ms * INT64_C(1000000);
-    struct timespec at = {.tv_sec = at_ns / 1000000000, .tv_nsec = at_ns % 1000000000};
+    struct cm_deadline end = cm_deadline_in_ms(timeout_ms);
     pthread_mutex_lock(&f->lock);
     f->stop = true;
     pthread_cond_broadcast(&f->wake);
-    while (f->started && !f->ended && pthread_cond_timedwait(&f->wake, &f->lock, &at) == 0)
+    while (f->started && !f->ended && cm_cond_wait(&f->wake, &f->lock, end))
         ;
     bool hangs = f->started && !f->ended;
     pthread_mutex_unlock(&f->lock);
