@@ -62,6 +62,21 @@ int cm_deadline_left_ms(struct cm_deadline d)
     return left_ms > INT32_MAX ? INT32_MAX : (int)left_ms;
 }
 
+struct cm_awake cm_awake_until(struct cm_deadline d)
+{
+    return (struct cm_awake){.end = d, .looked_ns = cm_now_ns()};
+}
+
+bool cm_awake_passed(struct cm_awake *a)
+{
+    const int64_t look_ns = CM_AWAKE_LOOK_MS * NS_PER_MS;
+    int64_t now_ns = cm_now_ns(), since_ns = now_ns - a->looked_ns;
+    a->looked_ns = now_ns;
+    if (since_ns > 2 * look_ns && a->end.at_ns < INT64_MAX - since_ns)
+        a->end.at_ns += since_ns - look_ns;
+    return a->end.at_ns <= now_ns;
+}
+
 void cm_sleep_us(int64_t us)
 {
     if (us <= 0)

@@ -106,9 +106,10 @@ static void happen(struct event *e, uint64_t ticket)
 static bool wait_ticket(struct event *e, uint64_t ticket, struct cm_deadline deadline)
 {
     bool in_time = true;
+    struct cm_awake awake = cm_awake_until(deadline);
     pthread_mutex_lock(&e->lock);
     while (!has_happened(e, ticket) && in_time)
-        in_time = cm_cond_wait(&e->changed, &e->lock, deadline);
+        in_time = cm_cond_wait_awake(&e->changed, &e->lock, &awake);
     bool happened = has_happened(e, ticket);
     pthread_mutex_unlock(&e->lock);
     return happened;
@@ -293,9 +294,10 @@ static cm_status lane_sync(struct ln_lane *base, struct cm_deadline deadline)
 {
     struct lane *lane = lane_of(base);
     bool in_time = true;
+    struct cm_awake awake = cm_awake_until(deadline);
     pthread_mutex_lock(&lane->lock);
     while (lane->head != lane->tail && in_time)
-        in_time = cm_cond_wait(&lane->progress, &lane->lock, deadline);
+        in_time = cm_cond_wait_awake(&lane->progress, &lane->lock, &awake);
     uint64_t left = lane->tail - lane->head;
     cm_status st = left == 0 ? lane->fault : CM_ETIMEDOUT;
     if (left == 0 && st != CM_OK) {

@@ -64,7 +64,8 @@ void ln_lane_run(struct ln_lane *lane, ln_task fn, void *ctx, int64_t a, int64_t
 void ln_lane_record(struct ln_lane *lane, struct ln_event *e);
 void ln_lane_wait(struct ln_lane *lane, struct ln_event *e);
 /* Waits until the lane is empty; returns its first fault since the last sync (adopted as this
- * thread's own), after which the lane works again. CM_ETIMEDOUT leaves it running. */
+ * thread's own), after which the lane works again. CM_ETIMEDOUT leaves it running. Time in which
+ * the process is stopped does not count here, nor for an event (struct cm_awake). */
 CM_MUST_CHECK cm_status ln_lane_sync(struct ln_lane *lane, struct cm_deadline deadline);
 
 /* An event for such lanes. */

@@ -15,8 +15,7 @@
 #include "common/clock.h"
 #include "common/file.h"
 
-#define STALL_CHECK_MS 200
-#define LAST_MOMENT    10000 /* ms that a program may live after it has closed its output */
+#define LAST_MOMENT 10000 /* ms that a program may live after it has closed its output */
 
 extern char **environ;
 
@@ -82,18 +81,19 @@ static cm_status take_output(const struct tr_program *p, int fd, size_t *nbytes,
 
 static cm_status watch_output(const struct tr_program *p, int fd, size_t *nbytes)
 {
-    struct cm_deadline stall = cm_deadline_in_ms(p->stall_ms ? p->stall_ms : -1);
+    const int64_t stall_ms = p->stall_ms ? p->stall_ms : -1;
+    struct cm_awake stall = cm_awake_until(cm_deadline_in_ms(stall_ms));
     bool open = true;
 
     while (open) {
         struct pollfd item = {.fd = fd, .events = POLLIN};
-        int rc = poll(&item, 1, STALL_CHECK_MS);
+        int rc = poll(&item, 1, CM_AWAKE_LOOK_MS);
         if (rc < 0 && errno != EINTR)
             return CM_FAIL_ERRNO("waiting for %s", p->argv[0]);
         if (rc > 0) {
             CM_TRY(take_output(p, fd, nbytes, &open));
-            stall = cm_deadline_in_ms(p->stall_ms ? p->stall_ms : -1);
-        } else if (cm_deadline_passed(stall)) {
+            stall = cm_awake_until(cm_deadline_in_ms(stall_ms));
+        } else if (cm_awake_passed(&stall)) {
             return CM_FAIL(CM_ETIMEDOUT, "%s gave nothing for %d s", p->argv[0],
                            p->stall_ms / 1000);
         }

@@ -43,8 +43,8 @@ static int64_t taken_ms_of(const struct tr_saves *s)
     return (cm_now_ns() - s->begun_ns) / 1000000;
 }
 
-/* A disk that is slow is no rank that is late: the ranks do not wait for it, or wait second by
- * second, so it is told of here, once a version, by the watchdog's measure. */
+/* A disk that is slow is no rank that is late: the ranks do not wait for it, or wait with
+ * many looks, so it is told of here, once a version, by the watchdog's measure. */
 static void tell_if_slow(struct tr_runner *r, bool waiting)
 {
     struct tr_saves *s = &r->saves;
@@ -156,29 +156,30 @@ static void skip(struct tr_runner *r)
 
 enum writing { WRITING, IDLE, LATE };
 
-/* At most one second of waiting, no more than is left, and not beyond the moment to tell of it. */
-static int64_t wait_ms_of(const struct tr_saves *s, struct cm_deadline deadline)
+/* Until the next look: no longer than is left, and not beyond the moment to tell of it. */
+static int64_t wait_ms_of(const struct tr_saves *s, const struct cm_awake *deadline)
 {
-    int64_t left_ms = cm_deadline_left_ms(deadline), late_ms = s->late_ms - taken_ms_of(s);
+    int64_t left_ms = cm_deadline_left_ms(deadline->end), late_ms = s->late_ms - taken_ms_of(s);
     int64_t ms = left_ms < late_ms ? left_ms : late_ms;
-    return ms < 0 ? 0 : ms < 1000 ? ms : 1000;
+    return ms < 0 ? 0 : ms < CM_AWAKE_LOOK_MS ? ms : CM_AWAKE_LOOK_MS;
 }
 
 /* Rank 0. */
-static cm_status wait_root(struct tr_runner *r, struct cm_deadline deadline, bool must,
+static cm_status wait_root(struct tr_runner *r, struct cm_awake *deadline, bool must,
                            int64_t *writing)
 {
     struct tr_saved saved;
     if (tr_saver_wait(r->saver, cm_deadline_in_ms(wait_ms_of(&r->saves, deadline)), &saved))
         CM_TRY(take(r, &saved, must));
-    tell_if_slow(r, !cm_deadline_passed(deadline));
-    *writing = !tr_saver_busy(r->saver) ? IDLE : cm_deadline_passed(deadline) ? LATE : WRITING;
+    bool late = cm_awake_passed(deadline);
+    tell_if_slow(r, !late);
+    *writing = !tr_saver_busy(r->saver) ? IDLE : late ? LATE : WRITING;
     return CM_OK;
 }
 
 /* Until nothing is being written, or the deadline. must: a version that fails is an error. The
- * other ranks learn second by second how far rank 0 is, so a slow disk is no late collective. */
-static cm_status wait_all(struct tr_runner *r, struct cm_deadline deadline, bool must, bool *idle)
+ * other ranks learn at every look how far rank 0 is, so a slow disk is no late collective. */
+static cm_status wait_all(struct tr_runner *r, struct cm_awake *deadline, bool must, bool *idle)
 {
     struct ar_group *g = r->session.group;
     int64_t writing = WRITING;
@@ -192,13 +193,13 @@ static cm_status wait_all(struct tr_runner *r, struct cm_deadline deadline, bool
     return CM_OK;
 }
 
-static struct cm_deadline patience(double seconds)
+static struct cm_awake patience(double seconds)
 {
-    return cm_deadline_in_ms((int64_t)(seconds * 1e3));
+    return cm_awake_until(cm_deadline_in_ms((int64_t)(seconds * 1e3)));
 }
 
 /* All ranks know that time is up; it is rank 0 that could not do its part. */
-static cm_status finish(struct tr_runner *r, struct cm_deadline deadline, bool must)
+static cm_status finish(struct tr_runner *r, struct cm_awake *deadline, bool must)
 {
     bool idle;
     cm_status st = CM_OK;
@@ -219,10 +220,11 @@ cm_status tr_run_save(struct tr_runner *r)
     CM_TRY(tr_engine_fetch(r->engine));
     CM_TRY(tr_audit_run(r->audit, r->progress.step));
     int64_t began_ns = cm_now_ns();
+    struct cm_awake little = patience(r->session.store.wait_seconds);
     if (r->session.train.on_spike == TR_SPIKE_ROLLBACK)
         CM_TRY(tr_run_settle(r));
     else
-        CM_TRY(wait_all(r, patience(r->session.store.wait_seconds), false, &idle));
+        CM_TRY(wait_all(r, &little, false, &idle));
     if (!tr_run_is_root(r))
         return CM_OK;
     r->saves.stall_s += (double)(cm_now_ns() - began_ns) * 1e-9;
@@ -235,16 +237,17 @@ cm_status tr_run_save(struct tr_runner *r)
 
 cm_status tr_run_save_last(struct tr_runner *r)
 {
-    struct cm_deadline deadline = patience(r->session.store.finish_seconds);
     CM_TRY(tr_engine_fetch(r->engine));
     CM_TRY(tr_audit_run(r->audit, r->progress.step));
-    CM_TRY(finish(r, deadline, false));
+    struct cm_awake deadline = patience(r->session.store.finish_seconds);
+    CM_TRY(finish(r, &deadline, false));
     if (tr_run_is_root(r) && r->saves.newest_step != r->progress.step)
         begin(r);
-    return finish(r, deadline, true);
+    return finish(r, &deadline, true);
 }
 
 cm_status tr_run_settle(struct tr_runner *r)
 {
-    return finish(r, patience(r->session.store.finish_seconds), false);
+    struct cm_awake deadline = patience(r->session.store.finish_seconds);
+    return finish(r, &deadline, false);
 }

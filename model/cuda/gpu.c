@@ -56,10 +56,11 @@ static cm_status ask_until(const struct nn_device *gpu, question ask, void *what
                            struct cm_deadline deadline)
 {
     bool yes = false;
+    struct cm_awake awake = cm_awake_until(deadline);
     CM_TRY(nn_gpu_check(gpu, gpu->driver->use(gpu->ordinal), "cudaSetDevice"));
     for (int i = 0; !yes; i++) {
         CM_TRY(nn_gpu_check(gpu, ask(what, &yes), name));
-        if (!yes && cm_deadline_passed(deadline))
+        if (!yes && cm_awake_passed(&awake))
             return CM_FAIL(CM_ETIMEDOUT, "cuda:%d: %s: not done by the deadline", gpu->ordinal,
                            name);
         if (!yes && i >= SPINS)

@@ -88,10 +88,10 @@ static cm_status ask(struct nn_device_comm *comm, const char *what, bool *busy)
 static cm_status settle(struct nn_device_comm *comm, const char *what, const char *hint)
 {
     bool busy = true;
-    struct cm_deadline deadline = cm_deadline_in_ms(comm->timeout_ms);
+    struct cm_awake awake = cm_awake_until(cm_deadline_in_ms(comm->timeout_ms));
     for (int i = 0; busy; i++) {
         CM_TRY(ask(comm, what, &busy));
-        if (busy && cm_deadline_passed(deadline))
+        if (busy && cm_awake_passed(&awake))
             return CM_FAIL(CM_ETIMEDOUT, "%s: %s: not done after %.1f s%s%s", comm->name, what,
                            (double)comm->timeout_ms / 1e3, *hint ? ": " : "", hint);
         if (busy && i >= SPINS)
@@ -215,13 +215,14 @@ cm_status nn_device_comm_wait(struct nn_device_comm *comm, struct ln_event *even
 {
     const struct nn_driver *driver = comm->gpu->driver;
     bool happened = false, busy;
+    struct cm_awake awake = cm_awake_until(deadline);
     CM_TRY(nn_gpu_check(comm->gpu, driver->use(comm->gpu->ordinal), "cudaSetDevice"));
     for (int i = 0; !happened; i++) {
         int code = driver->event_happened(nn_gpu_event(event), &happened);
         CM_TRY(nn_gpu_check(comm->gpu, code, comm->name));
         if (!happened && i % ASK_EVERY == 0)
             CM_TRY(ask(comm, "summing", &busy));
-        if (!happened && cm_deadline_passed(deadline))
+        if (!happened && cm_awake_passed(&awake))
             return CM_FAIL(CM_ETIMEDOUT, "%s: summing: not done by the deadline", comm->name);
         if (!happened && i >= SPINS)
             cm_sleep_us(PAUSE_US);

@@ -46,6 +46,26 @@ static void test_deadlines(void **state)
     assert_in_range(left_ms, (left_ns - taken_ns + 999999) / 1000000, 60001);
 }
 
+/* A stop of 10 s, as one that was stopped sees it: its last look was so long ago. */
+static void test_a_stop_does_not_count(void **state)
+{
+    (void)state;
+    const int64_t stop_ns = INT64_C(10000000000), second_ns = INT64_C(1000000000);
+    int64_t now_ns = cm_now_ns();
+    struct cm_awake stopped = {.end = {now_ns - stop_ns + second_ns},
+                               .looked_ns = now_ns - stop_ns};
+    assert_false(cm_awake_passed(&stopped));
+    assert_in_range(stopped.end.at_ns - now_ns, 1, 2 * second_ns);
+    assert_false(cm_awake_passed(&stopped));
+
+    struct cm_awake over = {.end = {now_ns - 1}, .looked_ns = now_ns};
+    assert_true(cm_awake_passed(&over));
+    struct cm_awake far = cm_awake_until(cm_deadline_in_ms(-1));
+    far.looked_ns = 0;
+    assert_false(cm_awake_passed(&far));
+    assert_int_equal(far.end.at_ns, INT64_MAX);
+}
+
 static void test_the_clock_goes_on(void **state)
 {
     (void)state;
@@ -85,6 +105,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_utc_text),
         cmocka_unit_test(test_deadlines),
+        cmocka_unit_test(test_a_stop_does_not_count),
         cmocka_unit_test(test_the_clock_goes_on),
         cmocka_unit_test(test_uuids),
     };

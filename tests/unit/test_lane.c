@@ -2,7 +2,10 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "common/mem.h"
 #include "common/rng.h"
@@ -376,6 +379,54 @@ static void test_pinning(void **state)
                  ln_lane_open(&lane, &(struct ln_config){.name = "x", .core = 99999}));
 }
 
+/* The deadline passes while the process is stopped, and its work with it. */
+static cm_status stop_here(void *ctx, int64_t a, int64_t b)
+{
+    (void)ctx;
+    (void)a;
+    (void)b;
+    raise(SIGSTOP);
+    cm_sleep_us(100000); /* so that whoever waits is asked first */
+    return CM_OK;
+}
+
+static int wait_for_a_stop(void)
+{
+    struct ln_lane *lane;
+    struct ln_event *event;
+    bool ok = ln_lane_open(&lane, &(struct ln_config){.name = "test", .core = -1}) == CM_OK &&
+              ln_event_open(&event) == CM_OK;
+    if (!ok)
+        return 2;
+    ln_lane_run(lane, stop_here, NULL, 0, 0);
+    ok = ln_lane_sync(lane, cm_deadline_in_ms(1000)) == CM_OK;
+    ln_lane_run(lane, stop_here, NULL, 0, 0);
+    ln_lane_record(lane, event);
+    ok = ok && ln_event_sync(event, cm_deadline_in_ms(1000)) == CM_OK;
+    ln_lane_close(&lane);
+    ln_event_close(&event);
+    return ok ? 0 : 1;
+}
+
+static void test_a_stopped_process_loses_no_time(void **state)
+{
+    (void)state;
+    int status = 0;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(wait_for_a_stop());
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+        assert_true(WIFSTOPPED(status));
+        cm_sleep_us(1200000);
+        assert_int_equal(kill(pid, SIGCONT), 0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void test_a_lack_of_memory_is_told(void **state)
 {
     (void)state;
@@ -405,6 +456,7 @@ int main(void)
         cmocka_unit_test(test_random_graphs_keep_their_order),
         cmocka_unit_test(test_on_start_runs_first_on_the_lanes_thread),
         cmocka_unit_test(test_pinning),
+        cmocka_unit_test(test_a_stopped_process_loses_no_time),
         cmocka_unit_test(test_a_lack_of_memory_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
