@@ -49,7 +49,8 @@ struct greeting {
 static cm_status run(struct ar_group *g, const struct ar_job *job)
 {
     ar_reducer_push(g->reducer, job);
-    return ar_reducer_wait(g->reducer, cm_deadline_in_ms(-1));
+    struct cm_awake ever = cm_awake_until(cm_deadline_in_ms(-1));
+    return ar_reducer_wait(g->reducer, &ever);
 }
 
 /* ---- verdicts ---- */
@@ -147,7 +148,7 @@ static cm_status start_watch(struct ar_group *g, const struct greeting *all)
 }
 
 static cm_status gather_by(struct ar_group *g, void *mine, size_t nbytes, void *all,
-                           struct cm_deadline deadline)
+                           struct cm_awake *deadline)
 {
     struct ar_job job = {.kind = AR_JOB_GATHER, .buf = mine, .n = nbytes, .all = all};
     ar_reducer_push(g->reducer, &job);
@@ -162,7 +163,7 @@ struct build {
     char version[96], host[64];
 };
 
-static cm_status compare_builds(struct ar_group *g, struct cm_deadline deadline)
+static cm_status compare_builds(struct ar_group *g, struct cm_awake *deadline)
 {
     struct build mine = {0}, *all;
     snprintf(mine.version, sizeof mine.version, "%s", cm_version());
@@ -204,7 +205,7 @@ static cm_status compare_clocks(struct ar_group *g, const struct greeting *hosts
 /* Ranks tell each other where they are and whether they could get ready; ready: could this one, and
  * if not, why? */
 static cm_status meet(struct ar_group *g, cm_status ready, const struct cm_error *why,
-                      struct cm_deadline deadline)
+                      struct cm_awake *deadline)
 {
     struct cm_uuid id = cm_uuid_make();
     struct greeting mine = {.order = g->cfg.order, .compress = g->cfg.compress}, *all = NULL;
@@ -255,7 +256,7 @@ static cm_status open_group(struct ar_group **out, const struct ar_config *cfg, 
     cm_status st;
     struct cm_error why;
     struct ar_group *g = NULL;
-    struct cm_deadline deadline = cm_deadline_in_ms(cfg->start_timeout_ms);
+    struct cm_awake deadline = cm_awake_until(cm_deadline_in_ms(cfg->start_timeout_ms));
     cm_error_save(&why);
     CM_TRY(cm_alloc(&g, 1, sizeof *g, "group"));
     g->cfg = *cfg;
@@ -263,10 +264,10 @@ static cm_status open_group(struct ar_group **out, const struct ar_config *cfg, 
     bool fast = cfg->order == AR_ORDER_FAST;
     CM_GOTO(st, ar_reducer_open(&g->reducer, fast, cfg->compress, cfg->collective_timeout_ms), out);
     ar_reducer_push(g->reducer, &(struct ar_job){.kind = AR_JOB_START});
-    CM_GOTO(st, ar_reducer_wait(g->reducer, deadline), out);
+    CM_GOTO(st, ar_reducer_wait(g->reducer, &deadline), out);
     g->rank = ar_reducer_rank(g->reducer);
     g->size = ar_reducer_size(g->reducer);
-    CM_GOTO(st, meet(g, ready, &why, deadline), out);
+    CM_GOTO(st, meet(g, ready, &why, &deadline), out);
     if (!fast && !ar_is_power_of_two(g->size)) {
         st = CM_FAIL(CM_ECONFIG,
                      "%d ranks: allreduce.order \"fixed\" needs a power of two (or set "
@@ -320,11 +321,12 @@ void ar_group_close(struct ar_group **group)
     if (g->met && !ar_reducer_failed(g->reducer)) {
         /* The watchdog's deadline comes first; this one is for a start that failed before there was
          * a watchdog. */
-        int64_t timeout_ms = g->cfg.collective_timeout_ms + 2 * g->cfg.heartbeat_ms;
+        struct cm_awake deadline = cm_awake_until(
+            cm_deadline_in_ms(g->cfg.collective_timeout_ms + 2 * g->cfg.heartbeat_ms));
         ar_reducer_push(g->reducer, &(struct ar_job){.kind = AR_JOB_FINISH});
         struct cm_error why;
         cm_error_save(&why);
-        cm_status st = ar_reducer_wait(g->reducer, cm_deadline_in_ms(timeout_ms));
+        cm_status st = ar_reducer_wait(g->reducer, &deadline);
         if (st != CM_OK)
             cm_error_report(CM_LOG_WARN, st, "end of the job");
         cm_error_restore(&why);

@@ -231,14 +231,13 @@ void ar_reducer_push(struct ar_reducer *r, const struct ar_job *job)
     pthread_mutex_unlock(&r->lock);
 }
 
-cm_status ar_reducer_wait(struct ar_reducer *r, struct cm_deadline deadline)
+cm_status ar_reducer_wait(struct ar_reducer *r, struct cm_awake *deadline)
 {
     bool in_time = true;
-    struct cm_awake awake = cm_awake_until(deadline);
     spin_while(&r->done, r->pushed - 1); /* only the last job counts */
     pthread_mutex_lock(&r->lock);
     while (r->done < r->pushed && in_time)
-        in_time = cm_cond_wait_awake(&r->changed, &r->lock, &awake);
+        in_time = cm_cond_wait_awake(&r->changed, &r->lock, deadline);
     bool finished = r->done == r->pushed;
     cm_status st = r->st;
     pthread_mutex_unlock(&r->lock);

@@ -49,7 +49,7 @@ void ar_reducer_close(struct ar_reducer **r);
 void ar_reducer_push(struct ar_reducer *r, const struct ar_job *job);
 /* Until all that was pushed is done. The first fault is every later wait's too, and later jobs are
  * skipped. */
-CM_MUST_CHECK cm_status ar_reducer_wait(struct ar_reducer *r, struct cm_deadline deadline);
+CM_MUST_CHECK cm_status ar_reducer_wait(struct ar_reducer *r, struct cm_awake *deadline);
 
 /* After a wait: */
 int ar_reducer_rank(const struct ar_reducer *r);
