@@ -149,8 +149,8 @@ CM_MUST_CHECK cm_status tr_engine_step(struct tr_engine *e, int64_t step, double
  * statistics. With train.average_decay only. */
 CM_MUST_CHECK cm_status tr_engine_look_ahead(struct tr_engine *e, double keep);
 
-/* The tensor whose gradient in the last step was the largest against its weights (squared norms):
- * where to look when a finite loss jumps. */
+/* The tensor whose gradient in the last step was the largest against its weights (squared norms),
+ * or that is not finite: where to look when a finite loss jumps. */
 const char *tr_engine_steepest(struct tr_engine *e);
 
 /* Seconds of the step ended last that its sums over ranks took on this rank, whatever made them:

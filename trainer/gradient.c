@@ -66,12 +66,14 @@ const char *tr_engine_steepest(struct tr_engine *e)
         return "unknown";
     const struct nn_layout *layout = e->cfg.layout;
     const char *name = "none";
-    double most = -1;
+    double most = 0;
     for (size_t i = 0; i < layout->ntensors; i++) {
         const struct nn_tensor *t = &layout->tensors[i];
         if (!t->trained)
             continue;
         double weights = cm_vec_sum_squares(e->weights + t->offset, t->n);
+        if (!isfinite(weights))
+            return t->name;
         double steepness = cm_vec_sum_squares(e->gradients + t->offset, t->n) / (weights + 1e-30);
         if (steepness > most) {
             most = steepness;

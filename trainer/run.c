@@ -186,23 +186,32 @@ static cm_status between_steps(struct tr_runner *r)
     return save && !tr_run_is_over(r) ? tr_run_save(r) : CM_OK;
 }
 
+/* A step, and what is due behind it. */
+static cm_status advance(struct tr_runner *r)
+{
+    CM_TRY(one_step(r));
+    CM_TRY(tr_run_heed_saver(r));
+    return tr_engine_begun(r->engine) == 0 ? between_steps(r) : CM_OK;
+}
+
+static cm_status or_roll_back(struct tr_runner *r, cm_status st)
+{
+    if (st != CM_ENUMERIC)
+        return st;
+    r->bits = 0; /* who raised one raises it again */
+    return tr_run_rollback(r);
+}
+
 static cm_status loop(struct tr_runner *r)
 {
-    cm_status st = tr_run_evaluate_if_due(r); /* left over by a run that was told to stop */
-    while (st == CM_OK && !tr_run_is_over(r)) {
-        st = one_step(r);
-        if (st == CM_ENUMERIC) {
-            r->bits = 0; /* who raised one raises it again */
-            st = tr_run_rollback(r);
-            continue;
-        }
-        CM_TRY(st);
-        CM_TRY(tr_run_heed_saver(r));
-        if (tr_engine_begun(r->engine) == 0)
-            st = between_steps(r);
-    }
+    /* Left over by a run that was told to stop. */
+    cm_status st = or_roll_back(r, tr_run_evaluate_if_due(r));
+    while (st == CM_OK && !tr_run_is_over(r))
+        st = or_roll_back(r, advance(r));
     if (st == CM_OK)
-        st = tr_run_evaluate(r);
+        st = or_roll_back(r, tr_run_evaluate(r));
+    if (st == CM_OK)
+        st = tr_run_evaluate(r); /* anew, where the last step was left out */
     if (st == CM_EPREEMPTED)
         return preempt(r);
     CM_TRY(st);

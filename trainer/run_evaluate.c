@@ -1,4 +1,6 @@
 /* When a run is measured, and what the holdout decides. */
+#include <math.h>
+
 #include "common/clock.h"
 #include "common/log.h"
 #include "trainer/run_private.h"
@@ -21,6 +23,22 @@ static cm_status score_test(struct tr_runner *r, bool views)
     return CM_OK;
 }
 
+/* What the last step has made of the weights is seen by the next one's loss; of the last of all,
+ * here. All ranks have the same score. */
+static cm_status check_score(struct tr_runner *r)
+{
+    if (isfinite(r->test.loss))
+        return CM_OK;
+    if (r->progress.step > 0)
+        r->progress.step--; /* as a step that fails, it does not count */
+    cm_status st = CM_FAIL(CM_ENUMERIC,
+                           "step %lld: it leads to a loss of the test images that is not finite; "
+                           "gradient largest against its weights: %s; lower train.lr or set "
+                           "train.clip_norm",
+                           (long long)r->progress.step, tr_engine_steepest(r->engine));
+    return ar_group_alike(r->session.group, st);
+}
+
 cm_status tr_run_evaluate(struct tr_runner *r)
 {
     struct tr_session *s = &r->session;
@@ -30,6 +48,7 @@ cm_status tr_run_evaluate(struct tr_runner *r)
     tr_report_break(&r->report);
     ar_group_set_phase(s->group, "evaluate", r->progress.step);
     CM_TRY(score_test(r, views));
+    CM_TRY(check_score(r));
     if (s->data.split.n_holdout > 0) {
         CM_TRY(tr_evaluate(r->evaluator, tr_engine_weights_in_place(r->engine), s->data.set.images,
                            s->data.set.labels, s->data.split.holdout,

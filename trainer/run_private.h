@@ -67,7 +67,9 @@ CM_MUST_CHECK cm_status tr_run_load(struct tr_runner *r, const struct ps_version
 /* Every rank goes on from rank 0's state: weights, optimiser, averages, progress. */
 CM_MUST_CHECK cm_status tr_run_share(struct tr_runner *r);
 
-/* CM_EPREEMPTED, on all ranks: told to stop in the middle; what was measured is forgotten. */
+/* CM_EPREEMPTED, on all ranks: told to stop in the middle; what was measured is forgotten.
+ * CM_ENUMERIC, on all ranks: the answers are not finite, and the step before counts as one that
+ * failed. */
 CM_MUST_CHECK cm_status tr_run_evaluate(struct tr_runner *r);
 CM_MUST_CHECK cm_status tr_run_evaluate_if_due(struct tr_runner *r);
 bool tr_run_evaluation_is_due(const struct tr_runner *r, int64_t step);

@@ -41,7 +41,8 @@ static cm_status choose_root(struct tr_runner *r, int64_t *in_a_row)
         return CM_OK;
     CM_TRY(look_at(r, r->saves.base, &step, &parent));
     *in_a_row = tr_skips_in_a_row(p->skip, p->nskips, step);
-    if (*in_a_row != 1)
+    bool holds_it = step > p->step; /* of a preemption, before the step was measured */
+    if (*in_a_row != 1 && !holds_it)
         return CM_OK;
     cm_status st = look_at(r, parent, &step, &grandparent);
     if (st == CM_OK)
@@ -75,6 +76,7 @@ static cm_status go_back(struct tr_runner *r)
     p->skip[p->nskips++] = (struct tr_skip){p->step, was.step};
     p->step = was.step + 1;
     r->evaluated_step = -1;
+    r->saves.newest_step = -1; /* one of that step would hold what is left out */
     return CM_OK;
 }
 

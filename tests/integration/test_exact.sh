@@ -186,6 +186,27 @@ says "third rollback"
 want 1 mpirun -np 2 "$train" train "$config" --run "$work/nan" -q --set train.lr=1e6 --set train.on_spike=rollback
 says "third rollback"
 says "not finite"
+# What the last step leads to is seen by no step behind it, but by the evaluation: it does not end well, nor as a champion.
+last=(--set train.lr=1e6 --set train.weight_decay=1e6 --set train.epochs=0.05 -q)
+want 1 mpirun -np 2 "$train" train "$config" --run "$work/last" "${last[@]}"
+says "step 0: it leads to a loss of the test images that is not finite; gradient largest against its weights: "
+[ -z "$(find "$work/last/checkpoints" -name 'v*' -o -name 'champion*')" ] || fail "a version of no numbers"
+last+=(--set train.on_spike=rollback)
+want 0 mpirun -np 2 "$train" train "$config" --run "$work/last" "${last[@]}"
+says "rolled back to the initial weights; left out: steps 0 to 0"
+want_sha=$(sha_of "$work/last")
+# Also out of the version of a preemption, which comes before the evaluation.
+run=$work/last-preempted
+FLYWHEEL_INJECT=train.step=stop "$train" train "$config" --run "$run" "${last[@]}" --set store.every_steps=1 >"$work/log" 2>&1 &
+pid=$!
+await is_stopped $pid
+kill -USR1 $pid
+kill -CONT $pid
+ends 75
+[ "$(sha_of "$run")" != "$want_sha" ] || fail "nothing to roll back from"
+want 0 "$train" train "$config" --run "$run" "${last[@]}" --set store.every_steps=1
+says "rolled back to the initial weights; left out: steps 0 to 0"
+same "$run"
 echo "spikes are left out the same way each time"
 
 # ---- a version of other tensors than the network's, whole in all else: refused by the tensor's name, and nothing is lost ----
