@@ -140,6 +140,21 @@ static bool option(char **args, size_t nargs, size_t *i, const char *name, const
     return true;
 }
 
+/* A tier that got "--rank 2" would call it an unknown option, and name its own --run. No option of
+ * a tier comes near to these two. */
+static cm_status refuse_near(const char *arg)
+{
+    static const char *const names[] = {"ranks", "restarts"};
+    char word[64];
+    if (arg[0] != '-' || arg[1] != '-')
+        return CM_OK;
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(arg + 2, "="), arg + 2);
+    const char *near = cm_nearest(word, names, sizeof names / sizeof *names);
+    if (near)
+        return CM_FAIL(CM_EUSAGE, "unknown option --%s (did you mean --%s?)", word, near);
+    return CM_OK;
+}
+
 static cm_status number(long *out, const char *name, const char *text, long lo, long hi)
 {
     char *end = NULL;
@@ -168,6 +183,8 @@ cm_status la_launch_take(struct la_launch *launch, char **args, size_t nargs)
         }
         if (strcmp(args[i], "--") == 0)
             options = false;
+        if (options)
+            CM_TRY(refuse_near(args[i]));
         launch->help = launch->help || (options && la_asks_help(args[i]));
         /* The configuration comes before the tier's own options, whose values cannot be told from
          * operands here. */

@@ -72,7 +72,7 @@ static void test_options_are_taken_out(void **state)
 static void test_what_is_not_the_launchers_stays(void **state)
 {
     (void)state;
-    char **args = WORDS(W("--rank"), W("--ranksome=2"), W("--help"), W("--"), W("--ranks"));
+    char **args = WORDS(W("--run"), W("--resume=2"), W("--help"), W("--"), W("--rank"));
     struct la_launch launch;
     assert_int_equal(la_launch_take(&launch, args, 5), CM_OK);
     assert_int_equal(launch.ranks, 0);
@@ -84,6 +84,17 @@ static void test_what_is_not_the_launchers_stays(void **state)
     assert_true(launch.help);
     assert_int_equal(la_launch_take(&launch, WORDS(W("--"), W("-h")), 2), CM_OK);
     assert_false(launch.help);
+}
+
+static void test_a_misspelt_option_is_not_the_tiers(void **state)
+{
+    (void)state;
+    struct la_launch launch;
+    assert_int_equal(la_launch_take(&launch, WORDS(W("c.json"), W("--rank"), W("2")), 3),
+                     CM_EUSAGE);
+    assert_non_null(strstr(cm_error_text(), "--rank (did you mean --ranks?)"));
+    assert_int_equal(la_launch_take(&launch, WORDS(W("--restart=3")), 1), CM_EUSAGE);
+    assert_non_null(strstr(cm_error_text(), "--restart (did you mean --restarts?)"));
 }
 
 static void test_bad_numbers(void **state)
@@ -118,6 +129,7 @@ int main(void)
         cmocka_unit_test(test_unknown_words_name_the_nearest),
         cmocka_unit_test(test_options_are_taken_out),
         cmocka_unit_test(test_what_is_not_the_launchers_stays),
+        cmocka_unit_test(test_a_misspelt_option_is_not_the_tiers),
         cmocka_unit_test(test_bad_numbers),
         cmocka_unit_test(test_a_missing_tier_is_named),
     };
