@@ -76,17 +76,32 @@ cm_status la_state_lock(int *fd, const char *run_dir, int64_t wait_ms)
     return CM_OK;
 }
 
-bool la_state_is_free(const char *run_dir)
+static bool is_free(const char *run_dir, const char *file)
 {
     char path[CM_PATH];
-    if (cm_path_join(path, run_dir, "up.lock") != CM_OK)
+    if (cm_path_join(path, run_dir, file) != CM_OK)
         return true;
     int lock = open(path, O_RDWR | O_CLOEXEC);
     if (lock < 0)
         return true;
-    bool is_free = flock(lock, LOCK_SH | LOCK_NB) == 0;
+    bool got_it = flock(lock, LOCK_SH | LOCK_NB) == 0;
     close(lock);
-    return is_free;
+    return got_it;
+}
+
+bool la_state_is_free(const char *run_dir)
+{
+    return is_free(run_dir, "up.lock");
+}
+
+cm_status la_state_check_gateway(const char *run_dir)
+{
+    if (is_free(run_dir, "serve.lock"))
+        return CM_OK;
+    return CM_FAIL(CM_EBUSY,
+                   "%s: a gateway serves this run directory already, %s/serve.json says where: "
+                   "stop it first, or choose another --run",
+                   run_dir, run_dir);
 }
 
 /* ---- writing ---- */
@@ -166,6 +181,8 @@ cm_status la_state_read(struct la_state_view *view, const char *run_dir)
         return CM_FAIL(CM_ENOTFOUND, "%s: no 'flywheel up' has run there yet", run_dir);
     CM_TRY(cm_json_parse_file(&view->root, path, STATE_MAX_NBYTES));
     cm_status st = read_view(view, path);
+    /* Its last act is to let go of the lock: `down` returns then, and what follows it may ask. */
+    view->running = view->running && !la_state_is_free(run_dir);
     if (st != CM_OK)
         la_state_release(view);
     return st;

@@ -19,6 +19,9 @@ CM_MUST_CHECK
 cm_status la_state_lock(int *fd, const char *run_dir, int64_t wait_ms);
 /* True when nobody holds the lock of run_dir, or nobody ever did. */
 bool la_state_is_free(const char *run_dir);
+/* CM_EBUSY: a gateway, whoever started it, holds serve.lock (serve/endpoints.h) of run_dir. */
+CM_MUST_CHECK
+cm_status la_state_check_gateway(const char *run_dir);
 
 CM_MUST_CHECK
 cm_status la_state_write(const char *run_dir, const char *config, const struct la_supervisor *s,
@@ -31,7 +34,7 @@ struct la_state_view { /* up.json as read; root owns the texts */
     uint64_t ticks;
     const char *host, *config;
     double started_utc;
-    bool running; /* that very process is alive on this host */
+    bool running; /* that very process is alive on this host, and has not let go of the lock */
 };
 /* CM_ENOTFOUND: `up` never ran there. */
 CM_MUST_CHECK

@@ -205,6 +205,8 @@ static cm_status supervise_all(const struct setup *s, struct la_role *roles, siz
     char logs[CM_PATH];
     CM_TRY(cm_path_join(logs, s->run_dir, "logs"));
     CM_TRY(cm_dir_make(logs));
+    if (s->cluster.gateway)
+        CM_TRY(la_state_check_gateway(s->run_dir));
     if (*s->cluster.redis)
         CM_TRY(prepare_redis(s));
     CM_TRY(build_roles(roles, n, LA_ROLES_ALL, s));
@@ -259,6 +261,7 @@ static cm_status serve(const struct setup *s)
 {
     struct la_role roles[LA_ROLES_MAX] = {0};
     size_t n = 0;
+    CM_TRY(la_state_check_gateway(s->run_dir));
     cm_status st = build_roles(roles, &n, LA_ROLES_SERVE, s);
     struct la_supervisor supervisor = {.roles = roles,
                                        .nroles = n,

@@ -309,6 +309,25 @@ echo 'exit 78' >do-online
 check "and a loop whose Redis is too old" same "$(code_of run up c.json)" 78
 check "at once" same "$(wc -l <calls-online)" 1
 
+echo "== a gateway that somebody else started"
+config ''
+echo "$stay" >do-gateway
+echo "$stay" >do-worker
+env "$token" flock run/serve.lock -c 'echo held >held; exec sleep 1000' &
+holder=$!
+check "it is there" await test -s held
+for verb in serve up; do
+    refused=$(env "$token" timeout 60 "$fw" $verb c.json 2>&1) && code=0 || code=$?
+    check "'$verb' beside it is refused" same "$code" 1
+    check "and says where it is" grep -q "$work/run/serve.json" <<<"$refused"
+done
+pkill -P "$holder" || true
+wait "$holder" || true
+# An 'up' on its way out, which has let go of its lock: this shell stands for it.
+ticks=$(sed 's/.*) //' /proc/$$/stat | cut -d' ' -f20)
+sed -i -E "s/^( \"pid\": )[0-9]+/\1$$/; s/^( \"ticks\": )[0-9]+/\1$ticks/" run/up.json
+check "what has let go of its lock runs no more" grep -q '^not running' <<<"$(run status c.json)"
+
 echo "== redis"
 config ', "workers": 1, "gateway": false, "redis": "unix:'"$work"'/redis.sock"'
 echo "$stay" >do-worker
