@@ -180,6 +180,10 @@ cm_status tr_publisher_first_champion(struct tr_publisher *p, int64_t version)
     const char *dir = ps_store_dir(p->store);
     struct ps_alias now;
     cm_status st = ps_alias_get(&now, dir, PS_CHAMPION);
+    if (st == CM_OK && now.version != version)
+        cm_log_info("'" PS_CHAMPION "', which is served, stays version %lld: 'flywheel checkpoint "
+                    "alias %s set " PS_CHAMPION " %lld' moves it",
+                    (long long)now.version, dir, (long long)version);
     if (st != CM_ENOTFOUND)
         return st;
     st = ps_alias_set(NULL, dir, PS_CHAMPION, 0, version, "train", "first finished training");

@@ -122,6 +122,11 @@ says "step 38 of 76"
 same "$run"
 echo "same bits after preemptions"
 
+# Whoever trains on hears that servers still follow what the first training came to.
+! grep -q "is served" "$work/log" || fail "a first training has moved the champion, and says it has not"
+want 0 "$train" train "$config" --run "$run" -q --set train.epochs=2.1
+says "'champion', which is served, stays version"
+
 # A run that stopped early has ended, also for the next start.
 early=(--set train.early_stop=1 --set train.epochs=8 --set train.lr=0 -q)
 want 0 "$train" train "$config" --run "$work/early" "${early[@]}"
