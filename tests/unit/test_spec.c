@@ -295,8 +295,11 @@ static void test_load_faults(void **state)
 {
     (void)state;
     struct nn_spec *spec;
-    assert_int_equal(nn_spec_load(&spec, "zoo:nonet"), CM_ENOTFOUND);
-    assert_non_null(strstr(cm_error_text(), "nonet.json"));
+    assert_int_equal(nn_spec_load(&spec, "zoo:transformer"), CM_ENOTFOUND);
+    assert_non_null(strstr(cm_error_text(), "transformer.json"));
+    assert_null(strstr(cm_error_text(), "did you mean"));
+    assert_int_equal(nn_spec_load(&spec, "zoo:lenett"), CM_ENOTFOUND);
+    assert_non_null(strstr(cm_error_text(), "did you mean 'zoo:lenet'?"));
     assert_int_equal(nn_spec_load(&spec, "zoo:../lenet"), CM_ENOTFOUND);
     assert_int_equal(nn_spec_load(&spec, "no/such/file.json"), CM_ENOTFOUND);
     assert_null(spec);
