@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -31,12 +32,15 @@
 
 /* What a rank says about itself; plain bytes, gathered. */
 struct finding {
-    char host[64], cpu[128], slurm[96];
-    int64_t pid, cores; /* that it may run on */
-    uint64_t fingerprint;
+    char host[64], cpu[128], slurm[96], fingerprint[1024];
+    char core_set[64];  /* the cores that it may run on, "0-3,8" */
+    int64_t pid, cores; /* how many these are */
+    int64_t given;   /* cores that its launcher could give to all ranks of the host; 0: unknown */
+    int64_t threads; /* to compute: as the config says, or its part of those; 0: a GPU does */
+    uint64_t core_hash; /* of the very cores */
+    uint64_t shm_id;    /* of the file system */
     double shm_free_mib, shm_mib;
-    double ahead_s;    /* of rank 0's clock, at least so far; < 0: behind */
-    uint64_t core_set; /* hash of the very cores */
+    double ahead_s; /* of rank 0's clock, at least so far; < 0: behind */
 };
 
 struct doctor {
@@ -50,7 +54,8 @@ struct doctor {
 static const char *advice(const char *what)
 {
     static const char *const known[][2] = {
-        {"rank", "; start them by 'flywheel train --ranks', or mpirun --bind-to none"},
+        {"rank", "; start them by 'flywheel train --ranks', or mpirun --bind-to none (or set "
+                 "train.threads)"},
         {"shared memory", "; MPI needs room there (containers: --shm-size)"},
         {"fingerprint", "; use one build, on hosts of one kind"},
         {"clocks", "; set them by NTP, or no two logs can be compared"},
@@ -88,6 +93,52 @@ static const char *line_of(const char *text, const char *item, char *line, size_
     return line;
 }
 
+/* "0-3,8", cut to size. */
+static void list_cores(char *text, size_t n, const cpu_set_t *set)
+{
+    size_t at = 0;
+    *text = '\0';
+    for (int c = 0; c < CPU_SETSIZE && at < n; c++) {
+        char range[32] = "";
+        int first = c;
+        while (c < CPU_SETSIZE && CPU_ISSET(c, set))
+            c++;
+        if (c > first + 1)
+            snprintf(range, sizeof range, "-%d", c - 1);
+        if (c > first)
+            at += (size_t)snprintf(text + at, n - at, "%s%d%s", at ? "," : "", first, range);
+    }
+}
+
+/* Neither a container nor Slurm need to have given it all cores of the host. */
+static int64_t cores_of_launcher(void)
+{
+    const char *slurm = getenv("SLURM_CPUS_ON_NODE");
+    cpu_set_t set;
+    if (slurm)
+        return strtoll(slurm, NULL, 10);
+    return sched_getaffinity(getppid(), sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
+}
+
+static void look_at_cores(const struct doctor *d, struct finding *f)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof set, &set) == 0) {
+        f->cores = CPU_COUNT(&set);
+        f->core_hash = cm_xxh64(&set, sizeof set);
+        list_cores(f->core_set, sizeof f->core_set, &set);
+    }
+    f->given = cores_of_launcher();
+    if (d->session.device)
+        return;
+    f->threads = d->session.train.threads;
+    if (f->threads == 0)
+        f->threads = f->given / ar_group_local_size(d->group);
+    if (f->threads == 0)
+        f->threads = 1;
+}
+
 static cm_status look_around(struct doctor *d, struct finding *f)
 {
     struct tr_session *s = &d->session;
@@ -99,14 +150,12 @@ static cm_status look_around(struct doctor *d, struct finding *f)
     (void)gethostname(f->host, sizeof f->host - 1);
     line_of(s->fingerprint, "cpu ", f->cpu, sizeof f->cpu);
     f->pid = getpid();
-    f->fingerprint = cm_xxh64(s->fingerprint, strlen(s->fingerprint));
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    if (sched_getaffinity(0, sizeof set, &set) == 0) {
-        f->cores = CPU_COUNT(&set);
-        f->core_set = cm_xxh64(&set, sizeof set);
-    }
+    snprintf(f->fingerprint, sizeof f->fingerprint, "%s", s->fingerprint);
+    look_at_cores(d, f);
     struct statvfs shm;
+    struct stat id;
+    if (stat("/dev/shm", &id) == 0)
+        f->shm_id = (uint64_t)id.st_dev;
     if (statvfs("/dev/shm", &shm) == 0) {
         f->shm_mib = (double)shm.f_blocks * (double)shm.f_frsize / MIB;
         f->shm_free_mib = (double)shm.f_bavail * (double)shm.f_frsize / MIB;
@@ -119,13 +168,13 @@ static cm_status look_around(struct doctor *d, struct finding *f)
     return CM_OK;
 }
 
-/* Ranks of one host that were each given less than all cores, and the same ones. */
+/* Ranks of one host that were each bound to some of the cores, and to the same ones. */
 static bool shares_cores(const struct doctor *d, int r)
 {
     const struct finding *mine = &d->all[r];
     for (int k = 0; k < d->size; k++)
         if (k != r && strcmp(d->all[k].host, mine->host) == 0 &&
-            d->all[k].core_set == mine->core_set && mine->cores < sysconf(_SC_NPROCESSORS_ONLN))
+            d->all[k].core_hash == mine->core_hash && mine->cores < mine->given)
             return true;
     return false;
 }
@@ -145,6 +194,16 @@ static cm_status compare_clocks(struct doctor *d, double *ahead_s)
     return CM_OK;
 }
 
+/* A rank before it sees the same shared memory: ranks may be many, hosts are few. */
+static bool was_told_of(const struct doctor *d, int r)
+{
+    const struct finding *mine = &d->all[r];
+    for (int k = 0; k < r; k++)
+        if (strcmp(d->all[k].host, mine->host) == 0 && d->all[k].shm_id == mine->shm_id)
+            return true;
+    return false;
+}
+
 static cm_status map_ranks(struct doctor *d)
 {
     struct finding mine = {0};
@@ -153,13 +212,18 @@ static cm_status map_ranks(struct doctor *d)
     CM_TRY(ar_group_gather(d->group, &mine, sizeof mine, d->all));
     for (int r = 0; r < d->size; r++) {
         const struct finding *f = &d->all[r];
-        bool shared = shares_cores(d, r);
-        say(d, !shared, "rank", "%d: %s, process %lld, %lld cores%s, %s%s%s", r, f->host,
-            (long long)f->pid, (long long)f->cores, shared ? " that another rank has too" : "",
-            f->cpu, *f->slurm ? ", Slurm " : "", f->slurm);
-        say(d, f->shm_free_mib > SHM_MIB, "shared memory",
-            "rank %d on %s: %.0f of %.0f MiB free in /dev/shm", r, f->host, f->shm_free_mib,
-            f->shm_mib);
+        bool shared = shares_cores(d, r), few = f->cores < f->threads;
+        char threads[48] = "";
+        if (f->threads > 0)
+            snprintf(threads, sizeof threads, " for %lld threads", (long long)f->threads);
+        say(d, !shared && !few, "rank", "%d: %s, process %lld, %lld cores (%s%s)%s, %s%s%s", r,
+            f->host, (long long)f->pid, (long long)f->cores, f->core_set,
+            shared ? "; another rank has them too" : "", threads, f->cpu,
+            *f->slurm ? ", Slurm " : "", f->slurm);
+        if (!was_told_of(d, r))
+            say(d, f->shm_free_mib > SHM_MIB, "shared memory",
+                "rank %d on %s: %.0f of %.0f MiB free in /dev/shm", r, f->host, f->shm_free_mib,
+                f->shm_mib);
     }
     return CM_OK;
 }
@@ -210,27 +274,39 @@ static cm_status check_devices(struct doctor *d)
     CM_TRY(ar_group_agree(d->group, cm_alloc(&all, (size_t)d->size, sizeof *all, "devices"),
                           "asking for devices"));
     st = ar_group_gather(d->group, mine, sizeof mine, all);
+    bool any = false;
     for (int r = 0; r < d->size && st == CM_OK; r++)
+        any = any || *all[r];
+    for (int r = 0; r < d->size && any; r++)
         say(d, !strstr(all[r], "WRONG"), "device", "rank %d: %s", r, *all[r] ? all[r] : "the CPU");
+    if (st == CM_OK && !any)
+        say(d, true, "device", "the CPU, on all ranks");
     cm_free(&all);
     return st;
 }
 
+static void compare_fingerprints(struct doctor *d)
+{
+    const char *ours = d->all[0].fingerprint;
+    char theirs[TR_FINGERPRINT_LINE], rank0s[TR_FINGERPRINT_LINE], library[TR_FINGERPRINT_LINE];
+    for (int r = 1; r < d->size; r++)
+        if (tr_fingerprint_differs(d->all[r].fingerprint, ours, theirs, rank0s)) {
+            say(d, false, "fingerprint", "rank %d on %s has '%s', rank 0 '%s': other bits", r,
+                d->all[r].host, theirs, rank0s);
+            return;
+        }
+    say(d, true, "fingerprint", "the same on all ranks: %016llx, %s",
+        (unsigned long long)cm_xxh64(ours, strlen(ours)),
+        line_of(ours, "library ", library, sizeof library));
+}
+
 static void compare_findings(struct doctor *d)
 {
-    int odd = 0, off = 0;
-    for (int r = 1; r < d->size; r++) {
-        if (d->all[r].fingerprint != d->all[0].fingerprint && !odd)
-            odd = r;
+    int off = 0;
+    for (int r = 1; r < d->size; r++)
         if (fabs(d->all[r].ahead_s) > fabs(d->all[off].ahead_s))
             off = r;
-    }
-    if (odd)
-        say(d, false, "fingerprint", "rank %d on %s has another than rank 0: other bits", odd,
-            d->all[odd].host);
-    else
-        say(d, true, "fingerprint", "the same on all ranks: %016llx",
-            (unsigned long long)d->all[0].fingerprint);
+    compare_fingerprints(d);
     const struct finding *f = &d->all[off];
     double off_s = fabs(f->ahead_s);
     if (off_s < CLOCKS_S)
@@ -408,10 +484,14 @@ static cm_status time_sums(struct doctor *d, const struct vector *v, double *sec
 static void judge_sums(struct doctor *d, const struct vector *v, bool right, double seconds)
 {
     const char *way = ar_transport_name((enum ar_transport_kind)d->session.allreduce.transport);
+    const char *verdict = right ? "every bit is right" : "WRONG SUMS";
     double bytes_per_s = (double)SUM_NBYTES * SUM_TIMES / seconds;
-    say(d, right, "all-reduce", "%s; 16 MiB between %d %s%s: %.2f GB/s (busbw %.2f)",
-        right ? "every bit is right" : "WRONG SUMS", d->size, v->gpu ? "GPUs by " : "ranks",
-        v->gpu ? way : "", bytes_per_s / 1e9, bytes_per_s * 2 * (d->size - 1) / d->size / 1e9);
+    if (d->size == 1)
+        say(d, right, "all-reduce", "%s; one rank sends nothing", verdict);
+    else
+        say(d, right, "all-reduce", "%s; 16 MiB between %d %s%s: %.2f GB/s (busbw %.2f)", verdict,
+            d->size, v->gpu ? "GPUs by " : "ranks", v->gpu ? way : "", bytes_per_s / 1e9,
+            bytes_per_s * 2 * (d->size - 1) / d->size / 1e9);
 }
 
 static cm_status check_sums(struct doctor *d)

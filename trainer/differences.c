@@ -5,6 +5,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "trainer/fingerprint.h"
 
 /* One line of JSON; NULL for an absent value, or where memory is short. */
 static char *text_of(const struct cm_json *value)
@@ -52,9 +53,11 @@ static void compare_configs(const char *before, const char *now)
 
 void tr_warn_of_differences(const struct tr_session *s, const struct ps_manifest *m)
 {
-    if (m->fingerprint && strcmp(m->fingerprint, s->fingerprint) != 0)
-        cm_log_warn("the version was made by another build or machine: the run goes on, but its "
-                    "bits may differ from an uninterrupted one");
+    char before[TR_FINGERPRINT_LINE], now[TR_FINGERPRINT_LINE];
+    if (m->fingerprint && tr_fingerprint_differs(m->fingerprint, s->fingerprint, before, now))
+        cm_log_warn("the version was made by another build or machine ('%s', now '%s'): the run "
+                    "goes on, but its bits may differ from an uninterrupted one",
+                    before, now);
     if (m->data_fingerprint && strcmp(m->data_fingerprint, s->data.set.fingerprint) != 0)
         cm_log_warn("the version was trained on other data (%s, now %s)", m->data_fingerprint,
                     s->data.set.fingerprint);

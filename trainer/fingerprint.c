@@ -80,3 +80,22 @@ cm_status tr_fingerprint_engines(char **text, const struct nn_engines *engines)
     cm_free(&all);
     return add_line(text, line);
 }
+
+static const char *take_line(const char *text, char line[TR_FINGERPRINT_LINE])
+{
+    int n = (int)strcspn(text, "\n");
+    snprintf(line, TR_FINGERPRINT_LINE, "%.*s", n, text);
+    return text + n + (text[n] == '\n');
+}
+
+bool tr_fingerprint_differs(const char *a, const char *b, char of_a[TR_FINGERPRINT_LINE],
+                            char of_b[TR_FINGERPRINT_LINE])
+{
+    while (*a || *b) {
+        a = take_line(a, of_a);
+        b = take_line(b, of_b);
+        if (strcmp(of_a, of_b) != 0)
+            return true;
+    }
+    return false;
+}

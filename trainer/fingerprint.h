@@ -4,6 +4,8 @@
 #ifndef TRAINER_FINGERPRINT_H
 #define TRAINER_FINGERPRINT_H
 
+#include <stdbool.h>
+
 #include "common/status.h"
 #include "model/device.h"
 #include "model/engines.h"
@@ -19,5 +21,11 @@ CM_MUST_CHECK cm_status tr_fingerprint_device(char **text, const struct nn_devic
 /* One more where ranks sum in the order of the device's library of collectives. */
 CM_MUST_CHECK cm_status tr_fingerprint_sums(char **text, const struct nn_device *device);
 CM_MUST_CHECK cm_status tr_fingerprint_engines(char **text, const struct nn_engines *engines);
+
+#define TR_FINGERPRINT_LINE 320
+/* The first line of each that is not the other's too, cut to size; "" where one has no more.
+ * False: they are the same. */
+bool tr_fingerprint_differs(const char *a, const char *b, char of_a[TR_FINGERPRINT_LINE],
+                            char of_b[TR_FINGERPRINT_LINE]);
 
 #endif

@@ -196,6 +196,17 @@ want 78 mpirun --quiet -np 1 "$train" train "$config" --run "$work/x" -q : \
 matches "fingerprint differs: rank 1 .*has '.*', rank 0 .*has '"
 want 1 mpirun --quiet -np 1 "$train" doctor "$config" --run "$work/here" : -np 1 "$train" doctor "$config" --run "$work/there"
 matches "^BAD +run directory +.*rank 1 on .* does not see .*; give all ranks the same --run"
+core=$(sed -nE 's/^Cpus_allowed_list:[^0-9]*([0-9]+).*/\1/p' /proc/self/status)
+bound=(env SLURM_JOB_ID=7 SLURM_STEP_ID=2 SLURMD_NODENAME=c1 SLURM_CPUS_ON_NODE=8 taskset -c "$core"
+    "$train" doctor "$config" --run "$work/here")
+want 1 mpirun --quiet -np 1 "${bound[@]}" : -np 1 -x ONEDNN_MAX_CPU_ISA=SSE41 -x DNNL_MAX_CPU_ISA=SSE41 "${bound[@]}"
+matches "^BAD +rank +[01]: .*, 1 cores \($core; another rank has them too\) for 1 threads, .*, Slurm job 7, step 2, node c1; start them by" 2
+matches "^BAD +fingerprint +rank 1 on .* has 'library .*sse41.*', rank 0 'library .*: other bits; use one build"
+want 1 "$train" doctor "$config" --run "$work/here" --set train.threads=1000
+matches "^BAD +rank +0: .*, $(nproc) cores \($core.*\) for 1000 threads, .* \(or set train.threads\)"
+want 0 "$train" doctor "$config" --run "$work/here" --set train.threads=0
+matches "^ok +rank +0: .*, $(nproc) cores \($core.*\) for $(nproc) threads, "
+matches "^ok +fingerprint +the same on all ranks: [0-9a-f]{16}, oneDNN .* isa "
 [ ! -e "$work/x/checkpoints" ] || fail "ranks that differ wrote a version"
 want 2 env -u OMPI_COMM_WORLD_SIZE SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=2 "$train" train "$config" --run "$work/x"
 matches "srun --mpi=pmix"
