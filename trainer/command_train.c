@@ -5,6 +5,7 @@ struct values {
     struct tr_common_args common;
     const char *resume;
     bool steal, quiet;
+    struct cm_opt_list injects;
 };
 
 static const struct cm_opt opts[] = {
@@ -14,6 +15,11 @@ static const struct cm_opt opts[] = {
     {"steal-lease", 0, CM_OPT_FLAG, offsetof(struct values, steal), NULL,
      "take the run directory over from a trainer that you know is gone"},
     {"quiet", 'q', CM_OPT_FLAG, offsetof(struct values, quiet), NULL, "no progress line"},
+    {"inject", 0, CM_OPT_LIST, offsetof(struct values, injects), "[RANK:]POINT=FAULT[@N]",
+     "to rehearse: a fault on purpose, on all ranks or one, at the N-th passage of a point "
+     "(trainer/README.md, Tests): 1:train.step=kill@50, store.tensors=enospc, "
+     "file.fsync=delay:900; "
+     "may be given again"},
 };
 
 static const struct cm_command command = {
@@ -54,6 +60,7 @@ cm_status tr_command_train(int argc, char **argv)
     struct tr_run_options run = {.session = tr_session_options_of(&v.common, operands[0]),
                                  .resume = v.resume,
                                  .steal_lease = v.steal,
-                                 .quiet = v.quiet};
+                                 .quiet = v.quiet,
+                                 .injects = &v.injects};
     return v.common.check ? tr_session_check(&run.session) : tr_run(&run);
 }

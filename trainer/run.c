@@ -8,6 +8,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "trainer/inject.h"
 #include "trainer/run_private.h"
 #include "trainer/stop.h"
 
@@ -272,7 +273,9 @@ cm_status tr_run(const struct tr_run_options *options)
     struct tr_runner r = {.options = options};
     tr_stop_block();
     CM_TRY(tr_session_open(&r.session, &options->session));
-    cm_status st = tr_session_load(&r.session, NULL);
+    cm_status st = tr_inject(r.session.group, options->injects);
+    if (st == CM_OK)
+        st = tr_session_load(&r.session, NULL);
     if (st == CM_OK)
         st = tr_run_start(&r);
     bool started = st == CM_OK; /* before, all ranks fail together */

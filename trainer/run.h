@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 
+#include "common/args.h"
 #include "common/status.h"
 #include "trainer/session.h"
 
@@ -13,7 +14,8 @@ struct tr_run_options {
     const char *resume; /* "auto": the newest valid version if there is one; "never"; or a version:
                            "v000012", an alias */
     bool steal_lease;
-    bool quiet; /* no progress line */
+    bool quiet;                        /* no progress line */
+    const struct cm_opt_list *injects; /* faults on purpose (inject.h) */
 };
 
 /* Runs to the end of the config's epochs, or until a stop is agreed: CM_EPREEMPTED when SIGUSR1 (or

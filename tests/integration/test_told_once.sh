@@ -66,6 +66,10 @@ four --set train.rate=1
 once 2 4 "error train: .*unknown key 'rate'"
 four --resumes auto
 once 2 4 "error train: .*unknown option --resumes"
+four --inject train.step=kil
+once 2 4 "error train\[0\]: FLYWHEEL_INJECT: 'train.step=kil' is not POINT="
+four --inject 4:train.step=kill
+once 2 4 "error train\[0\]: --inject 4:train.step=kill: there are 4 ranks"
 four --set allreduce.heartbeat_ms=60000
 once 2 4 "error train: allreduce.collective_timeout_ms"
 four --set train.batch=1000 --set train.drop_last=true
@@ -86,6 +90,8 @@ once 2 4 "error train\[3\]: rank 3 on $host: model.network: cannot open $work/no
 job -np 2 "${rank[@]}" "$train" train "$config" --run "$work/run" -q : \
     -np 2 "${rank[@]}" "$train" train "$work/bad.json" --run "$work/run" -q
 once 2 4 "error train: 2 ranks, the first is rank 2 on $host: .*unknown key 'spike'"
+four --inject 3:train.step=kil
+once 2 4 "error train\[3\]: rank 3 on $host: FLYWHEEL_INJECT: "
 odd --set train.lr=1
 once 78 4 "error train\[3\]: config differs: rank 3 on $host has '.*\"lr\": 1"
 job -np 1 "${rank[@]}" "$train" train "$config" --run "$work/run" -q : \
@@ -104,6 +110,8 @@ faulty train.input=eio@9
 once 1 4 "error train\[3\]: rank 3 on $host: injected at train.input"
 [ "$(jq -r '.failure | "\(.rank) \(.fault)"' "$work/run/summary.json")" = "3 failed" ] ||
     fail "summary.json says $(jq -c .failure "$work/run/summary.json")"
+four --resume never --inject 3:train.input=eio@9 --inject train.evaluate=kill # in the epoch, and behind it
+once 1 4 "error train\[3\]: rank 3 on $host: injected at train.input"
 # Not after the disk that rank 0 waits for, when the others give up.
 touch "$work/hold"
 part=("${rank[@]}" "$train" train "$config" --run "$work/run" -q --resume never --set allreduce.collective_timeout_ms=10000)
