@@ -116,6 +116,7 @@ CM_HD void nn_kernel_map(const struct nn_map_args *a, const struct nn_cell *cell
         struct nn_pack x = nn_get_pack(t, width, a->a, at), second = x;
         if (a->b)
             second = nn_get_pack(t, width, a->b, at);
+        NN_UNROLL
         for (int k = 0; k < width; k++)
             x.v[k] = nn_map_one(a, at + (size_t)k, x.v[k], second.v[k]);
         nn_put_pack(t, width, a->y, at, &x);

@@ -12,6 +12,14 @@
 
 #define NN_PACK 8
 
+/* Before a loop over a pack: nvcc would keep the numbers of one that it does not unroll in a
+ * thread's memory, where each access is a load. */
+#ifdef __CUDA_ARCH__
+#define NN_UNROLL _Pragma("unroll")
+#else
+#define NN_UNROLL
+#endif
+
 struct nn_pack {
     float v[NN_PACK];
 };
