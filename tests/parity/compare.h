@@ -1,5 +1,6 @@
-/* A backend against ref, over the list of ops. Each call fails the cmocka test that makes it,
- * naming op, output and element; ops that the backend does not have are left out.
+/* A backend against ref, over the list of ops. Each call goes through all of them, writes a line
+ * "failed: …" for each fault, with op, output and element, and then fails the cmocka test that
+ * makes it; ops that the backend does not have are left out.
  *
  * Tolerance, as a share of the tensor's largest element (at least 1, the size of the inputs: a
  * gradient that cancels to nothing keeps the rounding of its terms): 8 sqrt(terms) 2^-24 for sums
