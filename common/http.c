@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -61,7 +62,7 @@ struct cm_http {
     size_t bodies_nbytes; /* memory of all bodies */
 };
 
-enum refusal { TAKEN, TOO_LARGE, BUSY };
+enum refusal { TAKEN, TOO_LARGE, BUSY, UNCLEAR };
 
 struct cm_http_request {
     struct cm_http *server;
@@ -110,10 +111,19 @@ static enum MHD_Result queue(struct MHD_Connection *connection, unsigned code,
     return result;
 }
 
+static struct cm_connection *connection_of(struct MHD_Connection *connection)
+{
+    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
+/* libmicrohttpd's own limit begins anew with each byte that a client takes. */
 static enum MHD_Result queue_answer(struct cm_http_request *r)
 {
+    struct cm_http *s = r->server;
     struct MHD_Response *response = r->response;
     r->response = NULL;
+    cm_connections_set_due(&s->connections, connection_of(r->connection),
+                           s->cfg.timeout_s * (int64_t)NS_PER_S);
     return queue(r->connection, r->code, response);
 }
 
@@ -121,18 +131,26 @@ static enum MHD_Result refuse(struct cm_http_request *r, enum refusal why)
 {
     char text[128];
     int n;
-    if (why == TOO_LARGE)
+    unsigned code = MHD_HTTP_SERVICE_UNAVAILABLE;
+    if (why == TOO_LARGE) {
+        code = MHD_HTTP_CONTENT_TOO_LARGE;
         n = snprintf(text, sizeof(text), "{\"error\":\"the body is larger than %zu bytes\"}\n",
                      r->server->cfg.max_body_nbytes);
-    else
+    } else if (why == UNCLEAR) {
+        code = MHD_HTTP_BAD_REQUEST;
+        n = snprintf(text, sizeof(text),
+                     "{\"error\":\"where the body ends is not told in one way\"}\n");
+    } else {
         n = snprintf(text, sizeof(text),
                      "{\"error\":\"the server has too many requests to take another\"}\n");
+    }
+    struct MHD_Response *response = make_response(r->server, "application/json", text, (size_t)n,
+                                                  why == BUSY ? BUSY_RETRY_S : 0);
+    if (response && why == UNCLEAR) /* what follows may be anything */
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     r->handed_over = true;
     cm_metric_add(r->server->cfg.refused, 1);
-    return queue(r->connection,
-                 why == TOO_LARGE ? MHD_HTTP_CONTENT_TOO_LARGE : MHD_HTTP_SERVICE_UNAVAILABLE,
-                 make_response(r->server, "application/json", text, (size_t)n,
-                               why == TOO_LARGE ? 0 : BUSY_RETRY_S));
+    return queue(r->connection, code, response);
 }
 
 static void drop_body(struct cm_http_request *r)
@@ -198,11 +216,6 @@ static enum MHD_Result take_body(struct cm_http_request *r, const char *data, si
     return MHD_YES;
 }
 
-static struct cm_connection *connection_of(struct MHD_Connection *connection)
-{
-    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
-}
-
 /* libmicrohttpd calls this for each connection that begins, and before it closes one that ends. */
 static void on_connection(void *ctx, struct MHD_Connection *connection, void **slot,
                           enum MHD_ConnectionNotificationCode code)
@@ -236,11 +249,40 @@ static enum MHD_Result hand_over(struct cm_http_request *r)
     return MHD_YES;
 }
 
+struct framing {
+    int nlengths, nencodings;
+    bool odd;
+};
+
+static enum MHD_Result note_framing(void *ctx, enum MHD_ValueKind kind, const char *name,
+                                    const char *value)
+{
+    struct framing *f = ctx;
+    bool encoding = strcasecmp(name, MHD_HTTP_HEADER_TRANSFER_ENCODING) == 0;
+    (void)kind;
+    f->nlengths += strcasecmp(name, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0;
+    f->nencodings += encoding;
+    f->odd = f->odd || strpbrk(name, " \t") ||
+             (encoding && (!value || strcasecmp(value, "chunked") != 0));
+    return MHD_YES;
+}
+
+/* Whoever reads the same head otherwise, as a proxy in front may, would take a client's body for
+ * the next one's request (RFC 9112, 5.1 and 6.3). */
+static bool is_unclear(struct cm_http_request *r)
+{
+    struct framing f = {0};
+    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, note_framing, &f);
+    return f.odd || f.nlengths + f.nencodings > 1;
+}
+
 /* What can be refused before a byte of the body is read: so a client that waits for "100 Continue"
  * does not send it. */
 static enum refusal judge(struct cm_http_request *r)
 {
     struct cm_http *s = r->server;
+    if (is_unclear(r))
+        return UNCLEAR;
     const char *length = cm_http_header(r, MHD_HTTP_HEADER_CONTENT_LENGTH);
     unsigned long long n = length ? strtoull(length, NULL, 10) : 0;
     bool reads_only = strcmp(r->method, MHD_HTTP_METHOD_GET) == 0 && n == 0;
@@ -400,10 +442,10 @@ cm_status cm_http_open(struct cm_http **out, const struct cm_http_config *cfg)
         0, NULL, NULL, on_access, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
         MHD_OPTION_LISTEN_SOCKET, s->listener, MHD_OPTION_THREAD_POOL_SIZE,
         cfg->threads > 1 ? (unsigned)cfg->threads : 0u, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)(cfg->max_connections + EXCESS(cfg->max_connections)),
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)cfg->timeout_s, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_COMPLETED,
-        on_completed, NULL, MHD_OPTION_END);
+        (unsigned)cm_http_descriptors(cfg->max_connections), MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, s, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)cfg->timeout_s,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+        MHD_OPTION_END);
     if (!s->daemon) {
         st = CM_FAIL(CM_EIO,
                      "HTTP on %s:%d: libmicrohttpd did not start (FLYWHEEL_LOG=debug says "
@@ -417,6 +459,11 @@ cm_status cm_http_open(struct cm_http **out, const struct cm_http_config *cfg)
 out:
     cm_http_close(&s);
     return st;
+}
+
+int cm_http_descriptors(int max_connections)
+{
+    return max_connections + EXCESS(max_connections);
 }
 
 int cm_http_port(const struct cm_http *server)

@@ -27,12 +27,14 @@ struct cm_http_config {
     /* >= threads. A few more are let in to be told 503 at once; there a GET, as for health, is
      * still answered, and who asks nothing for 3 s is cut (cm_http_tend). */
     int max_connections;
-    int timeout_s; /* of an idle connection, and for a request's head to come (cm_http_tend) */
-    int read_ms;   /* from a request's head to the end of its body (cm_http_tend); 0: no limit */
+    /* Of an idle connection, for a request's head to come, and for an answer to be taken
+     * (cm_http_tend). */
+    int timeout_s;
+    int read_ms; /* from a request's head to the end of its body (cm_http_tend); 0: no limit */
     struct cm_metric *refused; /* counts what the server refuses itself; may be NULL */
     /* Runs on a server thread; must not block. Answers now or keeps the request for a later
      * cm_http_answer (exactly one). Not called for requests that the server itself refuses (413,
-     * 503, 400). */
+     * 503, 400: also one whose body could end at several places). */
     void (*handler)(void *ctx, struct cm_http_request *request);
     void *ctx;
 };
@@ -40,8 +42,10 @@ struct cm_http_config {
 /* CM_EBUSY names host and port when the port is taken. */
 CM_MUST_CHECK cm_status cm_http_open(struct cm_http **out, const struct cm_http_config *cfg);
 int cm_http_port(const struct cm_http *server);
-/* Cuts connections whose request takes too long to come, however lively they drip. Call it a few
- * times a second, on one thread. */
+/* How many descriptors a server with so many connections may need for them. */
+int cm_http_descriptors(int max_connections);
+/* Cuts connections whose request takes too long to come, or whose answer to go, however lively they
+ * drip. Call it a few times a second, on one thread. */
 void cm_http_tend(struct cm_http *server);
 /* Stops accepting; existing connections go on, and end with their next answer. Again is fine; by
  * one thread. */

@@ -43,7 +43,7 @@ static const struct plain {
     {AT(captures_dropped), false, "flywheel_captures_dropped_total",
      "Answers that could not be kept."},
     {AT(http_refused), false, "flywheel_http_refused_total",
-     "HTTP requests refused before they were looked at: too large, or too many."},
+     "HTTP requests refused before they were looked at: too large, too many, or unclear."},
 };
 
 static const char *const devices[SV_DEVICES] = {"cpu", "cuda"};

@@ -22,6 +22,7 @@
 #define MAX_BODY 4096
 #define PARKED   64
 #define LONG_S   60
+#define LARGE    ((size_t)64 << 20) /* more than the kernel keeps of an answer */
 
 /* Requests to /park wait here until a test answers them. */
 struct parking {
@@ -60,6 +61,13 @@ static void race(struct cm_http_request *request)
     pthread_attr_destroy(&detached);
 }
 
+static void answer_large(struct cm_http_request *request)
+{
+    char *text = calloc(LARGE, 1);
+    cm_http_answer(request, 200, "text/plain", text, LARGE, 0);
+    free(text);
+}
+
 static void describe(struct cm_http_request *request)
 {
     char text[256];
@@ -85,6 +93,8 @@ static void handler(void *ctx, struct cm_http_request *request)
         pthread_mutex_unlock(&f->parking.lock);
     } else if (strcmp(path, "/race") == 0) {
         race(request);
+    } else if (strcmp(path, "/large") == 0) {
+        answer_large(request);
     } else if (strcmp(path, "/busy") == 0) {
         answer_text(request, 503, "come back");
     } else {
@@ -346,6 +356,40 @@ static void test_malformed(void **state)
     close(fd);
 }
 
+/* A proxy that reads these otherwise than this server would send another client's request on as
+ * the rest of a body, or the other way round: none is answered but by a refusal, and the bytes
+ * behind it by nothing. */
+static void test_unclear_ends(void **state)
+{
+    static const char *const bad[] = {
+        "Content-Length: 0\r\nContent-Length: 5",
+        "Content-Length: 5\r\nContent-Length: 5",
+        "Content-Length: 5\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: xchunked",
+        "Transfer-Encoding : chunked",
+        "Content-Length : 5",
+    };
+    char request[512];
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        int fd = dial(*state);
+        snprintf(request, sizeof(request),
+                 "POST /c HTTP/1.1\r\nHost: h\r\n%s\r\n\r\n0\r\n\r\n"
+                 "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n",
+                 bad[i]);
+        put(fd, request);
+        expect(fd, 400, "where the body ends");
+        assert_true(is_closed(fd));
+        close(fd);
+    }
+    int fd = dial(*state);
+    put(fd, "POST /c HTTP/1.1\r\nHost: h\r\ntransfer-encoding: Chunked\r\n\r\n0\r\n\r\n");
+    expect(fd, 200, "body=0");
+    close(fd);
+}
+
 /* One client drips its request, another is served meanwhile. */
 static void test_slow_clients(void **state)
 {
@@ -565,6 +609,32 @@ static void test_dripping(void **state)
     close(drip);
 }
 
+/* Who takes its answer bit by bit is never idle, and is cut all the same. */
+static void test_dripping_reader(void **state)
+{
+    struct fixture *f = *state;
+    struct cm_http_config cfg = config(f);
+    char *some = malloc(1 << 16);
+    size_t taken = 0;
+    ssize_t n;
+    cfg.timeout_s = 1;
+    open_server(f, &cfg);
+    int fd = dial(f);
+    put(fd, "GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_int_equal(recv(fd, some, 1, 0), 1); /* it is on its way */
+    struct cm_deadline end = cm_deadline_in_ms(1200);
+    while (!cm_deadline_passed(end) && (n = recv(fd, some, 1 << 16, 0)) > 0) {
+        taken += (size_t)n;
+        cm_sleep_us(5000);
+    }
+    cm_http_tend(f->server);
+    while ((n = recv(fd, some, 1 << 16, 0)) > 0)
+        taken += (size_t)n;
+    assert_true(taken < LARGE);
+    free(some);
+    close(fd);
+}
+
 /* Sends a body over 1.1 s. False: for too long of them nothing was sent, as there was no core for
  * this thread. */
 static bool send_unhurried(struct fixture *f, int fd)
@@ -672,6 +742,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_huge_content_length, setup, teardown),
         cmocka_unit_test_setup_teardown(test_multipart, setup, teardown),
         cmocka_unit_test_setup_teardown(test_malformed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_unclear_ends, setup, teardown),
         cmocka_unit_test_setup_teardown(test_slow_clients, setup, teardown),
         cmocka_unit_test_setup_teardown(test_idle_clients_are_let_go, setup, teardown),
         cmocka_unit_test_setup_teardown(test_answer_from_another_thread, setup, teardown),
@@ -681,6 +752,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_too_many_connections, setup, teardown),
         cmocka_unit_test_setup_teardown(test_too_many_bodies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_dripping, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_dripping_reader, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unhurried, setup, teardown),
         cmocka_unit_test_setup_teardown(test_quiesce, setup, teardown),
         cmocka_unit_test_setup_teardown(test_open_refuses, setup, teardown),
