@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -47,15 +49,28 @@ static cm_status read_all(int fd, char **data, size_t *n, const char *path, size
     return CM_OK;
 }
 
+/* In the place of a file it would be waited for for ever, for somebody to write into it. The pipe
+ * that a shell hands over as /dev/fd/N has no place. */
+static bool is_fifo_with_a_name(int fd, const struct stat *info)
+{
+    struct statfs fs;
+    return S_ISFIFO(info->st_mode) && (fstatfs(fd, &fs) != 0 || fs.f_type != PIPEFS_MAGIC);
+}
+
 static cm_status open_read(int *fd, struct stat *info, const char *path)
 {
-    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    cm_status st = CM_OK;
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (*fd < 0)
         return CM_FAIL_ERRNO("cannot open %s", path);
-    if (fstat(*fd, info) == 0)
-        return CM_OK;
-    cm_status st = CM_FAIL_ERRNO("cannot stat %s", path);
-    close(*fd);
+    if (fstat(*fd, info) != 0)
+        st = CM_FAIL_ERRNO("cannot stat %s", path);
+    else if (is_fifo_with_a_name(*fd, info))
+        st = CM_FAIL(CM_EIO, "%s is no regular file", path);
+    else if (!S_ISREG(info->st_mode) && fcntl(*fd, F_SETFL, 0) != 0)
+        st = CM_FAIL_ERRNO("cannot read %s", path);
+    if (st != CM_OK)
+        close(*fd);
     return st;
 }
 

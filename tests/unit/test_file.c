@@ -1,5 +1,6 @@
 #include "common/file.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/mem.h"
@@ -70,6 +71,29 @@ static void test_read_without_a_size(void **state)
     expect_fault(CM_EFORMAT, "/dev/zero", cm_file_read(&data, &n, "/dev/zero", 100000));
 }
 
+/* Nobody ever writes into this one: reading it would not end. */
+static void test_fifos_are_no_files(void **state)
+{
+    (void)state;
+    char fifo[CM_PATH], text[32], *data;
+    const void *mapped;
+    size_t n;
+    int ends[2];
+    expect_ok(cm_path_join(fifo, dir, "fifo"));
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    expect_fault(CM_EIO, "fifo is no regular file", cm_file_read(&data, &n, fifo, 10));
+    expect_fault(CM_EIO, "fifo is no regular file", cm_file_map(&mapped, &n, fifo));
+
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], "piped", 5), 5);
+    close(ends[1]);
+    snprintf(text, sizeof text, "/dev/fd/%d", ends[0]);
+    expect_ok(cm_file_read(&data, &n, text, 10));
+    assert_string_equal(data, "piped");
+    cm_free(&data);
+    close(ends[0]);
+}
+
 static void test_read_faults_name_the_path(void **state)
 {
     (void)state;
@@ -133,6 +157,7 @@ int main(void)
         cmocka_unit_test(test_paths_are_joined_or_refused),
         cmocka_unit_test(test_read),
         cmocka_unit_test(test_read_without_a_size),
+        cmocka_unit_test(test_fifos_are_no_files),
         cmocka_unit_test(test_read_faults_name_the_path),
         cmocka_unit_test(test_map),
         cmocka_unit_test(test_questions),
