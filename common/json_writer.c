@@ -50,8 +50,8 @@ static void put_newline(struct cm_jw *w)
         put(w, " ", 1);
 }
 
-/* What RFC 8259 wants escaped, and U+FFFD for bytes that are no UTF-8 (a file name may hold any):
- * what is written can always be read. */
+/* What RFC 8259 wants escaped and what a terminal would obey, and U+FFFD for bytes that are no
+ * UTF-8 (a file name may hold any): what is written can always be read. */
 static void put_string(struct cm_jw *w, const char *s)
 {
     size_t n = strlen(s);
@@ -67,8 +67,8 @@ static void put_string(struct cm_jw *w, const char *s)
             put(w, (char[]){'\\', c}, 2);
         } else if (c == '\n') {
             put_text(w, "\\n");
-        } else if ((unsigned char)c < ' ') {
-            snprintf(escape, sizeof escape, "\\u%04x", (unsigned)c);
+        } else if (cm_utf8_is_control(s, length)) { /* U+0080 and more end in their number */
+            snprintf(escape, sizeof escape, "\\u%04x", (unsigned char)s[length - 1]);
             put_text(w, escape);
         } else {
             put(w, s, length);

@@ -13,6 +13,7 @@
 
 #include "common/clock.h"
 #include "common/lines.h"
+#include "common/utf8.h"
 
 #define LINE     2048
 #define CRASH_MS 200  /* for lines under way when the process dies, and for its last word */
@@ -89,6 +90,18 @@ static size_t write_head(char *line, size_t size, enum cm_log_level level)
     return n < 0 ? 0 : (size_t)n;
 }
 
+/* Text from outside (a key, a file name) must not forge lines or move the cursor. */
+static void blank_controls(char *text, size_t n)
+{
+    for (size_t i = 0, length; i < n; i += length) {
+        length = cm_utf8_length(text + i, n - i);
+        bool malformed = length == 0; /* a terminal that knows no UTF-8 obeys its bytes */
+        length += malformed;
+        if (malformed || cm_utf8_is_control(text + i, length))
+            memset(text + i, ' ', length);
+    }
+}
+
 /* Returns the line's length with its newline; 0: it is no line. */
 static size_t CM_PRINTF(3, 0)
     write_line(char line[LINE], enum cm_log_level level, const char *fmt, va_list args)
@@ -102,11 +115,7 @@ static size_t CM_PRINTF(3, 0)
         end = LINE - 1;
         memset(line + end - 3, '.', 3);
     }
-    /* Text from outside (a key, a file name) must not forge lines or move the cursor. */
-    for (size_t i = head; i < end; i++) {
-        if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
-            line[i] = ' ';
-    }
+    blank_controls(line + head, end - head);
     line[end++] = '\n';
     return end;
 }

@@ -24,3 +24,9 @@ size_t cm_utf8_length(const char *s, size_t n)
     }
     return length;
 }
+
+bool cm_utf8_is_control(const char *s, size_t length)
+{
+    uint8_t lead = (uint8_t)s[0];
+    return length == 1 ? lead < 0x20 || lead == 0x7f : lead == 0xc2 && (uint8_t)s[1] < 0xa0;
+}

@@ -11,6 +11,7 @@
 #include "online/queue_args.h"
 #include "online/redis_link.h"
 #include "online/stream_facts.h"
+#include "wire/text.h"
 
 struct values {
     struct ol_queue_args queue;
@@ -223,6 +224,13 @@ static bool came_before(const struct cm_redis_value *list, size_t i, const char 
     return false;
 }
 
+/* Whoever may write letters may not write to a terminal what it obeys. */
+static const char *shown(char quoted[WI_QUOTED], const char *text)
+{
+    size_t n = strlen(text);
+    return wi_text_is_plain(text, n) ? text : wi_text_quote(quoted, text, n);
+}
+
 static cm_status print_letters(const struct cm_redis_value *list, bool json)
 {
     struct cm_jw w = {0};
@@ -232,8 +240,10 @@ static cm_status print_letters(const struct cm_redis_value *list, bool json)
         struct letter l = read_letter(&list->element[i]);
         if (came_before(list, i, l.source))
             continue;
+        char time[WI_QUOTED], source[WI_QUOTED], reason[WI_QUOTED];
         if (!json)
-            printf("%s  %s  %s\n", l.time, l.source, l.reason);
+            printf("%s  %s  %s\n", shown(time, l.time), shown(source, l.source),
+                   shown(reason, l.reason));
         cm_jw_begin(&w, NULL, '{');
         cm_jw_string(&w, "source", l.source);
         cm_jw_string(&w, "reason", l.reason);

@@ -13,6 +13,7 @@
 #include "serve/serve_config.h"
 #include "wire/classes.h"
 #include "wire/client.h"
+#include "wire/text.h"
 
 #define OUTSTANDING   64
 #define FILE_NBYTES   WI_BODY_MAX
@@ -154,6 +155,16 @@ static cm_status keep_reason(struct answer *a, const char *text, size_t n)
     return CM_OK;
 }
 
+/* What a gateway says in words, fit for a terminal. */
+static cm_status keep_words(struct answer *a, const char *text, size_t n)
+{
+    char quoted[WI_QUOTED];
+    if (wi_text_is_plain(text, n))
+        return keep_reason(a, text, n);
+    wi_text_quote(quoted, text, n);
+    return keep_reason(a, quoted, strlen(quoted));
+}
+
 static cm_status keep_silence(const struct predict *p, struct answer *a)
 {
     char text[SV_ENDPOINT + 128];
@@ -174,7 +185,7 @@ static cm_status take(struct predict *p, const struct wi_answer *from)
     if (from->st != CM_OK)
         return keep_silence(p, a);
     if (h->status != WI_OK)
-        return keep_reason(a, from->body ? from->body : "", h->body_nbytes);
+        return keep_words(a, from->body ? from->body : "", h->body_nbytes);
     if (wi_classes_open(&classes, from->body, h->body_nbytes) != CM_OK)
         return keep_reason(a, cm_error_text(), strlen(cm_error_text()));
     wi_classes_next(&classes, &best);

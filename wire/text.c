@@ -8,19 +8,12 @@
 
 #define SHOWN 40
 
-/* C0, DEL, and C1: U+0080 to U+009F, of which U+009B begins an escape sequence as ESC [ does. */
-static bool is_control(const char *s, size_t length)
-{
-    unsigned char c = (unsigned char)s[0];
-    return length == 1 ? c < 0x20 || c == 0x7f : c == 0xc2 && (unsigned char)s[1] < 0xa0;
-}
-
 bool wi_text_is_plain(const char *s, size_t n)
 {
     size_t length;
     for (; n > 0; s += length, n -= length) {
         length = cm_utf8_length(s, n);
-        if (length == 0 || is_control(s, length))
+        if (length == 0 || cm_utf8_is_control(s, length))
             return false;
     }
     return true;

@@ -77,11 +77,14 @@ static void test_text_from_outside_can_not_forge_lines(void **state)
 {
     (void)state;
     begin();
-    cm_log_info("key '%s'", "a\n2026 error: forged\r\x1b[2J");
+    cm_log_info("key '%s'", "a\n2026 error: forged\r\x1b[2J\xc2\x9b[2J\x9b_\x7f \xc3\xa9");
     char *text = end();
     assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
     assert_null(strchr(text, '\r'));
     assert_null(strchr(text, '\x1b'));
+    assert_null(strchr(text, '\x9b'));
+    assert_null(strchr(text, '\x7f'));
+    assert_non_null(strstr(text, "\xc3\xa9"));
     cm_free(&text);
 }
 
