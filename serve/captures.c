@@ -19,6 +19,7 @@
 #define TIMEOUT_MS   1000
 #define BACKOFF_MS   1000  /* after a failure; what comes meanwhile waits, then is dropped */
 #define KEPT_NBYTES  65536 /* an entry's larger memory is given back after use */
+#define REDIS_NBYTES 1024  /* that Redis needs beside a capture's own bytes */
 #define COMMAND_ARGS (2 + 2 * WI_CAPTURE_FIELDS)
 
 struct entry {
@@ -29,6 +30,9 @@ struct entry {
 
 struct sv_captures {
     struct sv_captures_config cfg;
+    double left_nbytes; /* see spend(); of who puts, as the next two */
+    int64_t spent_ns;
+    bool told_spent;
     struct cm_redis *redis; /* the thread's */
     pthread_t thread;
     bool started;
@@ -136,6 +140,8 @@ cm_status sv_captures_start(struct sv_captures **out, const struct sv_captures_c
     CM_TRY(cm_redis_check_address(cfg->redis));
     CM_TRY(cm_alloc(&c, 1, sizeof *c, "captures"));
     c->cfg = *cfg;
+    c->left_nbytes = 0.5 * (double)cfg->kept_nbytes;
+    c->spent_ns = cm_now_ns();
     pthread_mutex_init(&c->lock, NULL);
     cm_cond_init(&c->wake);
     CM_GOTO(st, cm_alloc(&c->ring, (size_t)cfg->queue, sizeof *c->ring, "captures"), out);
@@ -151,6 +157,27 @@ cm_status sv_captures_start(struct sv_captures **out, const struct sv_captures_c
 out:
     sv_captures_stop(&c, 0);
     return st;
+}
+
+/* Half the room may be taken at once, and comes back over a capture's life: so what is alive, taken
+ * in the last ttl_s, is never more than all of it. */
+static bool spend(struct sv_captures *c, size_t n)
+{
+    double half = 0.5 * (double)c->cfg.kept_nbytes, nbytes = (double)(n + REDIS_NBYTES);
+    int64_t now_ns = cm_now_ns();
+    c->left_nbytes += half * (double)(now_ns - c->spent_ns) * 1e-9 / c->cfg.ttl_s;
+    if (c->left_nbytes > half)
+        c->left_nbytes = half;
+    c->spent_ns = now_ns;
+    if (nbytes <= c->left_nbytes) {
+        c->left_nbytes -= nbytes;
+        return true;
+    }
+    if (!c->told_spent)
+        cm_log_warn("not every answer is captured: there are more of them than Redis has room for "
+                    "(serve.capture_mib) while a capture is kept (serve.capture_ttl_s)");
+    c->told_spent = true;
+    return false;
 }
 
 static cm_status fill(struct entry *e, struct wi_id id, const struct wi_capture *capture)
@@ -178,7 +205,7 @@ void sv_captures_put(struct sv_captures *c, struct wi_id prediction_id,
         e = &c->ring[(c->first + c->n) % c->cfg.queue];
     pthread_mutex_unlock(&c->lock);
     /* Entries past the filled ones are this thread's. */
-    if (!e || fill(e, prediction_id, capture) != CM_OK) {
+    if (!e || !spend(c, n) || fill(e, prediction_id, capture) != CM_OK) {
         cm_metric_add(c->cfg.dropped, 1);
         return;
     }

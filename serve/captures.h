@@ -16,6 +16,9 @@ struct sv_captures_config {
     double ttl_s;
     int queue;         /* captures that may wait … */
     size_t max_nbytes; /* … and their bytes */
+    /* Of all captures that Redis keeps at a time, with what it needs beside; what comes beyond is
+     * dropped: feedback lies there, too. A new gateway begins anew. */
+    size_t kept_nbytes;
     struct cm_metric *written, *dropped;
 };
 

@@ -296,6 +296,7 @@ static cm_status open_captures(struct sv_gateway *g)
                                      .ttl_s = g->serve->capture_ttl_s,
                                      .queue = (int)g->serve->capture_queue,
                                      .max_nbytes = CAPTURE_NBYTES,
+                                     .kept_nbytes = (size_t)(g->serve->capture_mib * MIB),
                                      .written = g->metrics.captures,
                                      .dropped = g->metrics.captures_dropped};
     return g->serve->capture ? sv_captures_start(&g->captures, &cfg) : CM_OK;

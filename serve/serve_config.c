@@ -82,6 +82,8 @@ static const struct cm_key keys[] = {
      "address of Redis for captures, host:port or unix:PATH"},
     {"capture_ttl_s", CM_KEY_FLOAT, AT(capture_ttl_s), "86400", 1, 31536000, NULL, "s",
      "how long a capture is kept"},
+    {"capture_mib", CM_KEY_FLOAT, AT(capture_mib), "256", 32, 1048576, NULL, "MiB",
+     "of captures in Redis, which feedback needs as well; answers beyond are not captured"},
     {"capture_queue", CM_KEY_INT, AT(capture_queue), "1024", 1, 1048576, NULL, "answers",
      "that may wait for Redis; more are not captured"},
 };

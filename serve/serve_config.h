@@ -44,7 +44,7 @@ struct sv_config {
     /* capture */
     bool capture;
     char redis[CM_CONFIG_STRING];
-    double capture_ttl_s;
+    double capture_ttl_s, capture_mib;
     int64_t capture_queue;
 };
 

@@ -32,8 +32,11 @@ static int setup(void **state)
     expect_dir_make(t->dir);
     snprintf(t->address, sizeof t->address, "unix:%.100s/redis", t->dir);
     expect_ok(cm_metrics_open(&t->registry));
-    t->cfg = (struct sv_captures_config){
-        .redis = t->address, .ttl_s = 10, .queue = QUEUE, .max_nbytes = 1200};
+    t->cfg = (struct sv_captures_config){.redis = t->address,
+                                         .ttl_s = 10,
+                                         .queue = QUEUE,
+                                         .max_nbytes = 1200,
+                                         .kept_nbytes = 4 * WI_FEEDBACK_IMAGE_MAX};
     expect_ok(cm_metric_counter(&t->cfg.written, t->registry, "written_total", "", "x"));
     expect_ok(cm_metric_counter(&t->cfg.dropped, t->registry, "dropped_total", "", "x"));
     t->listener = -1;
@@ -140,6 +143,36 @@ static void test_too_large_an_image(void **state)
     sv_captures_stop(&t->c, 0);
 }
 
+/* Whoever asks a lot would else fill Redis for a day, and nobody could push feedback. */
+static void test_room_in_redis(void **state)
+{
+    struct captures *t = *state;
+    t->cfg.max_nbytes = 4 * WI_FEEDBACK_IMAGE_MAX;
+    t->cfg.ttl_s = 1e6;
+    start_held(t);
+    put(t, WI_FEEDBACK_IMAGE_MAX);
+    assert_true(dropped(t) == 0);
+    put(t, WI_FEEDBACK_IMAGE_MAX); /* half of the room is gone with this and what comes with it */
+    assert_true(dropped(t) == 1);
+    put(t, WI_FEEDBACK_IMAGE_MAX / 2);
+    assert_true(dropped(t) == 1);
+    let_go(t);
+    sv_captures_stop(&t->c, 0);
+}
+
+static void test_room_comes_back(void **state)
+{
+    struct captures *t = *state;
+    t->cfg.max_nbytes = 4 * WI_FEEDBACK_IMAGE_MAX;
+    t->cfg.ttl_s = 1e-6; /* what was kept is gone by now */
+    start_held(t);
+    for (int i = 0; i < 3; i++)
+        put(t, WI_FEEDBACK_IMAGE_MAX);
+    assert_true(dropped(t) == 0);
+    let_go(t);
+    sv_captures_stop(&t->c, 0);
+}
+
 /* A silent Redis costs a time-out, not one for each capture: each is tried on a link of its own. */
 static void test_end_in_time(void **state)
 {
@@ -177,6 +210,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_full, setup, teardown),
         cmocka_unit_test_setup_teardown(test_too_many_bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_too_large_an_image, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_room_in_redis, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_room_comes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_end_in_time, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nobody_there, setup, teardown),
     };
