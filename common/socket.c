@@ -1,7 +1,7 @@
 /* ZeroMQ behind common/socket.h. What libzmq leaves open is decided here, once:
  *
  *   ROUTER   mandatory: an unknown peer is an error, not a silent drop
- *            handover: a restarted peer with a fixed routing id takes over from its dead connection
+ *            no handover: a peer that claims another's routing id would take its link and answers
  *   DEALER   immediate: queues only to peers that are connected
  *   TCP      ZeroMQ's own heartbeats: a host that lost power is noticed within seconds
  *   closing  a bounded linger; libzmq's default would wait for ever
@@ -209,10 +209,8 @@ static cm_status configure(struct cm_socket *s, const struct cm_socket_config *c
     CM_TRY(set_int(s, ZMQ_HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS));
     CM_TRY(set_int(s, ZMQ_RECONNECT_IVL, RECONNECT_MS));
     CM_TRY(set_int(s, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS));
-    if (s->type == ZMQ_ROUTER) {
+    if (s->type == ZMQ_ROUTER)
         CM_TRY(set_int(s, ZMQ_ROUTER_MANDATORY, 1));
-        CM_TRY(set_int(s, ZMQ_ROUTER_HANDOVER, 1));
-    }
     if (s->type == ZMQ_DEALER || s->type == ZMQ_PUSH)
         CM_TRY(set_int(s, ZMQ_IMMEDIATE, 1));
     if (cfg->conflate)
@@ -266,6 +264,17 @@ cm_status cm_socket_bind(struct cm_socket *s, const char *address, char *endpoin
     n = strlen(endpoint);
     if ((size_t)snprintf(endpoint + n, nendpoint - n, "#%s", s->key) >= nendpoint - n)
         return CM_FAIL(CM_EINVAL, "%s: no room for its key", address);
+    return CM_OK;
+}
+
+cm_status cm_socket_unbind(struct cm_socket *s, const char *endpoint)
+{
+    char address[ADDRESS];
+    uint8_t key[KEY_NBYTES];
+    bool keyed;
+    CM_TRY(split(endpoint, address, key, &keyed));
+    if (zmq_unbind(s->zmq, address) < 0)
+        return FAIL_ZMQ(zmq_errno(), address);
     return CM_OK;
 }
 

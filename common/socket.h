@@ -30,10 +30,12 @@ struct cm_socket_config {
     enum cm_socket_type type;
     size_t max_frame_nbytes; /* larger frames disconnect the peer; 0: 16 MiB */
     int queue_messages;      /* high-water mark per peer and direction; 0: 1,000 */
-    const char *identity;    /* routing id; NULL: random, and a new one after each reconnect */
-    int linger_ms;           /* how long closing goes on delivering what was sent; 0: not at all */
-    bool conflate;           /* keep only the newest message (PUB, SUB; single frames) */
-    const char *secret;      /* of who binds: 64 hex digits, see below; NULL: none */
+    /* Routing id, which no other peer of a ROUTER may have at the time: who comes second is not
+     * heard. NULL: one that is free, and a new one after each reconnect. */
+    const char *identity;
+    int linger_ms;      /* how long closing goes on delivering what was sent; 0: not at all */
+    bool conflate;      /* keep only the newest message (PUB, SUB; single frames) */
+    const char *secret; /* of who binds: 64 hex digits, see below; NULL: none */
 };
 
 /* 64 hex digits, as 'openssl rand -hex 32' gives them. */
@@ -53,6 +55,10 @@ void cm_socket_close(struct cm_socket **s); /* NULL is fine */
  * connects. Others are not heard; they find nobody there. CM_EINVAL: no such address or key. */
 CM_MUST_CHECK cm_status cm_socket_bind(struct cm_socket *s, const char *address, char *endpoint,
                                        size_t nendpoint);
+/* Closes the address, and the links that came through it; what was sent over them may be lost, and
+ * they may come back once it is bound again, which it can be a moment later. endpoint: as bind gave
+ * it. */
+CM_MUST_CHECK cm_status cm_socket_unbind(struct cm_socket *s, const char *endpoint);
 /* A socket that has connected with a key connects to no endpoint without one: CM_EINVAL. */
 CM_MUST_CHECK cm_status cm_socket_connect(struct cm_socket *s, const char *endpoint);
 CM_MUST_CHECK cm_status cm_socket_subscribe(struct cm_socket *s, const char *prefix);

@@ -171,6 +171,7 @@ static void run(struct sv_gateway *g)
         sv_workers_tend(g, now_ns);
         if (g->http)
             cm_http_tend(g->http);
+        sv_crowd_tend(g, now_ns);
         sv_versions_advance(g, now_ns);
         sv_workers_dispatch(g, now_ns);
         advance_phase(g);
@@ -323,11 +324,13 @@ static cm_status open_gateway(struct sv_gateway *g)
                                           .letter_kind = SV_LETTER_NEWS};
     char path[CM_PATH];
     g->life = cm_uuid_make();
+    g->secret = cm_uuid_make();
     g->started_ns = cm_now_ns();
     g->max_body_nbytes = (size_t)(g->serve->max_body_mib * MIB);
     g->rollout.load_timeout_ns = g->serve->load_timeout_ms * INT64_C(1000000);
     g->endpoints.pid = getpid();
     cm_uuid_format(g->endpoints.life, g->life);
+    CM_TRY(sv_crowd_open(g));
     CM_TRY(cm_dir_make(g->cfg->run_dir));
     CM_TRY(sv_run_lock(&g->lock_fd, g->cfg->run_dir));
     CM_TRY(cm_path_join(path, g->cfg->run_dir, "events.jsonl"));

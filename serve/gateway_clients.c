@@ -17,13 +17,15 @@
 
 /* ---- ZeroMQ ---- */
 
-/* Names this life of the gateway and the link, so that a client knows what was lost. Never 0. */
+/* Names this life of the gateway and the link, so that a client knows what was lost, but not which
+ * routing id it has: libzmq counts them, and a peer that claims the next one ends the process.
+ * Never 0. */
 static uint64_t session_of(const struct sv_gateway *g, const struct sv_route_id *route)
 {
-    uint8_t both[sizeof g->life.byte + SV_ROUTE_NBYTES];
-    memcpy(both, g->life.byte, sizeof g->life.byte);
-    memcpy(both + sizeof g->life.byte, route->byte, route->n);
-    return cm_xxh64(both, sizeof g->life.byte + route->n) | 1;
+    uint8_t both[sizeof g->secret.byte + SV_ROUTE_NBYTES];
+    memcpy(both, g->secret.byte, sizeof g->secret.byte);
+    memcpy(both + sizeof g->secret.byte, route->byte, route->n);
+    return cm_xxh64(both, sizeof g->secret.byte + route->n) | 1;
 }
 
 static void send_client(struct sv_gateway *g, const struct sv_route_id *route, struct wi_header h,

@@ -82,7 +82,7 @@ enum sv_phase { SV_RUNNING, SV_NOTICE, SV_DRAINING };
 struct sv_gateway {
     const struct sv_gateway_config *cfg;
     const struct sv_config *serve;
-    struct cm_uuid life;
+    struct cm_uuid life, secret; /* secret: told to nobody */
     int64_t started_ns;
     struct sv_endpoints endpoints;
     int lock_fd;
@@ -90,6 +90,8 @@ struct sv_gateway {
     struct cm_socket_ctx *ctx;
     struct cm_socket *clients, *workers, *announce;
     struct cm_http *http;
+    int max_descriptors;
+    int64_t crowd_end_ns, crowd_told_ns; /* 0: the port of clients is open; nothing was told */
     struct sv_mailbox mailbox;
     struct sv_follower *follower;
     struct sv_captures *captures; /* NULL: off */
@@ -131,6 +133,13 @@ void sv_clients_reply(struct sv_gateway *g, int slot, struct wi_header h, const 
 void sv_clients_fail(struct sv_gateway *g, int slot, enum wi_status status, const char *text);
 void sv_clients_expire(struct sv_gateway *g, int64_t now_ns);
 void sv_clients_end_all(struct sv_gateway *g, enum wi_status status, const char *text);
+
+/* ---- gateway_crowd.c ---- */
+
+/* CM_ECONFIG: this process may not open as many descriptors as the config asks for. */
+cm_status sv_crowd_open(struct sv_gateway *g);
+/* Cuts the links of clients over ZeroMQ when descriptors run short. */
+void sv_crowd_tend(struct sv_gateway *g, int64_t now_ns);
 
 /* ---- gateway_http.c ---- */
 

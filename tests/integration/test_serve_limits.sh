@@ -80,4 +80,26 @@ metric_is flywheel_requeued_requests_total 3 || fail "$(metric flywheel_requeued
 stop worker1 TERM
 [ "$code" = 0 ] || fail "the worker ended with $code"
 stop gateway TERM
+
+# Links that say nothing, as many as there are descriptors for: they are cut in time, and a worker comes and is heard;
+# without a descriptor for it, its coming would be the gateway's end. Clients come back.
+limited=(bash -c 'ulimit -n "$0" && exec "$@"')
+start gateway "${limited[@]}" 600 "$bin/flywheel-gateway" "$config" --set serve.http_connections=64
+await test -f "$run/serve.json"
+port=$(field clients)
+port=${port##*:}
+links=()
+for _ in $(seq 400); do
+    exec {fd}<>"/dev/tcp/127.0.0.1/$port" || break
+    links+=("$fd")
+done 2>/dev/null
+await grep -q "links at tcp://.* are cut" "$work/gateway.log"
+worker 2
+await ready
+want 0 "$bin/flywheel-client" predict "$image" --run "$run" --timeout-ms 60000
+for fd in "${links[@]}"; do exec {fd}>&-; done
+stop gateway TERM
+[ "$code" = 0 ] || fail "the gateway ended with $code"
+want 2 "${limited[@]}" 200 "$bin/flywheel-gateway" "$config"
+says "ulimit"
 echo "ok"
