@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "online/dead_letters.h"
+#include "online/stream_facts.h"
 #include "wire/feedback.h"
 
 #define TURN   16 /* entries of a stream before the next one's: of 8 MiB each, in memory at once */
@@ -153,8 +154,11 @@ static cm_status read_source(struct ol_intake *self, struct source *s, struct cm
         return CM_OK;
     ol_id_format(from, s->cursor);
     snprintf(count, sizeof count, "%zu", want);
-    CM_TRY(cm_redis_call(self->link.redis, &v, "XREAD", "COUNT", count, "STREAMS", s->key, from,
-                         NULL));
+    cm_status st =
+        cm_redis_call(self->link.redis, &v, "XREAD", "COUNT", count, "STREAMS", s->key, from, NULL);
+    if (ol_facts_is_none(st))
+        return CM_OK;
+    CM_TRY(st);
     if (v->type == CM_REDIS_NIL)
         return CM_OK;
     if (v->n != 1 || v->element[0].n != 2)
@@ -235,8 +239,12 @@ static cm_status await_entries(struct ol_intake *self)
     }
     for (size_t i = 0; i < HEAD + 2 * n; i++)
         argn[i] = strlen(argv[i]);
-    return cm_redis_command(self->link.redis, &v, (int)(HEAD + 2 * n), argv, argn,
-                            (int)self->cfg->poll_ms);
+    cm_status st = cm_redis_command(self->link.redis, &v, (int)(HEAD + 2 * n), argv, argn,
+                                    (int)self->cfg->poll_ms);
+    if (!ol_facts_is_none(st))
+        return st;
+    cm_sleep_us(self->cfg->poll_ms * 1000); /* one of them is no stream, so none is waited for */
+    return CM_OK;
 }
 
 /* An operator at its quota may have more to say, but not in this batch. */

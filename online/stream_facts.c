@@ -14,12 +14,18 @@ static const struct cm_redis_value *field(const struct cm_redis_value *list, con
     return NULL;
 }
 
+bool ol_facts_is_none(cm_status st)
+{
+    return st == CM_EINVAL &&
+           (strstr(cm_error_text(), "no such key") || strstr(cm_error_text(), ": WRONGTYPE "));
+}
+
 cm_status ol_facts_get(struct ol_facts *f, struct cm_redis *redis, const char *key)
 {
     const struct cm_redis_value *v;
     *f = (struct ol_facts){0};
     cm_status st = cm_redis_call(redis, &v, "XINFO", "STREAM", key, NULL);
-    if (st == CM_EINVAL && strstr(cm_error_text(), "no such key"))
+    if (ol_facts_is_none(st))
         return CM_OK;
     CM_TRY(st);
     const struct cm_redis_value *length = field(v, "length"), *added = field(v, "entries-added"),
@@ -39,7 +45,7 @@ cm_status ol_facts_group_stands(bool *stands, struct cm_redis *redis, const char
     const struct cm_redis_value *v;
     *stands = false;
     cm_status st = cm_redis_call(redis, &v, "XINFO", "GROUPS", key, NULL);
-    if (st == CM_EINVAL && strstr(cm_error_text(), "no such key"))
+    if (ol_facts_is_none(st))
         return CM_OK;
     CM_TRY(st);
     for (size_t i = 0; i < v->n; i++) {

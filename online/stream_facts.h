@@ -17,6 +17,9 @@ struct ol_facts {
     int64_t added;     /* entries ever */
     struct ol_id last; /* the highest id ever given out */
 };
+/* Redis' answer to a question about a stream: there is none, or the key holds something else, which
+ * its operator may have put there. */
+bool ol_facts_is_none(cm_status st);
 CM_MUST_CHECK
 cm_status ol_facts_get(struct ol_facts *f, struct cm_redis *redis, const char *key);
 

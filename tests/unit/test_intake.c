@@ -463,6 +463,38 @@ static void test_removed_stream(void **state)
     ol_batch_release(&b);
 }
 
+/* Whoever may write a key may make something else of it: the others' entries are trained, and its
+ * own once it is a stream again. */
+static void test_key_of_another_type(void **state)
+{
+    struct world *w = *state;
+    struct ol_batch b;
+    push(w, "ann", 0, 3);
+    push(w, "bob", 10, 3);
+    drain_batch(w, &b);
+    commit(w, &b);
+    tidy(w);
+    redis_do(w->redis, "SET", "fw:feedback:ann", "no stream");
+    push(w, "bob", 20, 2);
+    drain_batch(w, &b);
+    assert_int_equal(count_of(&b, "bob", OL_TRAINED), 2);
+    assert_true(told(w, "redis_lost_data"));
+    commit(w, &b);
+    tidy(w);
+    assert_false(told(w, "trim_failed"));
+    assert_int_equal(length_of(w, "fw:feedback:bob"), 0);
+
+    expect_ok(ol_intake_begin(w->in, &w->state)); /* nothing comes for a while, and no fault */
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(turn(w, false, 1), OL_INTAKE_MORE);
+
+    redis_do(w->redis, "DEL", "fw:feedback:ann");
+    push(w, "ann", 30, 2);
+    drain_batch(w, &b);
+    assert_int_equal(count_of(&b, "ann", OL_TRAINED), 2);
+    ol_batch_release(&b);
+}
+
 /* Another Redis, or the same one gone back in time, may hold entries below our offsets that nobody
  * ever read. */
 static void test_never_trims_another_redis(void **state)
@@ -781,6 +813,7 @@ int main(void)
         WORLD(test_full_of_something_else),
         WORLD(test_full_and_not_trimmed),
         WORLD(test_removed_stream),
+        WORLD(test_key_of_another_type),
         WORLD(test_never_trims_another_redis),
         WORLD(test_one_loop_for_one_redis),
         WORLD(test_flushed),
