@@ -47,7 +47,7 @@ cm_status wi_worker_decode(struct wi_worker *w, const void *data, size_t n)
         if (!wi_text_is_plain(w->device, strlen(w->device)))
             return CM_FAIL(CM_EFORMAT, "a worker's device is no text");
     }
-    if (w->heartbeat_ms == 0 || w->max_batch == 0)
+    if (w->heartbeat_ms == 0 || w->max_batch == 0 || w->max_batch > INT32_MAX)
         return CM_FAIL(CM_EFORMAT, "a worker with heartbeat %u ms and batches of %u",
                        w->heartbeat_ms, w->max_batch);
     memcpy(w->name, p + numbers, nname);

@@ -166,6 +166,8 @@ static void test_worker(void **state)
     bytes[16] = 'n';
     wi_put32(bytes + 4, 0);
     assert_int_equal(wi_worker_decode(&out, bytes, n), CM_EFORMAT);
+    wi_put32(bytes + 4, UINT32_MAX); /* no int of the gateway's */
+    assert_int_equal(wi_worker_decode(&out, bytes, n), CM_EFORMAT);
     wi_put32(bytes + 4, 1);
     wi_put16(bytes + 2, 0);
     assert_int_equal(wi_worker_decode(&out, bytes, n), CM_EFORMAT);
