@@ -45,6 +45,8 @@ static const struct cm_key keys[] = {
     KEY("nodes", CM_KEY_INT, nodes, "1", 1, 65536, "nodes", "submit: nodes of the job"),
     KEY("ranks_per_node", CM_KEY_INT, ranks_per_node, "1", 1, 1024, "ranks",
         "submit: ranks on each node"),
+    KEY("cpus_per_rank", CM_KEY_INT, cpus_per_rank, "0", 0, 4096, "CPUs",
+        "submit: CPUs for each rank's train.threads; 0: Slurm's default, which is often one"),
     KEY("gpus_per_node", CM_KEY_INT, gpus_per_node, "0", 0, 64, "GPUs",
         "submit: GPUs on each node; 0: none asked for"),
     KEY("warn_s", CM_KEY_INT, warn_s, "120", 1, 65535, "s",

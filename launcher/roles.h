@@ -21,7 +21,7 @@ struct la_cluster {
     int64_t probe_ms;
     int64_t restart_ms, restart_max_ms, healthy_ms, stop_timeout_ms;
     /* for `submit` */
-    int64_t nodes, ranks_per_node, gpus_per_node, warn_s, requeues;
+    int64_t nodes, ranks_per_node, cpus_per_rank, gpus_per_node, warn_s, requeues;
     char partition[CM_CONFIG_STRING], time_limit[CM_CONFIG_STRING];
 };
 extern const struct cm_section la_cluster_section;

@@ -43,9 +43,11 @@ static void write_command(FILE *f, const struct la_job *job, const char *verb)
 
 /* Only a shell that waits can trap, and a signal ends the wait. One that comes before there are
  * ranks is kept for them; srun forgets what it is told before they run, so it is told again. */
-static void write_ranks(FILE *f, const struct la_job *job)
+static void write_ranks(FILE *f, const struct la_job *job, const struct la_cluster *cluster)
 {
     fprintf(f, "srun --mpi=pmix --kill-on-bad-exit=1 ");
+    if (cluster->cpus_per_rank) /* which srun does not take from the job */
+        fprintf(f, "--cpus-per-task=%lld ", (long long)cluster->cpus_per_rank);
     write_command(f, job, "train");
     fprintf(f, " &\nranks=$!\n"
                "[ -n \"$asked\" ] || { wait $ranks; code=$?; }\n"
@@ -88,6 +90,8 @@ static void write_script(FILE *f, const struct la_job *job, const struct la_clus
     directive(f, "job-name", job->name);
     fprintf(f, "#SBATCH --nodes=%lld\n#SBATCH --ntasks-per-node=%lld\n", (long long)cluster->nodes,
             (long long)cluster->ranks_per_node);
+    if (cluster->cpus_per_rank)
+        fprintf(f, "#SBATCH --cpus-per-task=%lld\n", (long long)cluster->cpus_per_rank);
     if (cluster->gpus_per_node)
         fprintf(f, "#SBATCH --gres=gpu:%lld\n", (long long)cluster->gpus_per_node);
     directive(f, "partition", cluster->partition);
@@ -106,7 +110,7 @@ static void write_script(FILE *f, const struct la_job *job, const struct la_clus
             "    echo 'flywheel: this Slurm cannot start MPI ranks: srun --mpi=list has no pmix; '"
             "\\\n         'run mpirun inside the job instead' >&2\n    exit %d\n}\n",
             LA_EXIT_USAGE);
-    write_ranks(f, job);
+    write_ranks(f, job, cluster);
     write_end(f, job, cluster);
 }
 

@@ -112,11 +112,19 @@ node=$(on 1 squeue -h -j "$lost" -o %N | xargs -n1 scontrol show hostnames | gre
 link "${node#node-}" down
 let_go
 
-# ---- told to stop as soon as it runs, most likely before its ranks do: queued again, not failed ----
-is_running() { [ "$(state_of "$1")" = RUNNING ]; }
+# ---- told to stop as soon as its script can hear it, most likely before its ranks run: queued again, not failed ----
+traps() # JOB: its script has come to its trap; before, a signal is the end of any script
+{
+    local pid
+    for pid in $(pgrep -f "/job0*$1/slurm_script"); do
+        ! grep -qsE '^SigCgt:.*[2367abef]..$' "/proc/$pid/status" || return 0
+    done
+    return 1
+}
+in_first_life() { on 1 scontrol show job "$1" -o | grep -q " JobState=RUNNING .* Restarts=0 "; }
 early=$(FLYWHEEL_INJECT=train.step=delay:100@* submit early "$work/single.json")
-await is_running "$early"
-while is_running "$early"; do on 1 scancel --batch --signal=USR1 "$early" 2>/dev/null || true; done
+await traps "$early"
+while in_first_life "$early"; do on 1 scancel --batch --signal=USR1 "$early" 2>/dev/null || true; done
 ends_as "$early" COMPLETED
 [ "$(sha_of "$work/early")" = "$wanted" ] || fail "the job that was told to stop early has other bits"
 on 1 scontrol show job "$early" -o | grep -q " Restarts=[1-9]" || fail "the job that was told to stop early was not queued again"
@@ -152,10 +160,12 @@ cat >"$work/bin/flywheel-train" <<TRAIN
 exec "$FLYWHEEL_BIN/flywheel-train" "\$@"
 TRAIN
 chmod +x "$work/bin/flywheel-train"
-sed 's/"every_steps": 5/"every_steps": 1000/' "$work/quick.json" >"$work/crash.json" # each life begins at step 0
+sed 's/"every_steps": 5/"every_steps": 1000/; s/"ranks_per_node": 1/&, "cpus_per_rank": 2/' "$work/quick.json" \
+    >"$work/crash.json" # each life begins at step 0
 crash=$(fw=$work/bin/flywheel FLYWHEEL_INJECT=train.step=kill@12 submit crash "$work/crash.json")
 ends_as "$crash" FAILED
 on 1 scontrol show job "$crash" -o | grep -q " Restarts=2 .* ExitCode=137:0 " || fail "not given up after three lives with rank 1's code"
+on 1 scontrol show job "$crash" -o | grep -q " NumCPUs=4 .* CPUs/Task=2 " || fail "not given two CPUs a rank"
 says "giving up: step 11 failed 3 times in a row, the last time because of rank 1 on node-" "$(log_of crash)"
 [ "$(jq -r 'select(.event == "gave_up") | "\(.step) \(.times)"' "$work/crash/events.jsonl")" = "11 3" ] || fail "events.jsonl"
 echo "ok: what no restart mends is not queued again, nor what dies in the same step for the third time"

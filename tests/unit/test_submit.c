@@ -29,10 +29,13 @@ static void test_what_it_asks_for(void **state)
     char *text = NULL;
     struct la_cluster c = cluster_of("gpu", "1-00:00:00");
     c.gpus_per_node = 4;
+    c.cpus_per_rank = 6;
     assert_int_equal(la_submit_script(&text, &job, &c), CM_OK);
     assert_int_equal(strncmp(text, "#!/bin/sh\n#SBATCH ", 18), 0);
     assert_non_null(strstr(text, "#SBATCH --nodes=2\n#SBATCH --ntasks-per-node=4\n"));
-    assert_non_null(strstr(text, "#SBATCH --gres=gpu:4\n"));
+    assert_non_null(strstr(text, "#SBATCH --cpus-per-task=6\n#SBATCH --gres=gpu:4\n"));
+    assert_non_null(strstr(text, "\nsrun --mpi=pmix --kill-on-bad-exit=1 --cpus-per-task=6 "
+                                 "'/opt/bin/flywheel' train"));
     assert_non_null(strstr(text, "#SBATCH --partition=gpu\n#SBATCH --time=1-00:00:00\n"));
     assert_non_null(strstr(text, "#SBATCH --signal=B:USR1@90\n"));
     assert_non_null(strstr(text, "'/opt/bin/flywheel' train '/data/my run/c.json' &\n"));
@@ -52,6 +55,7 @@ static void test_what_it_asks_for(void **state)
     c = cluster_of("", "");
     assert_int_equal(la_submit_script(&text, &elsewhere, &c), CM_OK);
     assert_null(strstr(text, "gres"));
+    assert_null(strstr(text, "cpus-per-task"));
     assert_null(strstr(text, "partition"));
     assert_null(strstr(text, "time="));
     assert_non_null(strstr(text, "c.json' --run '/data/other' &\n"));
