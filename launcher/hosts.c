@@ -1,5 +1,6 @@
 #include "launcher/hosts.h"
 
+#include <net/if.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -190,5 +191,35 @@ cm_status la_hosts_list(char **list, const struct la_hosts *hosts)
         if (!hosts->host[i].gone)
             n += (size_t)snprintf(*list + n, room - n, "%s%s:%lld", n ? "," : "",
                                   hosts->host[i].name, (long long)hosts->host[i].slots);
+    return CM_OK;
+}
+
+/* ---- networks ---- */
+
+/* "lo, eth0" */
+static void list_networks(char *text, size_t size)
+{
+    size_t n = 0;
+    struct if_nameindex *all = if_nameindex();
+    text[0] = '\0';
+    for (const struct if_nameindex *i = all; i && i->if_name && n < size; i++)
+        n += (size_t)snprintf(text + n, size - n, "%s%s", i == all ? "" : ", ", i->if_name);
+    if (all)
+        if_freenameindex(all);
+}
+
+cm_status la_interface_check(const char *interface)
+{
+    for (const char *at = interface; *at;) {
+        char name[LA_HOST_NAME], networks[512];
+        size_t n = strcspn(at, ",");
+        snprintf(name, sizeof name, "%.*s", (int)n, at);
+        if (!strchr(name, '/') && !if_nametoindex(name)) {
+            list_networks(networks, sizeof networks);
+            return CM_FAIL(CM_ECONFIG, "cluster.interface: this host has no network '%s', only %s",
+                           name, networks);
+        }
+        at += n + (at[n] == ',');
+    }
     return CM_OK;
 }

@@ -40,4 +40,9 @@ CM_MUST_CHECK cm_status la_hosts_ranks(int64_t *ranks, const struct la_hosts *ho
 /* "h1:2,h3:2", those that answer, in the file's order. From cm_alloc. */
 CM_MUST_CHECK cm_status la_hosts_list(char **list, const struct la_hosts *hosts);
 
+/* cluster.interface: networks by name or CIDR, with commas, as mpirun takes them. CM_ECONFIG: this
+ * host has no network of that name, of which mpirun would say nothing. Other hosts are not asked.
+ */
+CM_MUST_CHECK cm_status la_interface_check(const char *interface);
+
 #endif

@@ -9,6 +9,7 @@
 #include "common/config.h"
 #include "common/log.h"
 #include "launcher/dispatch.h"
+#include "launcher/hosts.h"
 #include "launcher/mpirun.h"
 #include "launcher/roles.h"
 #include "launcher/slurm.h"
@@ -72,6 +73,7 @@ static cm_status run(const struct la_launch *launch, const char *name, char *con
     CM_TRY(read_cluster(&cluster, run_dir, launch));
     if (launch->config)
         CM_TRY(la_lives_open(&role->lives, run_dir, name));
+    CM_TRY(la_interface_check(cluster.interface));
     CM_TRY(la_slurm_check_room(launch->ranks, getenv));
     snprintf(role->name, sizeof role->name, "%s", name);
     role->once = true;

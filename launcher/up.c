@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "launcher/dispatch.h"
+#include "launcher/hosts.h"
 #include "launcher/own_commands.h"
 #include "launcher/roles.h"
 #include "launcher/state.h"
@@ -205,6 +206,7 @@ static cm_status supervise_all(const struct setup *s, struct la_role *roles, siz
     char logs[CM_PATH];
     CM_TRY(cm_path_join(logs, s->run_dir, "logs"));
     CM_TRY(cm_dir_make(logs));
+    CM_TRY(la_interface_check(s->cluster.interface));
     if (s->cluster.gateway)
         CM_TRY(la_state_check_gateway(s->run_dir));
     if (*s->cluster.redis)

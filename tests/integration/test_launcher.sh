@@ -76,6 +76,9 @@ check "a failing rank's code is the run's" same "$(code_of run train c.json --ra
 check "inside MPI, --ranks is refused" same "$(code_of env OMPI_COMM_WORLD_RANK=0 "$fw" train c.json --ranks 2)" 2
 check "so is a missing hostfile, which is not tried again" same \
     "$(code_of run train c.json --ranks 2 --restarts 9 --set cluster.hostfile=none)" 2
+refused=$(run train c.json --ranks 2 --set cluster.interface=nosuch0 2>&1) && code=0 || code=$?
+check "and a network that is not there" same "$code" 2
+check "which is named" grep -q "no network 'nosuch0', only .*lo" <<<"$refused"
 check "a missing configuration is a usage error" same "$(code_of run train missing.json --ranks 2)" 2
 
 echo 'trap "echo \$OMPI_COMM_WORLD_RANK >>'"$work"'/saved; exit 75" USR1; echo up >>'"$work"'/ready; while :; do sleep 1000 & wait $!; done' >do-train

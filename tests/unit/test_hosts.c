@@ -106,12 +106,23 @@ static void test_no_mpirun(void **state)
     la_argv_release(&mpirun);
 }
 
+static void test_networks(void **state)
+{
+    (void)state;
+    expect_ok(la_interface_check(""));
+    expect_ok(la_interface_check("lo"));
+    expect_ok(la_interface_check("127.0.0.0/8,lo"));
+    expect_fault(CM_ECONFIG, "'nosuch0', only ", la_interface_check("lo,nosuch0"));
+    expect_fault(CM_ECONFIG, "lo", la_interface_check("nosuch0"));
+    expect_fault(CM_ECONFIG, "''", la_interface_check(",lo"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_hostfile),     cmocka_unit_test(test_bad_hostfiles),
         cmocka_unit_test(test_ranks_that_fit), cmocka_unit_test(test_probes),
-        cmocka_unit_test(test_no_mpirun),
+        cmocka_unit_test(test_no_mpirun),      cmocka_unit_test(test_networks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
