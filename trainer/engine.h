@@ -134,11 +134,12 @@ void tr_engine_begin(struct tr_engine *e, int64_t step, double lr, uint32_t rais
 
 /* Waits for the oldest step that is under way. Collective. A loss or gradient that is not finite:
  * CM_ENUMERIC on all ranks in the same step; it names the tensor where it began: a weight, else a
- * batch statistic, as forward meets them; else a gradient, as backward does. A rank that cannot do
- * its part: its fault, on all ranks. Weights and optimiser are then as before the step, and the one
- * begun behind it is forgotten: it has updated nothing. After CM_ETIMEDOUT and faults of the group
- * the job can only be left; from GPU to GPU it is left here (ar_group_abort) when a rank could not
- * do its part, for the others' sums would never end. */
+ * batch statistic, as forward meets them; else a gradient, as backward does; and the largest
+ * weight, where activations overflow. A rank that cannot do its part: its fault, on all ranks.
+ * Weights and optimiser are then as before the step, and the one begun behind it is forgotten: it
+ * has updated nothing. After CM_ETIMEDOUT and faults of the group the job can only be left; from
+ * GPU to GPU it is left here (ar_group_abort) when a rank could not do its part, for the others'
+ * sums would never end. */
 CM_MUST_CHECK cm_status tr_engine_end(struct tr_engine *e, struct tr_outcome *outcome);
 
 /* The two in a row, for who looks at each step; none is under way. */

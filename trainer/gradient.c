@@ -37,6 +37,24 @@ static const char *first_backward(const struct nn_layout *layout, const float *g
     return NULL;
 }
 
+/* The weight that is the largest, and its tensor: where activations overflow though every weight is
+ * finite, it is there or close behind. */
+static const char *largest_weight(const struct nn_layout *layout, const float *weights,
+                                  float *largest)
+{
+    const char *name = "none";
+    *largest = 0;
+    for (size_t i = 0; i < layout->ntensors; i++) {
+        const struct nn_tensor *t = &layout->tensors[i];
+        float most = is_statistic(t) ? 0 : cm_vec_abs_max(weights + t->offset, t->n);
+        if (most > *largest) {
+            *largest = most;
+            name = t->name;
+        }
+    }
+    return name;
+}
+
 /* A bad weight spoils every activation behind it, those the loss, and the loss every gradient: so
  * the cause is looked for in that order. */
 cm_status tr_gradient_check(const struct tr_engine *e, int64_t step, double loss)
@@ -53,10 +71,13 @@ cm_status tr_gradient_check(const struct tr_engine *e, int64_t step, double loss
         kind = "gradient";
         where = first_backward(layout, e->gradients);
     }
-    cm_status st = CM_FAIL(CM_ENUMERIC,
-                           "step %lld: loss %g, first %s that is not finite: %s; lower train.lr or "
-                           "set train.clip_norm",
-                           (long long)step, loss, kind, where ? where : "none");
+    float largest;
+    const char *in = largest_weight(layout, e->weights, &largest);
+    cm_status st =
+        CM_FAIL(CM_ENUMERIC,
+                "step %lld: loss %g, first %s that is not finite: %s; largest weight: "
+                "%g in %s; lower train.lr or set train.clip_norm",
+                (long long)step, loss, kind, where ? where : "none", (double)largest, in);
     return ar_group_alike(e->cfg.group, st);
 }
 

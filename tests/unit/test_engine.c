@@ -278,6 +278,24 @@ static void a_loss_that_is_not_finite_changes_nothing(void **state)
     close_bench(b);
 }
 
+/* Every weight is finite; what the first of them make of the images is not. */
+static void where_activations_overflow_is_told(void **state)
+{
+    (void)state;
+    static const char *const sets[] = {"train.batch=13", "train.shards=8", "model.precision=fp32",
+                                       ""};
+    struct bench *b = open_bench(plain, sets, 2);
+    struct tr_outcome outcome;
+    const struct nn_tensor *conv = nn_layout_find(b->layout, "conv.weight");
+    for (size_t i = 0; i < conv->n; i++)
+        tr_engine_weights(b->engine)[conv->offset + i] = 1e38f;
+    expect_ok(tr_engine_prepare(b->engine));
+    expect_fault(CM_ENUMERIC, "largest weight: 1e+38 in conv.weight",
+                 tr_engine_step(b->engine, 1, 0.1, 0, &outcome));
+    assert_non_null(strstr(cm_error_text(), "first gradient that is not finite: "));
+    close_bench(b);
+}
+
 /* A lane's fault comes out of the step, and the next step is as if it had not been. */
 static void a_step_that_fails_changes_nothing(void **state)
 {
@@ -370,6 +388,7 @@ int main(void)
         cmocka_unit_test(lanes_and_timing_change_no_bit),
         cmocka_unit_test(statistics_of_uneven_shards_are_weighted_by_images),
         cmocka_unit_test(a_loss_that_is_not_finite_changes_nothing),
+        cmocka_unit_test(where_activations_overflow_is_told),
         cmocka_unit_test(a_step_that_fails_changes_nothing),
         cmocka_unit_test(control_bits_come_back),
         cmocka_unit_test(without_a_whole_batch_there_is_no_engine),
