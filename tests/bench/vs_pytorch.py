@@ -235,22 +235,24 @@ def peer(args):
         print(json.dumps({"images_per_s": rate, "pytorch": torch.__version__}))
 
 
-def last_line(command, processes, threads):
+def last_line(command, processes, threads, **more):
     """Runs the command, under mpirun where it takes several processes, and gives its last line, a JSON object."""
     program = command[0]
     if processes > 1:
         command = ["mpirun", "--quiet", "--oversubscribe", "--bind-to", "none", "-np", str(processes), *command]
-    env = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS=str(threads))
+    env = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS=str(threads),
+               **more)
     done = subprocess.run(command, env=env, timeout=900, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{done.stderr}\nvs_pytorch: exit {done.returncode} of {program}: {(done.stderr.splitlines() or [''])[-1]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def measure_peer(work, processes):
+def measure_peer(work, processes, libraries):
+    own = {} if libraries is None else {"LD_LIBRARY_PATH": libraries}
     with tempfile.TemporaryDirectory() as scratch:
         work = dict(work, processes=processes, threads=RANKS["cpu"] // processes, rendezvous=scratch + "/meet")
-        return last_line([sys.executable, __file__, "--peer", json.dumps(work), "-"], processes, work["threads"])
+        return last_line([sys.executable, __file__, "--peer", json.dumps(work), "-"], processes, work["threads"], **own)
 
 
 def overrides(args):
@@ -285,10 +287,10 @@ def measure(args, binary, config, spec):
         ours = measure_ours(args, binary)
         rates["flywheel"] = ours["images_per_s"]
         work.update(batch=ours["batch"], precision=ours["precision"])
-    alone = measure_peer(work, 1)
+    alone = measure_peer(work, 1, args.peer_libraries)
     rates["pytorch"] = alone["images_per_s"]
     if args.device == "cpu":
-        rates["pytorch ddp"] = measure_peer(work, RANKS["cpu"])["images_per_s"]
+        rates["pytorch ddp"] = measure_peer(work, RANKS["cpu"], args.peer_libraries)["images_per_s"]
     return rates, dict(work, pytorch=alone["pytorch"])
 
 
@@ -303,6 +305,7 @@ def main():
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="overrides the config")
     parser.add_argument("--compile", default="default", metavar="MODE", help="torch.compile's, on a GPU")
     parser.add_argument("--peer-only", action="store_true", help="measure PyTorch alone")
+    parser.add_argument("--peer-libraries", metavar="FOLDERS", help="PyTorch's LD_LIBRARY_PATH, where ours is not for it")
     parser.add_argument("--peer", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peer:

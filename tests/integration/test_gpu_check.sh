@@ -107,6 +107,9 @@ script "$bin/test_gradients_cuda" <<<'printf "fine\nconv \"a\\\\b\": off\tby \30
 check 1 --part gradients --part parity
 is '.parts.gradients.rows.test_gradients_cuda | .result == "failed" and .code == 4 and .reason == "conv \"a\\b\": off by   "' # no byte of it breaks the JSON
 is '.parts.parity.result == "passed"'
+script "$bin/test_gradients_cuda" <<<'echo "failed: conv a: no engine" >&2; echo "failed: conv b: off by 3"; echo "[  ERROR   ] --- 2 cases failed"; echo " 1 FAILED TEST(S)"; exit 1'
+check 1 --part gradients
+is '.parts.gradients.rows.test_gradients_cuda.reason == "conv a: no engine|conv b: off by 3"'
 script "$bin/test_gradients_cuda" <<<'echo fine'
 check 0 --part gradients
 is '.parts.gradients.rows.test_gradients_cuda | .result == "passed" and .seed == null'
@@ -122,7 +125,7 @@ script "$work/path/mpirun" <<'RUN'
 while [[ $1 == -* ]]; do [[ $1 != -np && $1 != --bind-to ]] || shift; shift; done
 exec "$@"
 RUN
-script "$work/path/python3" <<<'[ "$1" = -c ] || echo "{\"images_per_s\": {\"pytorch\": 100}, \"pytorch\": \"2\"}"'
+script "$work/path/python3" <<<'[ "$1" != -c ] || [ "$LD_LIBRARY_PATH" = "$GPU_CHECK_LIBRARIES" ] || exit 1; [ "$1" = -c ] || echo "{\"images_per_s\": {\"pytorch\": 100}, \"pytorch\": \"2\"}"'
 script "$bin/flywheel-train" <<RUN
 echo "\$*" >>$work/calls
 args=" \$* " run=\$(sed -n 's/.*--run \([^ ]*\).*/\1/p' <<<"\$*")
@@ -134,7 +137,8 @@ case \$1 in
         sha=\$(printf %064d 16)
         [[ \$args != *precision=fp32* ]] || sha=\$(printf %064d 32)
         [[ \$args != *transport=cuda+mpi*fp32* && \$args != *fp32*transport=cuda+mpi* ]] || sha=\$(printf %064d \$(cat $work/odd))
-        echo "{\"sha256\": \"\$sha\", \"accuracy\": 0.9, \"accuracy_views\": \$(cat $work/accuracy), \"counted_seconds\": {\"sum\": 2}}" >"\$run/summary.json" ;;
+        echo "{\"sha256\": \"\$sha\", \"accuracy\": 0.9, \"accuracy_views\": \$(cat $work/accuracy), \"counted_seconds\": {\"sum\": 2}, \"graphs\": \"\$(cat $work/graphs)\"}" >"\$run/summary.json"
+        echo "WARN capturing a step: cudaErrorStreamCaptureUnsupported" ;;
     doctor) echo "ok       device"; echo "BAD      disk                 slow"; exit 1 ;;
     bench)
         [[ \$args != *"\$(cat $work/broken)"* ]] || { echo "out of memory" >&2; exit 1; }
@@ -146,6 +150,7 @@ is '.parts.device.rows.gpus.result == "passed" and .parts.device.rows.doctor.rea
 echo 32 >"$work/odd"
 echo nothing >"$work/broken"
 echo 0.94 >"$work/accuracy"
+echo on >"$work/graphs"
 echo "ranks 0 and 1 have one GPU (x)" >"$work/refusal"
 check 77 --part bits
 is '.parts.bits.reason == "nccl, 2 ranks, nccl, 4 ranks" and .parts.bits.rows["nccl, 2 ranks"].result == "skipped"'
@@ -158,6 +163,11 @@ echo "ranks 0 and 1 have one GPU (x)" >"$work/refusal"
 is '.parts.bits.reason == "nccl, 2 ranks, nccl, 4 ranks"
     and ([.parts.bits.rows[] | select(.result == "passed")] | length == 10)
     and .parts.bits.rows["cuda+mpi, 2 ranks"].sha == .parts.bits.rows.fp32.sha and .parts.bits.rows.fp16.sha != .parts.bits.rows.fp32.sha'
+other_sources
+echo failed >"$work/graphs" # a run gets by without, only slower: nothing else would tell
+check 1 --part bits
+is '.parts.bits.rows.fp16 | .result == "failed" and .graphs == "failed" and (.reason | test("CaptureUnsupported"))'
+echo on >"$work/graphs"
 other_sources
 echo 33 >"$work/odd"
 check 1 --part bits

@@ -313,6 +313,7 @@ void test_graphs_change_no_bit(void **state)
             assert_int_equal(a.count, step % 3 == 2 ? 9 : 16);
             assert_int_equal(a.count, b.count);
         }
+        assert_int_equal(tr_engine_graphs(graphs->engine), TR_GRAPHS_ON); /* none was given up */
         assert_true(steps_same(plain, graphs));
         steps_close(&plain);
         steps_close(&graphs);

@@ -7,7 +7,7 @@
 
 int main(void)
 {
-    cm_log_set_level(CM_LOG_ERROR);
+    cm_log_set_level(CM_LOG_WARN); /* such as why a step could not be captured */
     int code;
     struct nn_device *device = first_gpu_open(&code);
     if (!device)
