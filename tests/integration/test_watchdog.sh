@@ -44,12 +44,9 @@ rank_pid() # RANK: of the mpirun $pid
     true
 }
 state_of() { sed 's/.*) //; s/ .*//' "/proc/$1/stat" 2>/dev/null || echo X; }
-begin() # RUN W INJECT ARGUMENT...: W ranks in the background; the last one has the injection
+begin() # RUN W RANK:INJECT ARGUMENT...: W ranks in the background, one of them with the injection
 {
-    local run=$1 w=$2 inject=$3
-    shift 3
-    mpirun --quiet "${alone[@]}" -np $((w - 1)) "$train" train "$config" --run "$run" -q "$@" : \
-        -np 1 -x FLYWHEEL_INJECT="$inject" "$train" train "$config" --run "$run" -q "$@" >"$work/log" 2>&1 &
+    mpirun --quiet "${alone[@]}" -np "$2" "$train" train "$config" --run "$1" -q --inject "$3" "${@:4}" >"$work/log" 2>&1 &
     pid=$!
 }
 await_rank() # RANK: it has stopped itself; its pid is in $rank
@@ -92,7 +89,7 @@ blames() # RUN RANK FAULT STEP
 }
 
 # ---- ranks that are lost; the log names each, and the run goes on elsewhere to the same bits ----
-begin "$work/killed" 4 train.step=stop@9
+begin "$work/killed" 4 3:train.step=stop@9
 await_rank 3
 kill -KILL "$rank"
 leaves "$work/killed"
@@ -100,14 +97,24 @@ matches "leaving: .* for rank 3 on .*: gone \(killed or crashed\), last in '(ste
 blames "$work/killed" 3 gone 8
 echo "ok: SIGKILL is named after $took ms"
 
-begin "$work/stopped" 4 train.step=stop@9 --set allreduce.collective_timeout_ms=2000
+# Rank 0, which writes all else, is told of by the next.
+begin "$work/first" 4 0:train.step=stop@9
+await_rank 0
+kill -KILL "$rank"
+leaves "$work/first"
+matches "leaving: .* for rank 0 on .*: gone \(killed or crashed\), last in '(step|checkpoint)' step [0-8],"
+blames "$work/first" 0 gone 8
+[ "$(jq .told_by "$work/first/summary.json")" = 1 ] || fail "told by rank $(jq .told_by "$work/first/summary.json")"
+echo "ok: so is rank 0, by another, after $took ms"
+
+begin "$work/stopped" 4 3:train.step=stop@9 --set allreduce.collective_timeout_ms=2000
 await_rank 3
 leaves "$work/stopped"
 matches "(late|leaving): .* for rank 3 on .*: silent for .*, last in '(step|checkpoint)' step [0-8],"
 blames "$work/stopped" 3 silent 8
 echo "ok: SIGSTOP is named and left after $took ms, deadline 2000 ms"
 
-begin "$work/failed" 4 train.step=eio@9
+begin "$work/failed" 4 3:train.step=eio@9
 wait "$pid" || true # what mpirun makes of it, told to let the others be, is not the point
 pid=
 matches "left: training: injected at train.step"
@@ -116,7 +123,7 @@ echo "ok: a rank that fails tells why"
 
 want 0 mpirun --quiet -np 2 "$train" train "$config" --run "$work/killed" -q
 same "$work/killed"
-for run in stopped failed; do
+for run in first stopped failed; do
     want 0 "$train" train "$config" --run "$work/$run" -q
     same "$work/$run"
 done
@@ -230,7 +237,7 @@ matches "[0-9]+ % of the training waited for sums between ranks: more ranks"
 echo "ok: a run says what keeps it from being faster"
 
 # ---- all that was there is killed at once, the launcher too: nothing of it is in the next start's way ----
-begin "$work/razed" 4 train.step=stop@9
+begin "$work/razed" 4 3:train.step=stop@9
 await_rank 3
 await test -d "$work/razed/checkpoints/v000001"
 razed=$(pgrep -P "$pid")
@@ -248,7 +255,7 @@ echo "ok: leftovers of a killed job disturb nobody"
 alone=()
 for point in train.step=stop@1 train.step=stop@11 train.evaluate=stop@1; do
     run=$work/preempted-${point//[=@]/-}
-    begin "$run" 2 "$point"
+    begin "$run" 2 "1:$point"
     await_rank 1
     kill -USR1 "$rank"
     kill -CONT "$rank"
