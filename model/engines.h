@@ -4,7 +4,8 @@
  *   "conv1 forward n250 3x32x32 to 24x31x31 k2 s1 p0 bf16<TAB>12 3=1<TAB>65536<NEWLINE>"
  *
  * A plan that is opened with a table takes the ways that it names and adds those that it chose: the
- * library's first, or in a search the fastest. */
+ * library's first, or in a search the fastest. "narrower" is none: a search found a filter gradient
+ * slower in fp32 than in the op's dtype, which then is another product of the table. */
 #ifndef MODEL_ENGINES_H
 #define MODEL_ENGINES_H
 

@@ -394,6 +394,13 @@ static int run_convolution(struct nn_cuda_stream *s, void *handle, const void *a
 static const struct nn_product_library library = {.close = close_convolution,
                                                   .run = run_convolution};
 
+/* dw in another type than its operands. What would do as a last resort loses to dw in their type,
+ * widened. */
+static bool is_mixed(const struct nn_product *p)
+{
+    return p->wide && p->dtype != NN_F32;
+}
+
 int nn_cudnn_open(struct nn_cuda_stream *s, const struct nn_product *p, const char *engine,
                   struct nn_product_plan *out)
 {
@@ -407,7 +414,7 @@ int nn_cudnn_open(struct nn_cuda_stream *s, const struct nn_product *p, const ch
         st = rebuild(c, s->cudnn, engine, p, out->engine);
     } else if (st == CUDNN_STATUS_SUCCESS) {
         st = choose(c, s->cudnn, CUDNN_HEUR_MODE_A, p, out->engine);
-        if (!c->plan)
+        if (!c->plan && !is_mixed(p))
             st = choose(c, s->cudnn, CUDNN_HEUR_MODE_FALLBACK, p, out->engine);
     }
     if (st != CUDNN_STATUS_SUCCESS || !c->plan) {
@@ -431,7 +438,8 @@ int nn_cudnn_ways(struct nn_cuda_stream *s, const struct nn_product *p,
         return 0;
     if (build_graph(c, s->cudnn, p) == CUDNN_STATUS_SUCCESS) {
         n = list(c, CUDNN_HEUR_MODE_A, p->dtype, engines, n, most);
-        n = list(c, CUDNN_HEUR_MODE_FALLBACK, p->dtype, engines, n, most);
+        if (!is_mixed(p))
+            n = list(c, CUDNN_HEUR_MODE_FALLBACK, p->dtype, engines, n, most);
     }
     close_convolution(c);
     return n;

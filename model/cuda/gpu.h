@@ -66,10 +66,11 @@ extern const struct nn_op_impl nn_batchnorm_gpu, nn_activation_gpu, nn_pool_gpu,
     nn_linear_gpu;
 
 /* search_gpu.c: the product in the way that was found for key, else in the fastest of the ways that
- * could be timed, else in the library's first. *code: the driver's where it has no way at all. */
+ * could be timed, else in the library's first. *code: the driver's where it has no way at all.
+ * *seconds: of the plan, if all its rivals were timed now; else 0. */
 CM_MUST_CHECK cm_status nn_gpu_search(const struct nn_device *gpu, const struct nn_product *product,
                                       const char *key, struct nn_engine_search *search,
-                                      struct nn_product_plan *plan, int *code);
+                                      struct nn_product_plan *plan, double *seconds, int *code);
 
 /* bias.c: db (c) = sums of dy's columns (rows, c), through space of nn_gpu_bias_space bytes; and
  * y += bias. */

@@ -3,7 +3,7 @@
  *
  * The filters are kept in the op's dtype as (out, kernel, kernel, in); dparam: dw in that order,
  * fp32 | db, the second at a multiple of 16 floats. Where the library has no product that gives dw
- * in fp32, it is computed in the op's dtype and widened. */
+ * in fp32, or a search finds those slower, it is computed in the op's dtype and widened. */
 #include <stdio.h>
 #include <string.h>
 
@@ -12,7 +12,12 @@
 #include "model/cuda/gpu.h"
 #include "model/linear.h"
 
-#define PASSES 3
+#define PASSES     3
+#define CAST_SHARE 0.9 /* of a product's time, at most, that one in a narrower type may take */
+
+/* In a table, instead of a way: dw is not taken in fp32, though the library has ways. */
+#define NARROWER "narrower"
+enum { NO_WAY = -1 }; /* beside a driver's codes */
 
 struct product {
     size_t out, in, taps;
@@ -69,6 +74,64 @@ static cm_status make_key(char key[NN_ENGINE_KEY], const char *name, const struc
     return n < NN_ENGINE_KEY ? CM_OK : CM_FAIL(CM_EINVAL, "%s: name too long", name);
 }
 
+static bool is_narrower(const struct nn_engine *known)
+{
+    return known && strcmp(known->name, NARROWER) == 0;
+}
+
+static cm_status note_narrower(struct nn_engines *table, const char *key)
+{
+    struct nn_engine engine = {.name = NARROWER};
+    snprintf(engine.key, sizeof engine.key, "%s", key);
+    return nn_engines_add(table, &engine);
+}
+
+/* plan gives dw in fp32, and was found in seconds: is it faster in the op's own dtype, by more than
+ * the cast takes that then follows? */
+static cm_status try_narrower(struct nn_op *op, const struct nn_product *wide, const char *key,
+                              struct nn_product_plan *plan, double seconds, int *code)
+{
+    const struct nn_device *gpu = nn_gpu_of(op->backend);
+    struct nn_engine_search *search = op->desc.engines->search;
+    struct nn_product product = *wide;
+    struct nn_product_plan narrower = {0};
+    char own_key[NN_ENGINE_KEY];
+    double own_s;
+    int none;
+    product.wide = false;
+    CM_TRY(make_key(own_key, nn_op_kind_name(op->desc.kind), &product));
+    cm_status st = nn_gpu_search(gpu, &product, own_key, search, &narrower, &own_s, &none);
+    if (narrower.handle) /* if it is the faster one, it is opened again */
+        gpu->driver->product_close(narrower.handle);
+    if (st != CM_OK || none || own_s <= 0 || own_s >= CAST_SHARE * seconds)
+        return st;
+    gpu->driver->product_close(plan->handle);
+    *plan = (struct nn_product_plan){0};
+    *code = NO_WAY;
+    return note_narrower(&search->found, key);
+}
+
+/* The fastest way. Of two that differ in dw's type alone the largest batch decides. */
+static cm_status search_plan(struct nn_op *op, const struct nn_product *product,
+                             struct nn_product_plan *plan, int *code)
+{
+    const struct nn_op_desc *d = &op->desc;
+    struct nn_engine_search *search = d->engines->search;
+    char key[NN_ENGINE_KEY];
+    double seconds;
+    CM_TRY(make_key(key, nn_op_kind_name(d->kind), product));
+    if (is_narrower(nn_engines_find(&search->found, key))) {
+        *code = NO_WAY;
+        search->nknown++;
+        return CM_OK;
+    }
+    CM_TRY(nn_gpu_search(nn_gpu_of(op->backend), product, key, search, plan, &seconds, code));
+    bool largest = product->n == d->batches[d->nbatches - 1];
+    bool mixed = product->wide && product->dtype != NN_F32;
+    return largest && mixed && seconds > 0 ? try_narrower(op, product, key, plan, seconds, code)
+                                           : CM_OK;
+}
+
 /* The way that the table names, or else what is chosen now, which the table then gets. */
 static cm_status choose(struct nn_op *op, const struct nn_product *product,
                         struct nn_product_plan *plan, int *code)
@@ -78,13 +141,14 @@ static cm_status choose(struct nn_op *op, const struct nn_product *product,
     struct nn_engine engine = {0};
     CM_TRY(make_key(engine.key, d->name, product));
     const struct nn_engine *known = d->engines ? nn_engines_find(d->engines, engine.key) : NULL;
-    if (!known && d->engines && d->engines->search) {
-        char key[NN_ENGINE_KEY];
-        CM_TRY(make_key(key, nn_op_kind_name(d->kind), product));
-        CM_TRY(nn_gpu_search(gpu, product, key, d->engines->search, plan, code));
-    } else {
+    if (is_narrower(known))
+        *code = NO_WAY;
+    else if (!known && d->engines && d->engines->search)
+        CM_TRY(search_plan(op, product, plan, code));
+    else
         *code = gpu->driver->product_open(gpu->stream, product, known ? known->name : NULL, plan);
-    }
+    if (*code == NO_WAY) /* for the other ranks, too */
+        return note_narrower(d->engines, engine.key);
     if (known && *code)
         return CM_FAIL(CM_EMISMATCH, "engine '%s' for '%s' is not to be had on %s: %s", known->name,
                        engine.key, gpu->description, plan->why);
@@ -125,7 +189,7 @@ static cm_status open_plan(struct nn_op *op, int batch, enum nn_product_pass pas
 }
 
 /* All batch sizes give dw in one type, since they share a place for it: fp32 where the library has
- * a way for each, else the op's own. */
+ * a way for each, and no search found that slower, else the op's own. */
 static cm_status open_filter_plans(struct nn_op *op)
 {
     struct product *p = op->state;

@@ -148,30 +148,32 @@ static bool was_named(char (*engine)[NN_ENGINE_TEXT], int i)
     return false;
 }
 
-/* Into *best: the fastest of those that were timed, else the first. *complete: all were. */
+/* Into *best: the fastest of those that were timed, else the first. *seconds: its own, if all were
+ * timed; else 0. */
 static cm_status run_contest(struct contest *contest, const struct nn_engine_search *search,
-                             struct nn_product_plan *best, int *code, bool *complete)
+                             struct nn_product_plan *best, double *seconds, int *code)
 {
     const struct nn_driver *driver = contest->gpu->driver;
     void *stream = contest->gpu->stream;
     char engine[1 + MOST_NAMES][NN_ENGINE_TEXT];
     double best_s;
     *code = driver->product_open(stream, contest->product, NULL, best);
-    *complete = *code == 0 && !cm_deadline_passed(search->deadline);
-    if (!*complete)
+    bool complete = *code == 0 && !cm_deadline_passed(search->deadline);
+    if (!complete)
         return CM_OK;
     reserve_operands(contest);
     CM_TRY(time_plan(contest, best, &best_s));
     memcpy(engine[0], best->engine, sizeof engine[0]);
     int n = 1 + driver->product_ways(stream, contest->product, engine + 1, MOST_NAMES);
-    for (int i = 1, nways = 1; i < n && nways < MOST_WAYS && *complete; i++) {
+    for (int i = 1, nways = 1; i < n && nways < MOST_WAYS && complete; i++) {
         bool works = false;
-        *complete = !cm_deadline_passed(search->deadline);
-        if (*complete && !was_named(engine, i))
+        complete = !cm_deadline_passed(search->deadline);
+        if (complete && !was_named(engine, i))
             CM_TRY(challenge(contest, engine[i], best, &best_s, &works));
         nways += works;
     }
-    *complete = *complete && best_s < (double)INFINITY;
+    if (complete && best_s < (double)INFINITY)
+        *seconds = best_s;
     return CM_OK;
 }
 
@@ -187,23 +189,23 @@ static cm_status keep(struct nn_engine_search *search, const char *key,
 
 cm_status nn_gpu_search(const struct nn_device *gpu, const struct nn_product *product,
                         const char *key, struct nn_engine_search *search,
-                        struct nn_product_plan *plan, int *code)
+                        struct nn_product_plan *plan, double *seconds, int *code)
 {
     const struct nn_driver *driver = gpu->driver;
     const struct nn_engine *found = nn_engines_find(&search->found, key);
     struct contest contest = {.gpu = gpu, .product = product};
-    bool complete = false;
     *code = 0;
+    *seconds = 0;
     if (found && driver->product_open(gpu->stream, product, found->name, plan) == 0) {
         search->nknown++;
         return CM_OK;
     }
     cm_status st = open_timers(&contest);
     if (st == CM_OK)
-        st = run_contest(&contest, search, plan, code, &complete);
+        st = run_contest(&contest, search, plan, seconds, code);
     close_contest(&contest, st == CM_ETIMEDOUT);
     CM_TRY(st);
-    if (complete)
+    if (*seconds > 0)
         return keep(search, key, plan);
     search->nleft += *code == 0;
     return CM_OK;

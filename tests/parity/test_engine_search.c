@@ -16,6 +16,7 @@
 static struct {
     int nways;
     double seconds[MOST][3]; /* of a way's rounds */
+    double mixed;            /* times that, where dw is of another type; 0: the same */
     bool fails[MOST];        /* to run */
     bool broken[MOST];       /* named, but cannot be built */
     bool twice;              /* each way is named again at once */
@@ -24,6 +25,7 @@ static struct {
     bool lost;               /* no stream gets idle: a fault of the GPU */
     struct nn_engine_search *search;
     int way, round;             /* that ran last; whose time is read next */
+    double factor;              /* of that */
     int ntimes, nopened, given; /* runs; ways that were built; what was not given back */
     int nblocks;                /* of memory that were taken */
 } script;
@@ -35,6 +37,7 @@ static struct nn_device *device;
 struct product {
     void *host;
     int way;
+    bool mixed;
 };
 
 static int product_open(void *stream, const struct nn_product *product, const char *engine,
@@ -51,7 +54,7 @@ static int product_open(void *stream, const struct nn_product *product, const ch
     struct product *self = code ? NULL : calloc(1, sizeof *self);
     if (!self)
         return code ? code : LOST;
-    *self = (struct product){out->handle, way};
+    *self = (struct product){out->handle, way, product->wide && product->dtype != NN_F32};
     out->handle = self;
     snprintf(out->engine, sizeof out->engine, "way %d", way);
     script.given++;
@@ -82,6 +85,7 @@ static int product_run(void *stream, void *handle, const void *a, const void *b,
 {
     const struct product *self = handle;
     script.way = self->way;
+    script.factor = self->mixed && script.mixed > 0 ? script.mixed : 1;
     script.round = 0;
     script.ntimes++;
     if (script.fails[self->way])
@@ -94,7 +98,7 @@ static int product_run(void *stream, void *handle, const void *a, const void *b,
 static int timer_between(void *from, void *to, double *seconds)
 {
     int code = driver_host.timer_between(from, to, seconds);
-    *seconds = script.seconds[script.way][script.round++ % 3];
+    *seconds = script.factor * script.seconds[script.way][script.round++ % 3];
     return code;
 }
 
@@ -164,9 +168,10 @@ static void set_times(int way, double a, double b, double c)
 static int find(struct nn_engine_search *search)
 {
     struct nn_product_plan plan;
+    double seconds;
     int code, way = -1;
     script.search = search;
-    expect_ok(nn_gpu_search(device, &product, "key", search, &plan, &code));
+    expect_ok(nn_gpu_search(device, &product, "key", search, &plan, &seconds, &code));
     assert_int_equal(code, 0);
     assert_int_equal(sscanf(plan.engine, "way %d", &way), 1);
     driver.product_close(plan.handle);
@@ -295,16 +300,17 @@ static void faults_are_told_and_leave_nothing(void **state)
 {
     struct nn_engine_search search = without_end();
     struct nn_product_plan plan;
+    double seconds;
     int code;
     (void)state;
     set_script(0);
-    expect_ok(nn_gpu_search(device, &product, "key", &search, &plan, &code));
+    expect_ok(nn_gpu_search(device, &product, "key", &search, &plan, &seconds, &code));
     assert_int_equal(code, LOST); /* no way at all: the caller's to tell */
     assert_int_equal(script.given, 0);
     set_script(2);
     script.lost = true;
     expect_fault(CM_EIO, "calls without a lane",
-                 nn_gpu_search(device, &product, "key", &search, &plan, &code));
+                 nn_gpu_search(device, &product, "key", &search, &plan, &seconds, &code));
     driver.product_close(plan.handle); /* as the op does */
     assert_int_equal(script.given, 0);
     assert_int_equal(search.found.n, 0);
@@ -365,6 +371,93 @@ static void what_was_found_is_kept(void **state)
     assert_true(open_engine(other, "way 1") > 0);
     assert_int_equal(open_engine(other, "way 1"), 0);
     assert_int_equal(open_engine(fast, "way 2"), 0);
+}
+
+/* Filter gradients of an engine in fp16 that are computed in fp32, and that are widened. */
+struct kinds {
+    int wide, narrower;
+};
+
+static struct kinds open_fp16(double mixed, int *ntimes)
+{
+    static const char *const fp16[] = {"train.batch=8", "allreduce.order=fast",
+                                       "model.precision=fp16", ""};
+    struct steps *s = steps_prepare(device, fp16);
+    struct kinds kinds = {0, 0};
+    script.mixed = mixed;
+    script.ntimes = 0;
+    expect_ok(steps_start(s));
+    *ntimes = script.ntimes;
+    const struct nn_engines *engines = tr_engine_engines(s->engine);
+    for (size_t i = 0; i < engines->n; i++) {
+        bool narrower = strcmp(engines->engine[i].name, "narrower") == 0;
+        bool wide = strstr(engines->engine[i].key, "fp16 to fp32") != NULL;
+        if (!narrower)
+            assert_string_equal(engines->engine[i].name, "way 2");
+        assert_true(wide || !narrower);
+        bool largest = strstr(engines->engine[i].key, " n8 ") != NULL; /* it decides */
+        kinds.narrower += narrower && largest;
+        kinds.wide += wide && largest && !narrower;
+    }
+    steps_run(s, 0, 2);
+    steps_close(&s);
+    return kinds;
+}
+
+/* One timing decides, and is kept. */
+static void dw_is_widened_where_that_is_faster(void **state)
+{
+    int ntimes;
+    struct kinds kinds = open_fp16(2, &ntimes);
+    (void)state;
+    assert_int_equal(kinds.wide, 0);
+    assert_int_equal(kinds.narrower, 3); /* two convolutions, a linear layer */
+    assert_true(ntimes > 0);
+    kinds = open_fp16(0.5, &ntimes);
+    assert_int_equal(kinds.narrower, 3);
+    assert_int_equal(ntimes, 0);
+}
+
+static void dw_is_fp32_where_widening_gains_little(void **state)
+{
+    int ntimes;
+    struct kinds kinds = open_fp16(1.05, &ntimes); /* the cast comes on top */
+    (void)state;
+    assert_int_equal(kinds.wide, 3);
+    assert_int_equal(kinds.narrower, 0);
+}
+
+/* As a rank does with rank 0's table, which says so and nothing of the ways. */
+static void a_table_says_that_dw_is_widened(void **state)
+{
+    static const int batches[] = {2};
+    struct nn_op_desc d = {.kind = NN_OP_LINEAR,
+                           .name = "fc",
+                           .x = {8, 1, 1},
+                           .y = {4, 1, 1},
+                           .dtype = NN_F16,
+                           .training = true,
+                           .nlanes = 1,
+                           .threads = 1,
+                           .batches = batches,
+                           .nbatches = 1};
+    size_t scratch[2];
+    (void)state;
+    for (int told = 0; told < 2; told++) {
+        struct nn_engines table = {0};
+        struct nn_op op;
+        d.engines = &table;
+        if (told)
+            expect_ok(nn_engines_read(
+                &table,
+                "fc filter gradient n2 8x1x1 to 4x1x1 k1 s1 p0 fp16 to fp32\tnarrower\t0\n"));
+        expect_ok(nn_op_open(&op, nn_device_backend(device), &d));
+        scratch[told] = op.needs.scratch;
+        assert_int_equal(table.n, told ? 3 : 2); /* forward, and dw's in fp16 */
+        nn_op_close(&op);
+        nn_engines_release(&table);
+    }
+    assert_int_equal(scratch[1], scratch[0] + 8 * 4 * 2); /* of dw in fp16 */
 }
 
 static void two_layers_of_one_shape_are_timed_once(void **state)
@@ -497,6 +590,9 @@ int main(void)
         cmocka_unit_test(the_deadline_ends_it),
         cmocka_unit_test(a_way_that_is_gone_is_searched_anew),
         cmocka_unit_test(faults_are_told_and_leave_nothing),
+        WITH_CACHE(a_table_says_that_dw_is_widened),
+        WITH_CACHE(dw_is_widened_where_that_is_faster),
+        WITH_CACHE(dw_is_fp32_where_widening_gains_little),
         WITH_CACHE(what_was_found_is_kept),
         WITH_CACHE(two_layers_of_one_shape_are_timed_once),
         WITH_CACHE(fixed_never_times),
