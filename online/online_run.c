@@ -224,6 +224,7 @@ static cm_status open_champion(struct run *r)
         st = ps_version_open(&root->champion, store, root->decided);
     }
     CM_TRY(st);
+    ol_trial_check_champion(&r->trial, ps_version_manifest(root->champion));
     tr_publisher_set_run(root->publisher, ps_version_manifest(root->champion)->run);
     return tr_checkpoint_get_weights(root->champion, r->session.layout, r->trial.champion);
 }

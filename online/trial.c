@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/hash.h"
+#include "common/json.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/vec.h"
@@ -45,6 +46,31 @@ static void warn_of_size(const struct ol_trial *t)
         cm_log_warn("data.holdout: of its smallest class %lld images are too few to show a fall of "
                     "recall by online.recall_drop %g",
                     (long long)least, cfg->recall_drop);
+}
+
+/* A smaller holdout is a part of a larger one of the same seed (trainer/split.h). */
+void ol_trial_check_champion(const struct ol_trial *t, const struct ps_manifest *m)
+{
+    const struct tr_data_config *now = &t->session->data_config;
+    struct cm_json *config = NULL;
+    const struct cm_json *data = NULL;
+    int64_t holdout = 0, seed = 0;
+    cm_status st = CM_ENOTFOUND;
+    if (m->config)
+        st = cm_json_parse(&config, m->config, strlen(m->config), "the version's config");
+    if (st == CM_OK)
+        st = cm_json_need(config, "config", "data", CM_JSON_OBJECT, &data);
+    if (st == CM_OK)
+        st = cm_json_need_i64(data, "data", "holdout", 0, INT64_MAX, &holdout);
+    if (st == CM_OK)
+        st = cm_json_need_i64(data, "data", "seed", 0, INT64_MAX, &seed);
+    if (st == CM_OK && (holdout < now->holdout || seed != now->seed))
+        cm_log_warn("version %lld was trained with data.holdout %lld and data.seed %lld, this loop "
+                    "has %lld and %lld: the gate judges by images that it was trained on, and may "
+                    "refuse what is better",
+                    (long long)m->version, (long long)holdout, (long long)seed,
+                    (long long)now->holdout, (long long)now->seed);
+    cm_json_close(&config);
 }
 
 cm_status ol_trial_open(struct ol_trial *t, const struct tr_session *s, const struct ol_config *cfg)

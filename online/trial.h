@@ -14,6 +14,7 @@
 #include "online/online_config.h"
 #include "online/replay.h"
 #include "online/tuner.h"
+#include "parameter/manifest.h"
 #include "trainer/evaluate.h"
 #include "trainer/session.h"
 
@@ -43,6 +44,10 @@ CM_MUST_CHECK
 cm_status ol_trial_open(struct ol_trial *t, const struct tr_session *s,
                         const struct ol_config *cfg);
 void ol_trial_close(struct ol_trial *t); /* zeroed is fine */
+
+/* Warns when the version of this manifest was trained on images that judge here, as its config
+ * tells: it would look better on them than it is, and no candidate would do as well. */
+void ol_trial_check_champion(const struct ol_trial *t, const struct ps_manifest *m);
 
 /* The champion's part: by_champion, by_anchor and feedback. */
 CM_MUST_CHECK

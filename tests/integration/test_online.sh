@@ -51,6 +51,7 @@ want 0 "$online" feedback stats --config "$config"
 says "no committed state"
 want 0 "$online" online "$config" --drain
 says "new champion"
+! grep -q "was trained with data.holdout" "$log" || fail "warns of the holdout that the training left out"
 after=$(score "$work/run")
 awk "BEGIN { exit !($after > $before + 0.3) }" || fail "shifted accuracy $before -> $after"
 ledger_closes "$work/run"
@@ -72,8 +73,9 @@ echo "ok: what was pushed again counts once"
 # ---- wrong feedback ----
 champion=$("$store" alias "$work/run" get champion --json)
 want 0 "$online" feedback push --labels "$work/images/wrong.csv" --operator mallory
-want 0 "$online" online "$config" --drain --set online.replay_ratio=0 --set online.entries=256
+want 0 "$online" online "$config" --drain --set online.replay_ratio=0 --set online.entries=256 --set data.holdout=450
 says "champion stays, refused"
+says "was trained with data.holdout 400 and data.seed 1, this loop has 450 and 1"
 [ "$champion" = "$("$store" alias "$work/run" get champion --json)" ] || fail "wrong feedback made a champion"
 [ "$(stat_of "$work/run" rejected)" = 200 ] || fail "$(stat_of "$work/run" rejected) rejected, not 200"
 [ "$(stat_of "$work/run" lag)" = 0 ] || fail "rejected entries are still to be read"
