@@ -112,7 +112,9 @@ static cm_status list_versions(struct ps_command *c, const int64_t *numbers, siz
     CM_TRY(ps_alias_list(&a.list, &a.n, ps_store_dir(c->store)));
     if (c->json)
         cm_jw_begin(&w, NULL, '[');
-    else if (!check && n > 0)
+    else if (n == 0) /* perhaps a folder above: silence would pass for "all is well" */
+        printf("%s: no versions\n", ps_store_dir(c->store));
+    else if (!check)
         printf("%-9s %8s %6s  %-8s %10s %8s  %s\n", "version", "step", "epoch", "producer", "size",
                "age", "metrics");
     for (size_t i = 0; i < n; i++) {

@@ -23,6 +23,13 @@ want 0 "$store" gc --help
 want 2 "$store" ls
 want 1 "$store" ls "$work/none"
 says "$work/none"
+mkdir "$work/above"
+for verb in ls verify; do
+    want 0 "$store" $verb "$work/above"
+    says "$work/above: no versions"
+done
+want 0 "$store" ls "$work/above" --json
+[ "$(cat "$log")" = "[]" ] || fail "no empty list"
 
 # Three versions: list, show, verify, compare, by every name.
 want 0 "$fixture" "$run" 0.25 0.75 0.5
