@@ -199,7 +199,8 @@ cm_status tr_session_load(struct tr_session *s, struct nn_spec *spec)
     const struct nn_backend *backend = tr_session_backend(s);
     enum nn_dtype dtype = nn_precision_dtype((enum nn_precision)s->model.precision, backend);
     if (dtype == NN_F32 && s->model.precision != NN_PRECISION_FP32)
-        cm_log_info("no native bf16 on this machine: computing in fp32");
+        cm_log_info("no native %s on this machine: computing in fp32",
+                    s->model.precision == NN_PRECISION_FP16 ? "fp16" : "bf16");
     cm_status st = tr_fingerprint(&s->fingerprint, backend, dtype);
     if (st == CM_OK && s->device)
         st = tr_fingerprint_device(&s->fingerprint, s->device);

@@ -43,6 +43,8 @@ versions=$(find "$work/clock/checkpoints" -maxdepth 1 -name 'v*' | wc -l)
 
 # Rounded to bf16, activations and weights: other bits, but again the same everywhere.
 half=(--set train.epochs=0.5 -q)
+want 0 "$train" train "$config" --run "$work/fp16" "${half[@]}" --set model.precision=fp16
+says "no native fp16" # which no CPU has
 bf16=("${half[@]}" --set model.precision=bf16-emulated)
 want 0 "$train" train "$config" --run "$work/half32" "${half[@]}" --set model.precision=fp32
 want 0 "$train" train "$config" --run "$work/half1" "${bf16[@]}"
