@@ -8,7 +8,8 @@
 struct cm_connection {
     struct cm_connection *next, **at; /* at: the link that leads here */
     int fd;
-    int64_t due_ns; /* INT64_MAX: never, or cut already */
+    int64_t due_ns;   /* INT64_MAX: never, or cut already */
+    int64_t since_ns; /* it waits for its next request; INT64_MAX: it has one, or was cut */
     bool excess;
 };
 
@@ -40,6 +41,7 @@ static bool is_excess(const struct cm_connections *all, struct cm_connection *c)
 static void begin_idling(const struct cm_connections *all, struct cm_connection *c)
 {
     c->due_ns = later(is_excess(all, c) ? all->excess_idle_ns : all->idle_ns);
+    c->since_ns = cm_now_ns();
 }
 
 struct cm_connection *cm_connections_add(struct cm_connections *all, int fd)
@@ -75,6 +77,7 @@ void cm_connections_set_due(struct cm_connections *all, struct cm_connection *c,
 {
     pthread_mutex_lock(&all->lock);
     c->due_ns = later(ns);
+    c->since_ns = INT64_MAX;
     pthread_mutex_unlock(&all->lock);
 }
 
@@ -93,15 +96,28 @@ bool cm_connections_is_excess(struct cm_connections *all, struct cm_connection *
     return excess;
 }
 
+static void cut(struct cm_connection *c)
+{
+    shutdown(c->fd, SHUT_RDWR);
+    c->due_ns = c->since_ns = INT64_MAX;
+}
+
 void cm_connections_cut(struct cm_connections *all)
 {
     int64_t now_ns = cm_now_ns();
     pthread_mutex_lock(&all->lock);
+    int excess = all->n - all->max;
     for (struct cm_connection *c = all->first; c; c = c->next) {
         if (now_ns < c->due_ns)
             continue;
-        shutdown(c->fd, SHUT_RDWR);
-        c->due_ns = INT64_MAX;
+        cut(c);
+        excess--;
+    }
+    for (struct cm_connection *c = all->first; c && excess > 0; c = c->next) {
+        if (c->excess || c->since_ns > now_ns - all->excess_idle_ns)
+            continue;
+        cut(c);
+        excess--;
     }
     pthread_mutex_unlock(&all->lock);
 }

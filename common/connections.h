@@ -31,7 +31,8 @@ void cm_connections_set_due(struct cm_connections *all, struct cm_connection *c,
 void cm_connections_set_idle(struct cm_connections *all, struct cm_connection *c);
 /* Was it one too many when it came, and is there still no place? */
 bool cm_connections_is_excess(struct cm_connections *all, struct cm_connection *c);
-/* Shuts down those that are due: whoever reads from them finds their end. */
+/* Shuts down those that are due, and for each in excess one that has waited for its next request
+ * for as long as one in excess may: whoever reads from them finds their end. */
 void cm_connections_cut(struct cm_connections *all);
 
 #endif

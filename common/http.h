@@ -25,7 +25,7 @@ struct cm_http_config {
      * limit; else >= max_body_nbytes. */
     size_t max_bodies_nbytes;
     /* >= threads. A few more are let in to be told 503 at once; there a GET, as for health, is
-     * still answered, and who asks nothing for 3 s is cut (cm_http_tend). */
+     * still answered. While there are such, who asks nothing for 3 s is cut (cm_http_tend). */
     int max_connections;
     /* Of an idle connection, for a request's head to come, and for an answer to be taken
      * (cm_http_tend). */

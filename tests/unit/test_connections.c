@@ -81,6 +81,47 @@ static void test_due(void **state)
     cm_connections_release(&all);
 }
 
+/* Who has a place and asks nothing gives it to one in excess, and no more do than there are of
+ * those.
+ */
+static void test_give_way(void **state)
+{
+    struct cm_connections all;
+    struct cm_connection *c[3];
+    (void)state;
+    cm_connections_init(&all, 2, LONG_NS, 0);
+    for (int i = 0; i < 3; i++)
+        c[i] = cm_connections_add(&all, ends[i][1]);
+    cm_connections_set_due(&all, c[2], LONG_NS); /* it has asked */
+    cm_connections_set_due(&all, c[1], LONG_NS);
+    cm_connections_cut(&all);
+    assert_true(is_cut(0) && !is_cut(1) && !is_cut(2));
+    cm_connections_remove(&all, c[0]);
+    cm_connections_set_idle(&all, c[1]);
+    cm_connections_cut(&all); /* nobody is in excess any more */
+    assert_false(is_cut(1) || is_cut(2));
+    cm_connections_remove(&all, c[1]);
+    cm_connections_remove(&all, c[2]);
+    cm_connections_release(&all);
+}
+
+static void test_give_way_one_by_one(void **state)
+{
+    struct cm_connections all;
+    struct cm_connection *c[3];
+    (void)state;
+    cm_connections_init(&all, 2, LONG_NS, 0);
+    for (int i = 0; i < 3; i++)
+        c[i] = cm_connections_add(&all, ends[i][1]);
+    cm_connections_set_due(&all, c[2], LONG_NS);
+    cm_connections_cut(&all);
+    assert_int_equal(is_cut(0) + is_cut(1), 1);
+    assert_false(is_cut(2));
+    for (int i = 0; i < 3; i++)
+        cm_connections_remove(&all, c[i]);
+    cm_connections_release(&all);
+}
+
 /* One in excess that was answered may not stay as long as others; with a place of its own it may.
  */
 static void test_idle(void **state)
@@ -95,7 +136,6 @@ static void test_idle(void **state)
     }
     cm_connections_cut(&all);
     assert_false(is_cut(0) || is_cut(1) || is_cut(2));
-    cm_connections_set_idle(&all, c[0]);
     cm_connections_set_idle(&all, c[1]);
     cm_connections_cut(&all);
     assert_true(!is_cut(0) && is_cut(1) && !is_cut(2));
@@ -113,6 +153,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_excess, setup, teardown),
         cmocka_unit_test_setup_teardown(test_due, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_give_way, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_give_way_one_by_one, setup, teardown),
         cmocka_unit_test_setup_teardown(test_idle, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
