@@ -210,6 +210,8 @@ static void print_json(const struct bench *b, const struct values *v,
     cm_jw_string(&w, "precision", nn_dtype_name(nn_plan_dtype(tr_engine_plan(b->engine))));
     cm_jw_i64(&w, "ranks", ar_group_size(b->session.group));
     cm_jw_i64(&w, "threads", tr_engine_nlanes(b->engine));
+    if (b->session.device && !v->ops) /* those are enqueued one by one */
+        cm_jw_string(&w, "graphs", tr_graphs_name(tr_engine_graphs(b->engine)));
     cm_jw_i64(&w, "batch", b->session.train.batch);
     cm_jw_i64(&w, "steps", v->steps);
     cm_jw_i64(&w, "rounds", b->nrounds);

@@ -104,6 +104,7 @@ void tr_engine_set_scaling(struct tr_engine *e, const struct nn_step_state *scal
 /* Which of its ways a device's library computes products in; empty on the host. */
 const struct nn_engines *tr_engine_engines(const struct tr_engine *e);
 enum tr_graphs tr_engine_graphs(const struct tr_engine *e);
+const char *tr_graphs_name(enum tr_graphs graphs); /* "on" */
 
 /* Control bits. Callers choose their own from the lower ones; the engine's: a rank could not do its
  * part. */

@@ -322,6 +322,13 @@ enum tr_graphs tr_engine_graphs(const struct tr_engine *e)
     return e->part ? e->part->graphs : TR_GRAPHS_OFF;
 }
 
+const char *tr_graphs_name(enum tr_graphs graphs)
+{
+    static const char *const names[] = {
+        [TR_GRAPHS_ON] = "on", [TR_GRAPHS_OFF] = "off", [TR_GRAPHS_FAILED] = "failed"};
+    return names[graphs];
+}
+
 void tr_engine_set_timing(struct tr_engine *e, bool on)
 {
     e->timing = on && e->nlanes == 1;

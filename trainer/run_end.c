@@ -16,9 +16,6 @@ static void put_checkpoints(struct cm_jw *w, const struct tr_saves *s)
     cm_jw_end(w);
 }
 
-static const char *const graphs[] = {
-    [TR_GRAPHS_ON] = "on", [TR_GRAPHS_OFF] = "off", [TR_GRAPHS_FAILED] = "failed"};
-
 /* As airbench counts: neither the data, nor the start of anything, nor what is in between. Of this
  * process, as train_seconds. */
 static void put_counted(struct cm_jw *w, const struct tr_runner *r)
@@ -55,7 +52,7 @@ static void put_summary(struct cm_jw *w, const struct tr_runner *r)
     cm_jw_i64(w, "ranks", ar_group_size(r->session.group));
     if (r->session.device) {
         cm_jw_string(w, "device", nn_device_describe(r->session.device));
-        cm_jw_string(w, "graphs", graphs[tr_engine_graphs(r->engine)]);
+        cm_jw_string(w, "graphs", tr_graphs_name(tr_engine_graphs(r->engine)));
         cm_jw_i64(w, "steps_ahead", r->most_begun);
         if (ar_group_size(r->session.group) > 1)
             cm_jw_string(w, "transport",

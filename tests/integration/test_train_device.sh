@@ -169,10 +169,11 @@ says "BAD      device               rank 0: cuda:0 the host sm_80, no CUDA: WRON
 want 0 mpirun --quiet -np 2 "$train" doctor "$config" --run "$work/doctor" --set model.device=cpu --set allreduce.compress=true
 says "ok       all-reduce           every bit is right; 16 MiB between 2 ranks: "
 want 0 "$train" bench train "$config" --steps 2 --ops --set allreduce.order=fast
-tail -1 "$work/log" | jq -e '.products_share > 0.01 and .products_share < 1 and .ops_s > 0' >/dev/null ||
+tail -1 "$work/log" | jq -e '.products_share > 0.01 and .products_share < 1 and .ops_s > 0 and .graphs == null' >/dev/null ||
     fail "bench --ops: $(tail -1 "$work/log")"
 want 0 "$train" bench train "$config" --steps 12
-tail -1 "$work/log" | jq -e '.steps == 12 and .rounds == 5 and .images_per_s > 0' >/dev/null || fail "steps that overlap are timed one by one"
+tail -1 "$work/log" | jq -e '.steps == 12 and .rounds == 5 and .images_per_s > 0 and .graphs == "on"' >/dev/null ||
+    fail "bench: steps that overlap are timed one by one, or not captured: $(tail -1 "$work/log")"
 echo "summary, doctor and bench say what computed"
 
 # ---- a weight goes bad ----
