@@ -132,6 +132,8 @@ static cm_status find_endpoint(const struct options *o, char endpoint[SV_ENDPOIN
     char run_dir[CM_PATH];
     if (o->endpoint || (!o->config && !o->run)) {
         const char *given = o->endpoint ? o->endpoint : SV_DEFAULT_LISTEN;
+        if (!strstr(given, "://"))
+            return CM_FAIL(CM_EUSAGE, "--endpoint %s: wants tcp://host:port", given);
         return snprintf(endpoint, SV_ENDPOINT, "%s", given) < SV_ENDPOINT
                    ? CM_OK
                    : CM_FAIL(CM_EUSAGE, "--endpoint: %zu bytes, at most %d are possible",

@@ -209,16 +209,19 @@ static const char *inner_secret(const struct secrets *s, const char *address)
     return strncmp(address, "ipc:", 4) != 0 && s->inner[0] ? s->inner : NULL;
 }
 
-/* A queue holds what a peer asks at once and is refused; LOADs and beats of a worker, and of
- * batches only one, however short the gateway's own queue is. */
+/* key: of section serve, where a person may choose another address. A queue holds what a peer asks
+ * at once and is refused; LOADs and beats of a worker, and of batches only one, however short the
+ * gateway's own queue is. */
 static cm_status open_socket(struct sv_gateway *g, struct cm_socket **out,
-                             struct cm_socket_config cfg, const char *address, char *endpoint)
+                             struct cm_socket_config cfg, const char *key, const char *address,
+                             char *endpoint)
 {
     int64_t queue = g->serve->queue_requests;
     cfg.queue_messages = queue > QUEUE_MIN ? (int)queue : QUEUE_MIN;
     cfg.linger_ms = LINGER_MS;
     CM_TRY(cm_socket_open(out, g->ctx, &cfg));
-    return cm_socket_bind(*out, address, endpoint, SV_ENDPOINT);
+    cm_status st = cm_socket_bind(*out, address, endpoint, SV_ENDPOINT);
+    return st == CM_OK ? CM_OK : CM_CONTEXT(st, "serve.%s", key);
 }
 
 /* A client may send up to 4 times what is taken and still be told so; past that its link is cut. */
@@ -235,19 +238,19 @@ static cm_status open_sockets(struct sv_gateway *g)
                     (struct cm_socket_config){.type = CM_SOCKET_ROUTER,
                                               .max_frame_nbytes = frame,
                                               .secret = *secrets.clients ? secrets.clients : NULL},
-                    serve->listen, g->endpoints.clients));
+                    "listen", serve->listen, g->endpoints.clients));
     sv_endpoint_choose(address, serve->workers_listen, g->cfg->run_dir, "workers.sock");
     CM_TRY(open_socket(g, &g->workers,
                        (struct cm_socket_config){.type = CM_SOCKET_ROUTER,
                                                  .max_frame_nbytes = WI_BODY_MAX,
                                                  .secret = inner_secret(&secrets, address)},
-                       address, g->endpoints.workers));
+                       "workers_listen", address, g->endpoints.workers));
     sv_endpoint_choose(address, serve->announce_listen, g->cfg->run_dir, "announce.sock");
     CM_TRY(open_socket(g, &g->announce,
                        (struct cm_socket_config){.type = CM_SOCKET_SUB,
                                                  .max_frame_nbytes = WI_HEADER_MAX,
                                                  .secret = inner_secret(&secrets, address)},
-                       address, g->endpoints.announce));
+                       "announce_listen", address, g->endpoints.announce));
     return cm_socket_subscribe(g->announce, WI_ANNOUNCE_TOPIC);
 }
 
@@ -269,7 +272,9 @@ static cm_status open_http(struct sv_gateway *g)
         return CM_OK;
     if (cfg.max_bodies_nbytes < cfg.max_body_nbytes)
         cfg.max_bodies_nbytes = cfg.max_body_nbytes;
-    CM_TRY(cm_http_open(&g->http, &cfg));
+    cm_status st = cm_http_open(&g->http, &cfg);
+    if (st != CM_OK)
+        return CM_CONTEXT(st, "serve.http_port");
     g->endpoints.http_port = cm_http_port(g->http);
     snprintf(g->endpoints.http_host, sizeof g->endpoints.http_host, "%s", serve->http_host);
     return CM_OK;

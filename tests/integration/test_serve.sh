@@ -164,8 +164,9 @@ want 1 "$bin/flywheel-gateway" "$config"
 says "process ${pids[gateway]}"
 other=$work/other
 want 1 "$bin/flywheel-gateway" "$config" --run "$other" --set "serve.listen=$(field clients)"
-says "$(field clients)"
+says "serve.listen: $(field clients)"
 want 1 "$bin/flywheel-gateway" "$config" --run "$other" --set "serve.http_port=$(field http_port)"
+says "serve.http_port: "
 says "$(field http_port)"
 
 for name in gateway worker0 worker1; do
@@ -183,6 +184,8 @@ await ready
 there=$(field clients)
 want 0 "$bin/flywheel-client" predict "$image" --run "$run"
 want 0 "$bin/flywheel-client" predict "$image" --endpoint "$there"
+want 2 "$bin/flywheel-client" predict "$image" --endpoint localhost:5570
+says "localhost:5570: wants tcp://host:port"
 want 1 "$bin/flywheel-client" predict "$image" --endpoint "${there%#*}" --timeout-ms 300
 says "does it want a key (ENDPOINT#KEY)?"
 want 1 "$bin/flywheel-client" predict "$image" --endpoint "${there%#*}#$(printf '%064d' 2)" --timeout-ms 300
