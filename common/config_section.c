@@ -29,9 +29,11 @@ static void range_text(char text[RANGE], const struct cm_key *key)
 {
     const char *open = key->unit ? " (" : "", *close = key->unit ? ")" : "";
     const char *unit = key->unit ? key->unit : "";
+    int digits = key->type == CM_KEY_INT ? 17 : 15; /* all of an integer, none that a float lacks */
     text[0] = '\0';
     if (has_range(key))
-        snprintf(text, RANGE, "%.15g..%.15g%s%s%s", key->lo, key->hi, open, unit, close);
+        snprintf(text, RANGE, "%.*g..%.*g%s%s%s", digits, key->lo, digits, key->hi, open, unit,
+                 close);
 }
 
 /* "a, b or c" */

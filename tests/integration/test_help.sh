@@ -44,6 +44,7 @@ for section in "train train" "up cluster" "flywheel-gateway serve" "online onlin
     [[ $command != flywheel-* ]] || program=("${fw%/*}/$command")
     helps "  $name." "${program[@]}"
 done
+grep -q 'train.seed.*0\.\.9007199254740991;' <<<"$("$fw" train --help)" || { echo "FAILED: no range of train.seed"; exit 1; }
 for script in "$scripts"/*; do
     [ ! -x "$script" ] || helps "scripts/${script##*/}" "$script"
 done
