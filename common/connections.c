@@ -10,7 +10,7 @@ struct cm_connection {
     int fd;
     int64_t due_ns;   /* INT64_MAX: never, or cut already */
     int64_t since_ns; /* it waits for its next request; INT64_MAX: it has one, or was cut */
-    bool excess;
+    bool excess, cut;
 };
 
 void cm_connections_init(struct cm_connections *all, int max, int64_t idle_ns,
@@ -44,6 +44,25 @@ static void begin_idling(const struct cm_connections *all, struct cm_connection 
     c->since_ns = cm_now_ns();
 }
 
+/* With the lock. */
+static void cut(struct cm_connections *all, struct cm_connection *c)
+{
+    shutdown(c->fd, SHUT_RDWR);
+    c->due_ns = c->since_ns = INT64_MAX;
+    all->ncut += !c->cut;
+    c->cut = true;
+}
+
+/* As many as are in excess, of those that have waited for their next request for as long as one in
+ * excess may. With the lock. */
+static void give_way(struct cm_connections *all)
+{
+    int64_t before_ns = cm_now_ns() - all->excess_idle_ns;
+    for (struct cm_connection *c = all->first; c && all->n - all->ncut > all->max; c = c->next)
+        if (!c->excess && c->since_ns <= before_ns)
+            cut(all, c);
+}
+
 struct cm_connection *cm_connections_add(struct cm_connections *all, int fd)
 {
     struct cm_connection *c;
@@ -52,6 +71,7 @@ struct cm_connection *cm_connections_add(struct cm_connections *all, int fd)
     c->fd = fd;
     pthread_mutex_lock(&all->lock);
     c->excess = ++all->n > all->max;
+    give_way(all); /* this one may be gone, with a refusal, before cm_connections_cut looks */
     begin_idling(all, c);
     c->next = all->first;
     c->at = &all->first;
@@ -69,6 +89,7 @@ void cm_connections_remove(struct cm_connections *all, struct cm_connection *c)
     if (c->next)
         c->next->at = c->at;
     all->n--;
+    all->ncut -= c->cut;
     pthread_mutex_unlock(&all->lock);
     cm_free(&c);
 }
@@ -96,28 +117,13 @@ bool cm_connections_is_excess(struct cm_connections *all, struct cm_connection *
     return excess;
 }
 
-static void cut(struct cm_connection *c)
-{
-    shutdown(c->fd, SHUT_RDWR);
-    c->due_ns = c->since_ns = INT64_MAX;
-}
-
 void cm_connections_cut(struct cm_connections *all)
 {
     int64_t now_ns = cm_now_ns();
     pthread_mutex_lock(&all->lock);
-    int excess = all->n - all->max;
-    for (struct cm_connection *c = all->first; c; c = c->next) {
-        if (now_ns < c->due_ns)
-            continue;
-        cut(c);
-        excess--;
-    }
-    for (struct cm_connection *c = all->first; c && excess > 0; c = c->next) {
-        if (c->excess || c->since_ns > now_ns - all->excess_idle_ns)
-            continue;
-        cut(c);
-        excess--;
-    }
+    for (struct cm_connection *c = all->first; c; c = c->next)
+        if (now_ns >= c->due_ns)
+            cut(all, c);
+    give_way(all);
     pthread_mutex_unlock(&all->lock);
 }

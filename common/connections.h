@@ -13,6 +13,7 @@ struct cm_connections {
     pthread_mutex_t lock; /* guards the rest, and the connections */
     struct cm_connection *first;
     int n, max; /* those past max are in excess */
+    int ncut;   /* of n, to be removed soon */
     int64_t idle_ns, excess_idle_ns;
 };
 
@@ -21,8 +22,9 @@ void cm_connections_init(struct cm_connections *all, int max, int64_t idle_ns,
                          int64_t excess_idle_ns);
 void cm_connections_release(struct cm_connections *all); /* when all were removed */
 
-/* Idle from now on. NULL: out of memory. The descriptor stays the caller's, who removes the
- * connection before closing it, so that no other one is ever cut. */
+/* Idle from now on; for one in excess another that idles is cut, as cm_connections_cut does. NULL:
+ * out of memory. The descriptor stays the caller's, who removes the connection before closing it,
+ * so that no other one is ever cut. */
 struct cm_connection *cm_connections_add(struct cm_connections *all, int fd);
 void cm_connections_remove(struct cm_connections *all, struct cm_connection *c);
 /* From now on it is cut ns later; INT64_MAX: never. */

@@ -45,8 +45,11 @@ static void test_excess(void **state)
     struct cm_connection *c[3];
     (void)state;
     cm_connections_init(&all, 2, LONG_NS, 0);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         c[i] = cm_connections_add(&all, ends[i][1]);
+        if (i < 2)
+            cm_connections_set_due(&all, c[i], LONG_NS);
+    }
     assert_false(cm_connections_is_excess(&all, c[0]) || cm_connections_is_excess(&all, c[1]));
     assert_true(cm_connections_is_excess(&all, c[2]));
     cm_connections_cut(&all); /* only the one in excess has no time at all */
@@ -81,9 +84,8 @@ static void test_due(void **state)
     cm_connections_release(&all);
 }
 
-/* Who has a place and asks nothing gives it to one in excess, and no more do than there are of
- * those.
- */
+/* Who has a place and asks nothing gives it to one in excess, at once, and no more do than there
+ * are of those. */
 static void test_give_way(void **state)
 {
     struct cm_connections all;
@@ -92,31 +94,36 @@ static void test_give_way(void **state)
     cm_connections_init(&all, 2, LONG_NS, 0);
     for (int i = 0; i < 3; i++)
         c[i] = cm_connections_add(&all, ends[i][1]);
+    assert_int_equal(is_cut(0) + is_cut(1), 1);
+    int left = is_cut(0);
     cm_connections_set_due(&all, c[2], LONG_NS); /* it has asked */
-    cm_connections_set_due(&all, c[1], LONG_NS);
     cm_connections_cut(&all);
-    assert_true(is_cut(0) && !is_cut(1) && !is_cut(2));
-    cm_connections_remove(&all, c[0]);
-    cm_connections_set_idle(&all, c[1]);
+    assert_false(is_cut(left) || is_cut(2));
+    cm_connections_remove(&all, c[!left]);
     cm_connections_cut(&all); /* nobody is in excess any more */
-    assert_false(is_cut(1) || is_cut(2));
-    cm_connections_remove(&all, c[1]);
+    assert_false(is_cut(left) || is_cut(2));
+    cm_connections_remove(&all, c[left]);
     cm_connections_remove(&all, c[2]);
+    assert_int_equal(all.ncut, 0);
     cm_connections_release(&all);
 }
 
-static void test_give_way_one_by_one(void **state)
+/* Who has asked keeps its place, and so does who asked a moment ago. */
+static void test_keep_place(void **state)
 {
     struct cm_connections all;
     struct cm_connection *c[3];
     (void)state;
-    cm_connections_init(&all, 2, LONG_NS, 0);
+    cm_connections_init(&all, 2, LONG_NS, LONG_NS);
     for (int i = 0; i < 3; i++)
         c[i] = cm_connections_add(&all, ends[i][1]);
-    cm_connections_set_due(&all, c[2], LONG_NS);
     cm_connections_cut(&all);
-    assert_int_equal(is_cut(0) + is_cut(1), 1);
-    assert_false(is_cut(2));
+    assert_false(is_cut(0) || is_cut(1) || is_cut(2));
+    all.excess_idle_ns = 0;
+    for (int i = 0; i < 3; i++)
+        cm_connections_set_due(&all, c[i], LONG_NS);
+    cm_connections_cut(&all);
+    assert_false(is_cut(0) || is_cut(1) || is_cut(2));
     for (int i = 0; i < 3; i++)
         cm_connections_remove(&all, c[i]);
     cm_connections_release(&all);
@@ -154,7 +161,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_excess, setup, teardown),
         cmocka_unit_test_setup_teardown(test_due, setup, teardown),
         cmocka_unit_test_setup_teardown(test_give_way, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_give_way_one_by_one, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_keep_place, setup, teardown),
         cmocka_unit_test_setup_teardown(test_idle, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
