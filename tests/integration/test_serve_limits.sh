@@ -61,12 +61,12 @@ stop gateway TERM
 [ "$code" = 0 ] || fail "the gateway ended with $code"
 
 # Images that take long to decode: after a tenth of batch_timeout_ms the rest of their batch goes on one by one, and the
-# worker lives.
+# worker lives. One that gets no core for a while is not taken for dead, or its batch would go back, too.
 stop worker0 TERM
 gateway --set serve.batch_timeout_ms=20000
 hold
 FLYWHEEL_INJECT=serve.compute=hold,serve.decode=delay:2500@2 \
-    start worker1 "$bin/flywheel-worker" "$config" --id 1 --set serve.batch_timeout_ms=20000
+    start worker1 "$bin/flywheel-worker" "$config" --id 1 --set serve.batch_timeout_ms=20000 --set serve.heartbeat_ms=10000
 await ready
 start first "$bin/flywheel-client" predict "$image" --run "$run" --timeout-ms 60000
 await metric_is flywheel_inflight_requests 1
