@@ -235,7 +235,7 @@ check 77 --seconds 4 --part bits
 is '.parts.bits.rows | .fp16.reason == "no time left" and .["fp16 again"].reason == "no bits to compare with" and length == 12'
 script "$work/path/nvcc" <<<:
 script "$work/path/cmake" <<<'exec sleep 300'
-check 1 --seconds 2 --part build
+check 1 --seconds 8 --part build
 is '.parts.build.result == "failed" and (.parts.build.reason | startswith("ended after "))'
 rm "$work/path/cmake"
 check 77 --seconds 0 --part gradients
