@@ -44,7 +44,7 @@ static cm_status not_in_zoo(const char *name, const char *own)
 {
     char zoo[CM_PATH], hint[96] = "", **names = NULL;
     size_t n = 0;
-    if (find_beside_program(zoo, ""))
+    if (own ? try_dir(zoo, own, "") : find_beside_program(zoo, ""))
         CM_TRY(cm_dir_list(&names, &n, zoo));
     for (size_t i = 0; i < n; i++)
         names[i][strcspn(names[i], ".")] = 0;
