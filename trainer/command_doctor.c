@@ -38,6 +38,7 @@ struct finding {
     int64_t given;   /* cores that its launcher could give to all ranks of the host; 0: unknown */
     int64_t threads; /* to compute: as the config says, or its part of those; 0: a GPU does */
     uint64_t core_hash; /* of the very cores */
+    uint64_t bits_hash; /* of the whole fingerprint, which is cut above */
     uint64_t shm_id;    /* of the file system */
     double shm_free_mib, shm_mib;
     double ahead_s; /* of rank 0's clock, at least so far; < 0: behind */
@@ -151,6 +152,7 @@ static cm_status look_around(struct doctor *d, struct finding *f)
     line_of(s->fingerprint, "cpu ", f->cpu, sizeof f->cpu);
     f->pid = getpid();
     snprintf(f->fingerprint, sizeof f->fingerprint, "%s", s->fingerprint);
+    f->bits_hash = cm_xxh64(s->fingerprint, strlen(s->fingerprint));
     look_at_cores(d, f);
     struct statvfs shm;
     struct stat id;
@@ -289,14 +291,17 @@ static void compare_fingerprints(struct doctor *d)
 {
     const char *ours = d->all[0].fingerprint;
     char theirs[TR_FINGERPRINT_LINE], rank0s[TR_FINGERPRINT_LINE], library[TR_FINGERPRINT_LINE];
-    for (int r = 1; r < d->size; r++)
-        if (tr_fingerprint_differs(d->all[r].fingerprint, ours, theirs, rank0s)) {
-            say(d, false, "fingerprint", "rank %d on %s has '%s', rank 0 '%s': other bits", r,
-                d->all[r].host, theirs, rank0s);
-            return;
-        }
+    for (int r = 1; r < d->size; r++) {
+        if (d->all[r].bits_hash == d->all[0].bits_hash)
+            continue;
+        if (!tr_fingerprint_differs(d->all[r].fingerprint, ours, theirs, rank0s))
+            theirs[0] = rank0s[0] = '\0'; /* beyond what was gathered */
+        say(d, false, "fingerprint", "rank %d on %s has '%s', rank 0 '%s': other bits", r,
+            d->all[r].host, theirs, rank0s);
+        return;
+    }
     say(d, true, "fingerprint", "the same on all ranks: %016llx, %s",
-        (unsigned long long)cm_xxh64(ours, strlen(ours)),
+        (unsigned long long)d->all[0].bits_hash,
         line_of(ours, "library ", library, sizeof library));
 }
 

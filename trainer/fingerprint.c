@@ -81,21 +81,23 @@ cm_status tr_fingerprint_engines(char **text, const struct nn_engines *engines)
     return add_line(text, line);
 }
 
-static const char *take_line(const char *text, char line[TR_FINGERPRINT_LINE])
+static void cut_line(char line[TR_FINGERPRINT_LINE], const char *text, size_t n)
 {
-    int n = (int)strcspn(text, "\n");
-    snprintf(line, TR_FINGERPRINT_LINE, "%.*s", n, text);
-    return text + n + (text[n] == '\n');
+    snprintf(line, TR_FINGERPRINT_LINE, "%.*s", (int)n, text);
 }
 
 bool tr_fingerprint_differs(const char *a, const char *b, char of_a[TR_FINGERPRINT_LINE],
                             char of_b[TR_FINGERPRINT_LINE])
 {
     while (*a || *b) {
-        a = take_line(a, of_a);
-        b = take_line(b, of_b);
-        if (strcmp(of_a, of_b) != 0)
+        size_t na = strcspn(a, "\n"), nb = strcspn(b, "\n");
+        if (na != nb || memcmp(a, b, na) != 0 || a[na] != b[nb]) {
+            cut_line(of_a, a, na);
+            cut_line(of_b, b, nb);
             return true;
+        }
+        a += na + (a[na] == '\n');
+        b += nb + (b[nb] == '\n');
     }
     return false;
 }

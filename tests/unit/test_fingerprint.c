@@ -38,6 +38,11 @@ static void a_long_line_is_cut(void **state)
     assert_true(tr_fingerprint_differs(text, "b", x, y));
     assert_int_equal(strlen(x), TR_FINGERPRINT_LINE - 1);
     assert_string_equal(y, "b");
+    char other[sizeof text];
+    memcpy(other, text, sizeof text);
+    other[sizeof text - 2] = 'b'; /* beyond what is shown */
+    assert_true(tr_fingerprint_differs(text, other, x, y));
+    assert_string_equal(x, y);
 }
 
 int main(void)
