@@ -441,17 +441,22 @@ static void test_full_and_not_trimmed(void **state)
     ol_batch_release(&b);
 }
 
+static void train_two_operators(struct world *w, struct ol_batch *b)
+{
+    push(w, "ann", 0, 3);
+    push(w, "bob", 10, 3);
+    drain_batch(w, b);
+    commit(w, b);
+    tidy(w);
+}
+
 /* What the loop is told to forget it forgets: else old streams would count against the most that it
  * reads for ever. */
 static void test_removed_stream(void **state)
 {
     struct world *w = *state;
     struct ol_batch b;
-    push(w, "ann", 0, 3);
-    push(w, "bob", 10, 3);
-    drain_batch(w, &b);
-    commit(w, &b);
-    tidy(w);
+    train_two_operators(w, &b);
     redis_do(w->redis, "DEL", "fw:feedback:ann");
     push(w, "bob", 20, 1);
     drain_batch(w, &b);
@@ -469,11 +474,7 @@ static void test_key_of_another_type(void **state)
 {
     struct world *w = *state;
     struct ol_batch b;
-    push(w, "ann", 0, 3);
-    push(w, "bob", 10, 3);
-    drain_batch(w, &b);
-    commit(w, &b);
-    tidy(w);
+    train_two_operators(w, &b);
     redis_do(w->redis, "SET", "fw:feedback:ann", "no stream");
     push(w, "bob", 20, 2);
     drain_batch(w, &b);
